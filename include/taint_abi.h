@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the taint plugin (inside QEMU) and the supervisor share: the layout of
+ * the shadow file and the messages on the link socket.
+ *
+ * The shadow file is a memfd that the supervisor creates and every engine maps,
+ * so that taint outlives an engine. All offsets are relative to its start:
+ *
+ *   struct taint_shm            header, one page
+ *   struct taint_vcpu[]         TAINT_VCPU_MAX entries: register shadow
+ *   uint32_t page_slot[]        one for each guest-physical page below
+ *                               gpa_limit; 0: no byte of the page is tainted
+ *   struct taint_slot[]         max_slots entries: who a slot belongs to
+ *   struct taint_label data[][] max_slots x 4096 labels (slot 0 is unused)
+ *   struct taint_undo[]         max_undo entries: see shadow.h
+ *   struct taint_writer[]       max_writers entries (id 0 is unused)
+ *   uint32_t writer_hash[]      2 x max_writers entries, open addressing
+ *
+ * The file is sparse: what is not used costs nothing. The guest cannot write
+ * it; QEMU, which parses hostile input, can, so the supervisor bounds every
+ * index that it reads from it.
+ */
+#ifndef CLOUDER_TAINT_ABI_H
+#define CLOUDER_TAINT_ABI_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#define TAINT_ABI_MAGIC 0x31544e5441524c43ull /* "CLRATNT1" */
+#define TAINT_ABI_VERSION 1u
+#define TAINT_VCPU_MAX 64u
+
+/*
+ * A byte's taint. origin: position of the input byte that it came from in the
+ * input log's stream of payload bytes, plus 1, modulo 2^32 (0 is skipped);
+ * 0: clean. writer: id of the instruction that wrote it last, 0: the network
+ * device. Registers use origin only.
+ */
+struct taint_label {
+	uint32_t origin;
+	uint32_t writer;
+};
+static_assert(sizeof(struct taint_label) == 8, "shared layout");
+
+/*
+ * The register shadow: one origin for each byte of a flat register file.
+ * Everything the semantics core does is done to ranges of this array.
+ */
+#define TAINT_REG_GPR 0u /* 16 x 8: rax rcx rdx rbx rsp rbp rsi rdi r8.. */
+#define TAINT_REG_FLAGS 128u /* 8 bytes; all flags share byte 0 */
+#define TAINT_REG_YMM 136u /* 16 x 32 */
+#define TAINT_REG_MM 648u /* 8 x 16: x87 st(i) / mmx, by physical register */
+#define TAINT_REG_TMP 776u /* 128 bytes of scratch: loaded data */
+#define TAINT_REG_TMP2 904u /* 128 bytes of scratch: data to store */
+#define TAINT_REG_BYTES 1032u
+
+struct taint_vcpu {
+	uint32_t reg[TAINT_REG_BYTES];
+	uint32_t any; /* non-zero: some byte below TAINT_REG_TMP may be tainted */
+	uint32_t pad[7];
+};
+static_assert(sizeof(struct taint_vcpu) == 4160, "shared layout");
+
+struct taint_slot {
+	uint32_t page; /* guest-physical page number */
+	uint32_t count; /* tainted bytes in the slot */
+	uint32_t epoch; /* epoch in which an undo copy was last made */
+	uint32_t next_free;
+};
+static_assert(sizeof(struct taint_slot) == 16, "shared layout");
+
+struct taint_undo {
+	uint32_t page;
+	uint32_t copy_slot; /* the page's labels before; 0: page was clean */
+	uint32_t epoch; /* the epoch that made the record */
+	uint32_t copy_count;
+};
+static_assert(sizeof(struct taint_undo) == 16, "shared layout");
+
+/*
+ * An instruction that wrote tainted bytes. It is named by where its code lies
+ * in guest RAM (page-cache page), which does not depend on the process or on
+ * ASLR; pc is the virtual address it was translated at first: its low 12 bits
+ * and its sign (kernel or user) hold, the rest is a hint.
+ */
+struct taint_writer {
+	uint64_t code_offset; /* of the instruction's first byte in the RAM file */
+	uint64_t pc;
+	uint8_t len;
+	uint8_t bytes[15];
+};
+static_assert(sizeof(struct taint_writer) == 32, "shared layout");
+
+struct taint_shm {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t header_size;
+	uint64_t file_size;
+	uint64_t gpa_limit; /* bytes; multiple of 4096 */
+	uint64_t off_vcpu, off_page_slot, off_slot, off_data, off_undo, off_writer, off_writer_hash;
+	uint32_t max_slots, max_undo, max_writers, reserved0;
+	/* below: changes at run time; atomics unless the lock is held */
+	uint32_t lock; /* spin lock; reset by the supervisor after it kills an engine */
+	uint32_t epoch; /* current epoch, starts at 1 */
+	uint32_t slots_used; /* high-water mark, slot 0 included */
+	uint32_t slot_free; /* head of the free list, 0: empty */
+	uint32_t undo_used;
+	uint32_t writers_used; /* high-water mark, id 0 included */
+	/* counters, for status */
+	uint64_t slots_exhausted; /* pages that could not be tainted: shadow full */
+	uint64_t insn_precise, insn_conservative, insn_refused; /* translated instructions */
+	uint64_t track_entries; /* watch -> track switches */
+	uint64_t detections;
+	uint64_t mem_slow; /* memory accesses that left the fast path */
+};
+static_assert(sizeof(struct taint_shm) <= 4096, "header is one page");
+
+/*
+ * Link messages: SOCK_SEQPACKET, one struct taint_msg each. Descriptors ride
+ * as SCM_RIGHTS on the message named.
+ */
+enum taint_msg_type {
+	TAINT_MSG_HELLO = 1, /* plugin -> supervisor, once: install succeeded */
+	TAINT_MSG_RAM = 2, /* plugin -> supervisor: RAM mappings; carries the userfaultfd */
+	TAINT_MSG_DETECT = 3, /* plugin -> supervisor; the vCPU is held until GO or death */
+	TAINT_MSG_GO = 4, /* supervisor -> plugin: let the held vCPU go on (observe) */
+	TAINT_MSG_ERROR = 5, /* plugin -> supervisor: text says what cannot work */
+	TAINT_MSG_MAP_RAM = 6, /* supervisor -> plugin: register the RAM now, answer with RAM */
+};
+
+enum taint_detector {
+	TAINT_DETECT_RETURN = 1, /* the return address read by ret is tainted */
+};
+
+#define TAINT_RAM_MAPS 8
+#define TAINT_GPRS 16
+
+struct taint_msg_hello {
+	uint32_t abi_version;
+	uint32_t plugin_api_min, plugin_api_cur; /* QEMU's */
+	uint32_t smp_vcpus;
+};
+
+struct taint_msg_ram {
+	uint32_t count;
+	uint32_t pad;
+	struct {
+		uint64_t hva; /* in the QEMU process */
+		uint64_t size;
+		uint64_t offset; /* in the RAM file */
+	} map[TAINT_RAM_MAPS];
+};
+
+struct taint_msg_detect {
+	uint32_t detector;
+	uint32_t vcpu;
+	uint64_t pc; /* of the instruction that would have used the object */
+	uint64_t object_gva; /* error_address: the first byte of the object read */
+	uint64_t object_gpa;
+	uint32_t object_len;
+	uint32_t pad;
+	uint64_t gpr[TAINT_GPRS]; /* x86 encoding order: rax rcx rdx rbx rsp rbp ... */
+	uint64_t cr0, cr3, cr4, efer;
+	uint64_t fs_base, gs_base, kernel_gs_base;
+	uint64_t cs;
+	uint64_t time_ns; /* CLOCK_MONOTONIC at the start of the callback */
+	struct taint_label label[32]; /* of the object's bytes */
+	uint64_t value; /* what the bytes hold, as far as 8 */
+};
+
+struct taint_msg {
+	uint32_t type;
+	uint32_t size; /* of the whole message */
+	union {
+		struct taint_msg_hello hello;
+		struct taint_msg_ram ram;
+		struct taint_msg_detect detect;
+		char text[256];
+	};
+};
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From a detection to its culprit: see locate.c for the algorithm (the paper's, section 3.1, with
+ * bounds made relative to the frame).
+ */
+#ifndef CLOUDER_LOCATE_LOCATE_H
+#define CLOUDER_LOCATE_LOCATE_H
+
+#include "base/err.h"
+#include "locate/finding.h"
+#include "plugin/core/shadow.h"
+#include "taint_abi.h"
+#include "vmi/vmi.h"
+
+struct locate_input {
+	struct vmi *vmi;
+	const struct shadow *shadow;
+	const struct taint_msg_detect *detect;
+};
+
+/*
+ * Fills *ret as far as it gets; on failure (-1) the fields known so far are
+ * still filled (all zero otherwise), so that an incident can tell what is known.
+ * ERR_GUEST: guest structures do not lead to a culprit. ERR_REFUSED: a culprit was found, but no bounds that are sure.
+ */
+int locate_culprit(const struct locate_input *in, struct finding *ret, struct err *e) MUST_CHECK;
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The guest's network, outside of QEMU: a vhost-user-net back end, an uplink,
+ * the input log, and the point where bytes from the outside become tainted.
+ *
+ *   uplink (libslirp | TAP) -> input log -> receive ring of the engine
+ *   transmit ring of the engine -> uplink
+ *
+ * The uplink's connections live here and outlive any engine. Each engine gets
+ * its own vhost-user session; at most one has started rings. No buffer of the
+ * guest is held between two calls: what is taken from a ring is given back at
+ * once, so a checkpoint never has buffers in flight.
+ *
+ * Every frame for the guest gets a sequence number (from 1) when the uplink hands it over,
+ * and each byte of TCP and UDP payload in it a position in the payload stream (origin =
+ * position + 1 modulo 2^32, never 0). Frames stay in the log until trimmed,
+ * so that they can be delivered again after a rollback, with the same origins.
+ */
+#ifndef CLOUDER_NET_NET_H
+#define CLOUDER_NET_NET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+#include "base/loop.h"
+#include "qemu/gmem.h"
+
+struct net;
+struct net_session;
+
+struct net_ops {
+	/*
+	 * A frame with TCP or UDP payload is next. false: hold it and all behind it
+	 * until net_resume(). Not called again for a frame that it let pass. Not called for replayed frames.
+	 */
+	bool (*may_deliver)(void *arg, uint64_t seq);
+	/*
+	 * len bytes at `at` are being written with frame data: origin 0: clean
+	 * (headers); else payload whose first byte has this origin. Called before the ring's used index tells the guest.
+	 */
+	void (*input)(void *arg, struct gpa at, size_t len, uint32_t origin);
+	/* The memory table of the session with started rings (sorted or not); applied with gmem_set_regions by the callee. */
+	void (*regions)(void *arg, const struct gmem_region *r, size_t n);
+	/* The last frame of a replay was delivered. */
+	void (*replayed)(void *arg);
+	/* A session's peer broke the protocol or hung up; the session is dead until destroyed. */
+	void (*session_lost)(void *arg, struct net_session *s, const struct err *why);
+};
+
+struct net_stats {
+	uint64_t rx_frames, rx_payload_bytes; /* delivered to the guest, replays not counted */
+	uint64_t tx_frames, tx_bytes;
+	uint64_t replayed_frames;
+	uint64_t dropped; /* queue full, or too large for the ring */
+	uint64_t ring_errors; /* malformed descriptors of the guest, refused */
+	uint64_t held; /* frames that had to wait for a checkpoint */
+	uint64_t log_frames, log_bytes; /* in the log now */
+};
+
+/*
+ * spec: "user[,hostfwd=PROTO:HOSTADDR:HOSTPORT-GUESTADDR:GUESTPORT]..." (libslirp; PROTO tcp or udp; empty
+ * HOSTADDR: 127.0.0.1; empty GUESTADDR: 10.0.2.15; restrict=on|off) or "tap,ifname=NAME".
+ * gm and ops must outlive the net. log_limit: bytes of frames kept in the log; the oldest go first.
+ */
+int net_create(struct loop *l, struct gmem *gm, const char *spec, size_t log_limit, const struct net_ops *ops,
+	       void *arg, struct net **ret_net, struct err *e) MUST_CHECK;
+void net_destroy(struct net *n); /* closes all sessions and the uplink */
+
+/* Serves vhost-user on fd (one end of a socket pair, QEMU has the other); takes the descriptor over, also on failure. */
+int net_session_create(struct net *n, int fd, struct net_session **ret_s, struct err *e) MUST_CHECK;
+void net_session_destroy(struct net_session *s);
+
+/* Touches no ring until thawed; uplink frames queue. Nests not. Starts thawed. */
+void net_freeze(struct net *n);
+void net_thaw(struct net *n);
+/* Tries again to deliver (after may_deliver said no). */
+void net_resume(struct net *n);
+
+/* Sequence number of the next frame that will be delivered for the first time. */
+uint64_t net_position(const struct net *n);
+/* Forgets frames before seq. */
+void net_trim(struct net *n, uint64_t seq);
+/*
+ * Delivers all frames from seq up to net_position() again, before anything new.
+ * 0, or -1 (ERR_LIMIT) if the log no longer holds seq: then delivery starts at the oldest kept.
+ */
+int net_replay(struct net *n, uint64_t seq, struct err *e) MUST_CHECK;
+/*
+ * The frame that brought the payload byte with this origin, and the byte's
+ * offset in the frame; false if it is not in the log any more.
+ */
+struct net_origin {
+	uint64_t seq;
+	uint32_t frame_offset, payload_offset;
+	uint8_t ip_proto; /* 6, 17 */
+	uint8_t ip_version; /* 4, 6 */
+	uint8_t src[16], dst[16];
+	uint16_t src_port, dst_port;
+};
+bool net_find_origin(const struct net *n, uint32_t origin, struct net_origin *ret);
+
+void net_get_stats(const struct net *n, struct net_stats *ret);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Patches for running binaries: displaced bytes become a jmp rel32 to a guard, which runs the culprit only
+ * where its write stays inside the object.
+ */
+#ifndef CLOUDER_PATCH_PATCH_H
+#define CLOUDER_PATCH_PATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "locate/finding.h"
+#include "vmi/vmi.h"
+
+#define PATCH_SITE_MAX 16
+#define PATCH_GUARD_MAX 128
+
+/* Names its target by build-id and file offset; carries the original bytes; refuses anything else. */
+struct patch {
+	char path[VMI_PATH_MAX];
+	uint8_t build_id[VMI_BUILD_ID_MAX];
+	uint8_t build_id_len;
+	const char *strategy; /* "store-guard", ... (static string) */
+	const char *home; /* "cave" (static string) */
+	uint64_t site_offset; /* file offset of the displaced bytes */
+	uint8_t site_len;
+	uint8_t site_before[PATCH_SITE_MAX], site_after[PATCH_SITE_MAX];
+	uint64_t guard_offset; /* file offset of the guard */
+	uint8_t guard_len;
+	uint8_t guard[PATCH_GUARD_MAX]; /* its bytes before were all zero */
+	/* as applied in the process it was made for */
+	struct gva site, guard_at;
+};
+
+/*
+ * Makes a patch for f in the process t: picks a strategy and a cave, encodes the guard, decodes it again to check it.
+ * Changes nothing. ERR_REFUSED: no safe way was found (says why).
+ */
+int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task *t, struct patch *ret,
+		   struct err *e) MUST_CHECK;
+
+/*
+ * Writes the patch through the page tables of process t (guard first, then the site). The VM must not be running.
+ * Checks build-id and original bytes, and that no thread of the process stands inside the displaced bytes.
+ */
+int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e) MUST_CHECK;
+/* Whether site and guard are in place in process t. */
+bool patch_is_applied(const struct patch *p, struct vmi *v, const struct vmi_task *t);
+
+/*
+ * Text disassembly (Intel syntax), one line "address  bytes  text" per instruction, of len bytes at address at;
+ * writes at most size bytes with a final NUL; returns the length.
+ */
+size_t patch_disassemble(const uint8_t *bytes, size_t len, uint64_t at, char *ret, size_t size);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Shadow memory: a label for each tainted byte of guest-physical memory.
+ *
+ * It lives in the shadow file of taint_abi.h, mapped by the supervisor (which
+ * taints what the network back end writes, and takes the shadow back in time)
+ * and by the plugin in the engine (which propagates). A page with no tainted
+ * byte costs four bytes; a page with one costs 32 KiB.
+ *
+ * Time: an epoch begins at each checkpoint. The first change of a page's labels
+ * in an epoch keeps a copy (undo record), so that the shadow can go back to the
+ * start of any epoch still kept.
+ *
+ * Threads: any number of vCPUs and the supervisor at once. Reads take no lock.
+ * Writes of labels of a page that already has an up-to-date slot take no lock.
+ * Creating a slot and copying for undo take the spin lock. Slots are given back
+ * only in shadow_sweep(), while no engine runs.
+ *
+ * The guest cannot write the file, QEMU can: every index read from it is bounded.
+ */
+#ifndef CLOUDER_PLUGIN_CORE_SHADOW_H
+#define CLOUDER_PLUGIN_CORE_SHADOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+#include "taint_abi.h"
+
+struct shadow;
+
+/*
+ * Creates the shadow file for guest-physical addresses below gpa_limit and maps it.
+ * max_slots bounds the tainted pages (copies for undo included). *ret_fd is the
+ * memfd (close-on-exec), the caller's to close.
+ */
+int shadow_create(uint64_t gpa_limit, uint32_t max_slots, int *ret_fd, struct shadow **ret_sh,
+		  struct err *e) MUST_CHECK;
+/* Maps an existing shadow file (the plugin's side); checks magic, version and layout. */
+int shadow_attach(int fd, struct shadow **ret_sh, struct err *e) MUST_CHECK;
+void shadow_destroy(struct shadow *sh);
+
+struct taint_shm *shadow_header(const struct shadow *sh);
+/* Register shadow of vCPU i, i < TAINT_VCPU_MAX. */
+struct taint_vcpu *shadow_vcpu(const struct shadow *sh, unsigned i);
+
+/*
+ * The page's entry in page_slot[], for a hot path that caches the pointer: *p == 0 means no byte of the
+ * page is tainted. NULL if the address is beyond gpa_limit (never tainted).
+ */
+const uint32_t *shadow_page_entry(const struct shadow *sh, struct gpa at);
+/* Whether any byte of the page is tainted now (slot present and its count not 0). */
+bool shadow_page_tainted(const struct shadow *sh, struct gpa at);
+
+/* Copies n labels. Returns whether any of them is tainted. Ranges may cross pages; beyond gpa_limit: clean. */
+bool shadow_get(const struct shadow *sh, struct gpa at, struct taint_label *ret, size_t n);
+/* Stores n labels (origin 0: clean). A page without slot gets one only if a label is tainted. */
+void shadow_set(struct shadow *sh, struct gpa at, const struct taint_label *labels, size_t n);
+void shadow_clear(struct shadow *sh, struct gpa at, size_t n);
+/* n bytes of network input: origins first_origin, first_origin + 1, ... (0 is skipped), writer 0. */
+void shadow_taint_input(struct shadow *sh, struct gpa at, size_t n, uint32_t first_origin);
+
+/* Id of the writer record equal to *w (by code_offset, len, bytes), made if there is none; 0 if the table is full. */
+uint32_t shadow_writer_intern(struct shadow *sh, const struct taint_writer *w);
+bool shadow_writer_get(const struct shadow *sh, uint32_t id, struct taint_writer *ret);
+
+/* The supervisor only, with no engine running: */
+/* Starts a new epoch; returns its number (> 0). */
+uint32_t shadow_epoch_begin(struct shadow *sh);
+/* Brings all labels back to what they were when shadow_epoch_begin() returned epoch. That epoch is current again. */
+int shadow_rollback(struct shadow *sh, uint32_t epoch, struct err *e) MUST_CHECK;
+/* Forgets the copies that only a rollback to an epoch before oldest_kept needs. */
+void shadow_epoch_forget(struct shadow *sh, uint32_t oldest_kept);
+/* Gives back the slots of pages without tainted bytes. */
+void shadow_sweep(struct shadow *sh);
+/* After an engine was killed: a lock that it held is released. */
+void shadow_unlock_dead(struct shadow *sh);
+
+/* Tainted pages and bytes now (walks the slots). */
+void shadow_count(const struct shadow *sh, uint64_t *ret_pages, uint64_t *ret_bytes);
+
+#endif

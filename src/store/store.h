@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The incident store: one SQLite file for all VMs of a user, crash-safe, schema versioned. */
+#ifndef CLOUDER_STORE_STORE_H
+#define CLOUDER_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "store/incident.h"
+
+struct store;
+
+/* path NULL: default ($CLOUDER_STATE_DIR, else /var/lib/clouder for root, else $XDG_STATE_HOME/clouder) + "/clouder.db"; makes the directory (0700). */
+int store_open(const char *path, bool read_only, struct store **ret, struct err *e) MUST_CHECK;
+void store_close(struct store *s);
+
+/* Inserts (id 0, then sets in->id) or updates. */
+int store_put_incident(struct store *s, struct incident *in, struct err *e) MUST_CHECK;
+int store_get_incident(struct store *s, int64_t id, struct incident *ret, struct err *e) MUST_CHECK;
+/* Newest last; vm NULL: all; since_ms 0: all. Calls fn for each; stops when it returns false. */
+int store_each_incident(struct store *s, const char *vm, int64_t since_ms,
+			bool (*fn)(void *arg, const struct incident *), void *arg, struct err *e) MUST_CHECK;
+
+#endif

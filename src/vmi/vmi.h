@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Virtual machine introspection: what the guest's memory says about its own
+ * kernel, processes and modules. No file prepared per kernel: structure layouts
+ * come from the kernel's own BTF in guest memory, the task list from the init
+ * task found in the kernel image.
+ *
+ * The guest controls every byte read here. All walks are bounded and stop at
+ * cycles; a lying guest gets a wrong answer or an ERR_GUEST, never a crash or a hang.
+ */
+#ifndef CLOUDER_VMI_VMI_H
+#define CLOUDER_VMI_VMI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+#include "qemu/gmem.h"
+
+/* An address space: guest memory seen through one set of page tables. */
+struct vmi_space {
+	struct gmem *gm;
+	uint64_t cr3; /* bits 11..0 (PCID) are ignored */
+	bool paging, pae, long_mode, la57;
+};
+
+/* From control registers, as the taint plugin reports them. */
+void vmi_space_init(struct vmi_space *s, struct gmem *gm, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer);
+
+struct vmi_page {
+	struct gpa at; /* of the address asked for, not of the page */
+	uint64_t page_size; /* 4 KiB, 2 MiB, 4 MiB or 1 GiB */
+	bool writable, user, executable;
+};
+
+/* Walks the page tables. false: not mapped, or the tables lead outside RAM. */
+bool vmi_translate(const struct vmi_space *s, struct gva at, struct vmi_page *ret) MUST_CHECK;
+/* All or nothing. vmi_write ignores page permissions (it is the emergency surgeon's knife). */
+bool vmi_read(const struct vmi_space *s, struct gva at, void *ret, size_t len) MUST_CHECK;
+bool vmi_write(const struct vmi_space *s, struct gva at, const void *buf, size_t len) MUST_CHECK;
+
+struct vmi;
+
+/*
+ * Finds BTF and the init task. kernel: any address space of this guest (user ones work: with page-table
+ * isolation the kernel's half is found beside them). Nothing of it is kept but the struct.
+ */
+int vmi_create(const struct vmi_space *kernel, struct vmi **ret_vmi, struct err *e) MUST_CHECK;
+void vmi_destroy(struct vmi *v);
+
+#define VMI_COMM_MAX 16
+#define VMI_PATH_MAX 256
+#define VMI_BUILD_ID_MAX 32
+
+struct vmi_task {
+	int32_t pid, tgid;
+	char comm[VMI_COMM_MAX + 1]; /* printable, NUL-terminated */
+	struct gva task; /* its task_struct */
+	struct gva mm; /* 0: kernel thread */
+	struct vmi_space space; /* of its mm; only if mm is not 0 */
+	uint64_t start_time_ns;
+};
+
+/* The process (thread-group leader) whose page tables cr3 points to. ERR_GUEST if there is none. */
+int vmi_task_by_cr3(struct vmi *v, uint64_t cr3, struct vmi_task *ret, struct err *e) MUST_CHECK;
+/* All thread-group leaders, at most max; returns how many were filled, or -1. */
+int vmi_tasks(struct vmi *v, struct vmi_task *ret, size_t max, struct err *e) MUST_CHECK;
+/*
+ * User-mode instruction pointers, as saved at kernel entry, of all threads of the process of t; at most max.
+ * Returns how many, or -1. Threads that run in user mode right now have a stale value.
+ */
+int vmi_thread_ips(struct vmi *v, const struct vmi_task *t, struct gva *ret_ip, size_t max, struct err *e) MUST_CHECK;
+
+struct vmi_vma {
+	struct gva start, end;
+	uint64_t flags; /* VM_READ 1, VM_WRITE 2, VM_EXEC 4, VM_SHARED 8 */
+	uint64_t file_offset; /* bytes; of start */
+	struct gva file; /* struct file, 0: anonymous */
+	char path[VMI_PATH_MAX]; /* "" if anonymous; cut at the front if too long */
+};
+
+/* The process's memory map in address order, at most max entries; returns how many, or -1. */
+int vmi_maps(struct vmi *v, const struct vmi_task *t, struct vmi_vma *ret, size_t max, struct err *e) MUST_CHECK;
+
+/* An ELF file as mapped in a process. */
+struct vmi_module {
+	char path[VMI_PATH_MAX];
+	uint8_t build_id[VMI_BUILD_ID_MAX];
+	uint8_t build_id_len; /* 0: none found */
+	bool is_32bit;
+	bool is_main; /* the program itself (type EXEC or with an entry in a PT_INTERP program), not a library */
+	uint64_t bias; /* run-time address minus address in the file */
+	struct gva low, high; /* span of its mappings */
+	struct gva text, text_end; /* executable segment in memory: [p_vaddr, p_vaddr + p_memsz) plus bias */
+	uint64_t text_file_offset; /* file offset of text */
+	uint64_t text_file_size; /* p_filesz */
+	struct gva eh_frame_hdr; /* PT_GNU_EH_FRAME; 0: none */
+	uint64_t eh_frame_hdr_size;
+	struct gva entry;
+};
+
+/*
+ * The module that covers `at` in the process: finds the mapping, then the ELF header at the start of that file's
+ * first mapping, reads program headers and the build-id note from guest memory.
+ */
+int vmi_module_at(struct vmi *v, const struct vmi_task *t, struct gva at, struct vmi_module *ret,
+		  struct err *e) MUST_CHECK;
+
+/*
+ * Finds where in the process's executable mappings the guest-physical page of `code` (RAM file offset) is mapped.
+ * ERR_GUEST if it is not.
+ */
+int vmi_find_code(struct vmi *v, const struct vmi_task *t, uint64_t ram_offset, struct gva *ret,
+		  struct err *e) MUST_CHECK;
+
+#endif
