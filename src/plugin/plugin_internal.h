@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of the plugin share: the per-vCPU state and the entry points of each. */
+#ifndef CLOUDER_PLUGIN_PLUGIN_INTERNAL_H
+#define CLOUDER_PLUGIN_PLUGIN_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "plugin/core/insn.h"
+#include "plugin/core/shadow.h"
+#include "plugin/qemu_plugin_api.h"
+#include "taint_abi.h"
+
+/*
+ * Our own translation cache: virtual page -> guest-physical page and its entry in the shadow's page table.
+ * The low 12 bits of a tag are the generation: a flush is one increment.
+ */
+#define PLUGIN_TLB_SIZE 1024u
+
+struct plugin_tlb_entry {
+	uint64_t tag;
+	const uint32_t *slot; /* *slot == 0: nothing tainted in the page */
+	uint64_t page; /* guest-physical address of the page */
+};
+
+/* Everything a vCPU's callbacks need; only its own thread touches it. */
+struct plugin_vcpu {
+	struct plugin_tlb_entry tlb[PLUGIN_TLB_SIZE];
+	struct taint_vcpu *regs; /* in the shadow file */
+	struct taint_run run;
+	uint64_t generation; /* of the TLB, 1..4095 */
+	uint32_t hot; /* registers may be tainted, or a load-store instruction is half done */
+	bool tmp_loaded; /* the current load-store instruction's load was followed */
+	bool track; /* what the scoreboard says */
+	uint32_t until_check; /* followed instructions until the registers are looked over */
+	unsigned index;
+};
+
+/* An instruction that stores, or returns: what its callbacks get. */
+struct plugin_site {
+	const struct taint_insn *in;
+	const uint8_t *bytes; /* 15, those beyond the instruction zero */
+	uint64_t code_offset; /* in the RAM file; UINT64_MAX: not in RAM */
+	uint64_t pc;
+	uint32_t writer; /* id, 0 until first needed */
+};
+
+struct plugin {
+	qemu_plugin_id_t id;
+	int link_fd, ram_fd;
+	struct shadow *shadow;
+	struct taint_shm *shm;
+	struct qemu_plugin_scoreboard *board;
+	qemu_plugin_u64 track; /* per vCPU: non-zero while registers may be tainted */
+	struct plugin_vcpu *vcpu[TAINT_VCPU_MAX];
+};
+
+extern struct plugin plugin;
+
+/* follow.c: the callbacks that follow taint. */
+int follow_init_vcpu(unsigned index);
+void follow_resume_vcpu(unsigned index);
+void follow_exec(unsigned vcpu, void *insn);
+void follow_begin(unsigned vcpu, void *insn);
+void follow_flush_tlb(unsigned vcpu, void *insn);
+void follow_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *insn);
+void follow_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
+void follow_load_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
+void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
+
+/* translate.c: which callbacks an instruction gets. */
+void translate_block(qemu_plugin_id_t id, struct qemu_plugin_tb *tb);
+void translate_flush(qemu_plugin_id_t id);
+
+/* regs.c: registers by name, in the calling vCPU's thread. */
+void regs_init(void);
+enum plugin_reg {
+	PLUGIN_REG_RAX, /* the 16 general purpose registers in encoding order */
+	PLUGIN_REG_CS = TAINT_GPRS,
+	PLUGIN_REG_CR0,
+	PLUGIN_REG_CR3,
+	PLUGIN_REG_CR4,
+	PLUGIN_REG_EFER,
+	PLUGIN_REG_FS_BASE,
+	PLUGIN_REG_GS_BASE,
+	PLUGIN_REG_KERNEL_GS_BASE,
+	PLUGIN_REGS,
+};
+uint64_t regs_read(enum plugin_reg r);
+
+/* ram.c: where the RAM file is mapped in this process, and its userfaultfd. */
+void ram_find(void);
+bool ram_offset(const void *hva, uint64_t *ret_offset);
+void ram_register(void); /* answers TAINT_MSG_RAM or TAINT_MSG_ERROR on the link */
+
+/* link.c: messages to and from the supervisor. */
+int link_start(void);
+void link_send(struct taint_msg *m, int fd); /* fills m->size; fd -1: none */
+void link_send_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void link_wait_go(unsigned vcpu);
+
+/* detect.c: a detector fired: report, and hold the vCPU until the supervisor says otherwise. */
+void detect_report(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
+		   uint64_t vaddr, struct gpa at, const struct taint_label *labels, unsigned n);
+
+#endif

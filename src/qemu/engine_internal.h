@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* An engine's state, shared by the files that handle its process, its link and its QMP. */
+#ifndef CLOUDER_QEMU_ENGINE_INTERNAL_H
+#define CLOUDER_QEMU_ENGINE_INTERNAL_H
+
+#include "qemu/engine.h"
+
+struct engine {
+	struct loop *loop;
+	struct engine_ops ops;
+	void *ops_arg;
+	pid_t pid;
+	int pid_fd, link_fd, err_fd;
+	struct loop_source *child_source, *link_source, *err_source;
+	struct qmp *qmp;
+	bool ended;
+	int status;
+
+	/* the plugin */
+	bool hello, ram_known, plugin_failed;
+	char plugin_error[256];
+	struct taint_msg_ram ram;
+	int uffd;
+
+	/* QMP events waited for */
+	bool stopped, running, migration_done, migration_failed;
+
+	char line[256], last_words[256];
+	size_t line_len;
+};
+
+void engine_link_readable(void *arg, uint32_t events);
+void engine_note_event(struct engine *en, const char *event, const json_t *data);
+
+#endif

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The ring of checkpoints: see checkpoint.h. */
+#include "recover/checkpoint.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CHECKPOINTS_MAX 64u
+
+struct checkpoint {
+	struct checkpoint_info info;
+	int state_fd;
+	uint64_t undo_id;
+	uint32_t shadow_epoch;
+	struct taint_vcpu *regs; /* n_vcpus of them */
+};
+
+struct checkpoint_ring {
+	struct checkpoint_parts parts;
+	struct checkpoint slot[CHECKPOINTS_MAX]; /* oldest first */
+	unsigned n, max;
+	uint64_t next_id;
+};
+
+int checkpoint_ring_create(const struct checkpoint_parts *parts, unsigned max, struct checkpoint_ring **ret_r,
+			   struct err *e)
+{
+	struct checkpoint_ring *r;
+
+	if (max < 1 || max > CHECKPOINTS_MAX)
+		return err_set(e, ERR_USAGE, "%u checkpoints: 1 to %u can be kept", max, CHECKPOINTS_MAX);
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return err_set_errno(e, "checkpoints");
+	r->parts = *parts;
+	r->max = max;
+	r->next_id = 1;
+	*ret_r = r;
+	return 0;
+}
+
+static void slot_clear(struct checkpoint *c)
+{
+	if (c->state_fd >= 0)
+		close(c->state_fd);
+	free(c->regs);
+	*c = (struct checkpoint){.state_fd = -1};
+}
+
+void checkpoint_ring_destroy(struct checkpoint_ring *r)
+{
+	if (!r)
+		return;
+	for (unsigned i = 0; i < r->n; i++)
+		slot_clear(&r->slot[i]);
+	free(r);
+}
+
+/* Drops the oldest until n are left, and with them what only they needed. */
+static void keep_newest(struct checkpoint_ring *r, unsigned n)
+{
+	while (r->n > n) {
+		slot_clear(&r->slot[0]);
+		memmove(&r->slot[0], &r->slot[1], (r->n - 1) * sizeof(r->slot[0]));
+		r->n--;
+	}
+	if (r->n) {
+		undo_forget(r->parts.undo, r->slot[0].undo_id);
+		shadow_epoch_forget(r->parts.shadow, r->slot[0].shadow_epoch);
+		net_trim(r->parts.net, r->slot[0].info.seq);
+	}
+}
+
+/* The part of taking a checkpoint for which the VM stands still. */
+static int snapshot(struct checkpoint_ring *r, struct engine *en, struct checkpoint *c, struct err *e)
+{
+	struct stat st;
+
+	if (engine_save(en, c->state_fd, e) < 0)
+		return -1;
+	if (fstat(c->state_fd, &st) == 0)
+		c->info.state_bytes = (uint64_t)st.st_size;
+	if (undo_begin(r->parts.undo, &c->undo_id, e) < 0)
+		return -1;
+	shadow_sweep(r->parts.shadow);
+	c->shadow_epoch = shadow_epoch_begin(r->parts.shadow);
+	for (unsigned i = 0; i < r->parts.n_vcpus; i++)
+		c->regs[i] = *shadow_vcpu(r->parts.shadow, i);
+	c->info.seq = net_position(r->parts.net);
+	return 0;
+}
+
+static int slot_prepare(const struct checkpoint_ring *r, struct checkpoint *c, struct err *e)
+{
+	c->state_fd = memfd_create("clouder-checkpoint", MFD_CLOEXEC);
+	if (c->state_fd < 0)
+		return err_set_errno(e, "checkpoint file");
+	c->regs = calloc(r->parts.n_vcpus, sizeof(*c->regs));
+	if (!c->regs)
+		return err_set_errno(e, "checkpoint");
+	return 0;
+}
+
+int checkpoint_take(struct checkpoint_ring *r, struct engine *en, struct checkpoint_info *ret, struct err *e)
+{
+	struct checkpoint c = {.state_fd = -1};
+	struct err ignored;
+	uint64_t start;
+	int rc;
+
+	if (slot_prepare(r, &c, e) < 0) {
+		slot_clear(&c);
+		return -1;
+	}
+	start = loop_now_ns();
+	net_freeze(r->parts.net);
+	rc = engine_stop(en, e);
+	if (rc == 0) {
+		rc = snapshot(r, en, &c, e);
+		/* The VM goes on whether or not the checkpoint came about. */
+		if (engine_continue(en, rc == 0 ? e : &ignored) < 0)
+			rc = -1;
+	}
+	net_thaw(r->parts.net);
+	if (rc < 0) {
+		slot_clear(&c);
+		return -1;
+	}
+	c.info.id = r->next_id++;
+	c.info.time_ns = loop_now_ns();
+	c.info.pause_us = (c.info.time_ns - start) / 1000;
+	keep_newest(r, r->max - 1);
+	r->slot[r->n++] = c;
+	keep_newest(r, r->max);
+	*ret = c.info;
+	return 0;
+}
+
+unsigned checkpoint_count(const struct checkpoint_ring *r)
+{
+	return r->n;
+}
+
+bool checkpoint_get(const struct checkpoint_ring *r, unsigned i, struct checkpoint_info *ret)
+{
+	if (i >= r->n)
+		return false;
+	*ret = r->slot[i].info;
+	return true;
+}
+
+int checkpoint_before(const struct checkpoint_ring *r, uint64_t seq, struct checkpoint_info *ret, struct err *e)
+{
+	for (unsigned i = r->n; i-- > 0;) {
+		const struct checkpoint *c = &r->slot[i];
+
+		if (c->info.seq <= seq && undo_can_roll_back(r->parts.undo, c->undo_id)) {
+			*ret = c->info;
+			return 0;
+		}
+	}
+	return err_set(e, ERR_LIMIT, r->n ? "all %u checkpoints are younger than the damage" : "there is no checkpoint",
+		       r->n);
+}
+
+static struct checkpoint *find(struct checkpoint_ring *r, uint64_t id)
+{
+	for (unsigned i = 0; i < r->n; i++)
+		if (r->slot[i].info.id == id)
+			return &r->slot[i];
+	return NULL;
+}
+
+int checkpoint_restore_memory(struct checkpoint_ring *r, uint64_t id, uint64_t *ret_pages, struct err *e)
+{
+	struct checkpoint *c = find(r, id);
+
+	if (!c)
+		return err_set(e, ERR_LIMIT, "there is no checkpoint %llu", (unsigned long long)id);
+	while (r->slot[r->n - 1].info.id > id)
+		slot_clear(&r->slot[--r->n]);
+	if (undo_roll_back(r->parts.undo, c->undo_id, ret_pages, e) < 0)
+		return -1;
+	shadow_unlock_dead(r->parts.shadow);
+	if (shadow_rollback(r->parts.shadow, c->shadow_epoch, e) < 0)
+		return -1;
+	for (unsigned i = 0; i < r->parts.n_vcpus; i++)
+		*shadow_vcpu(r->parts.shadow, i) = c->regs[i];
+	return 0;
+}
+
+int checkpoint_restore_engine(struct checkpoint_ring *r, uint64_t id, struct engine *en, struct loop *l, struct err *e)
+{
+	struct checkpoint *c = find(r, id);
+
+	if (!c)
+		return err_set(e, ERR_LIMIT, "there is no checkpoint %llu", (unsigned long long)id);
+	if (engine_load(en, c->state_fd, e) < 0)
+		return -1;
+	if (undo_attach(r->parts.undo, l, engine_uffd(en), engine_ram(en), e) < 0)
+		return -1;
+	return undo_protect(r->parts.undo, e);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Checkpoints of a VM, and the way back to one.
+ *
+ * A checkpoint is: device state (a memfd), the start of an undo log of RAM, a shadow epoch, the register
+ * shadow, and a position in the input log. Taking one stops the VM for a few milliseconds. Several are kept in a
+ * ring, because damage is noticed later than it is done.
+ *
+ * Going back needs another engine, one that waits for a device state: the engine that detected is thrown away.
+ */
+#ifndef CLOUDER_RECOVER_CHECKPOINT_H
+#define CLOUDER_RECOVER_CHECKPOINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "net/net.h"
+#include "plugin/core/shadow.h"
+#include "qemu/engine.h"
+#include "recover/undo.h"
+
+struct checkpoint_ring;
+
+struct checkpoint_info {
+	uint64_t id;
+	uint64_t time_ns; /* CLOCK_MONOTONIC when it was taken */
+	uint64_t seq; /* first frame that came after it */
+	uint64_t pause_us; /* how long the VM stood still for it */
+	uint64_t state_bytes; /* of device state */
+};
+
+/* What a checkpoint is made of; all owned by the caller, and must outlive the ring. */
+struct checkpoint_parts {
+	struct net *net;
+	struct shadow *shadow;
+	struct undo *undo;
+	unsigned n_vcpus;
+};
+
+/* Keeps at most max checkpoints (1..64). */
+int checkpoint_ring_create(const struct checkpoint_parts *parts, unsigned max, struct checkpoint_ring **ret_r,
+			   struct err *e) MUST_CHECK;
+void checkpoint_ring_destroy(struct checkpoint_ring *r);
+
+/* Takes one of the running engine en; the VM goes on in it. On failure the VM still runs, without this checkpoint. */
+int checkpoint_take(struct checkpoint_ring *r, struct engine *en, struct checkpoint_info *ret,
+		    struct err *e) MUST_CHECK;
+
+unsigned checkpoint_count(const struct checkpoint_ring *r);
+/* i-th, oldest first. */
+bool checkpoint_get(const struct checkpoint_ring *r, unsigned i, struct checkpoint_info *ret);
+/* The newest one that can be gone back to and was taken before frame seq was delivered. ERR_LIMIT: none is that old. */
+int checkpoint_before(const struct checkpoint_ring *r, uint64_t seq, struct checkpoint_info *ret,
+		      struct err *e) MUST_CHECK;
+
+/*
+ * Memory, shadow and register shadow go back to checkpoint id; the engine that ran must be dead and detached
+ * from undo. Newer checkpoints are dropped. *ret_pages: RAM pages restored. Then patch RAM, and:
+ */
+int checkpoint_restore_memory(struct checkpoint_ring *r, uint64_t id, uint64_t *ret_pages, struct err *e) MUST_CHECK;
+/* The waiting engine en takes over from checkpoint id: device state, traps. It is left stopped. */
+int checkpoint_restore_engine(struct checkpoint_ring *r, uint64_t id, struct engine *en, struct loop *l,
+			      struct err *e) MUST_CHECK;
+
+#endif

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The undo log of guest RAM: see undo.h. */
+#include "recover/undo.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/userfaultfd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+#define CHUNK_PAGES 256u
+/* With more pages than this to protect again, one call for all of RAM is cheaper than one for each. */
+#define PROTECT_ONE_BY_ONE 256u
+
+struct undo_chunk {
+	STAILQ_ENTRY(undo_chunk) link;
+	uint8_t *data; /* CHUNK_PAGES pages */
+	uint32_t used;
+	uint64_t page[CHUNK_PAGES];
+};
+
+struct undo_log {
+	TAILQ_ENTRY(undo_log) link;
+	uint64_t id;
+	uint64_t pages;
+	bool incomplete; /* a page could not be kept */
+	STAILQ_HEAD(, undo_chunk) chunks;
+};
+
+struct undo {
+	struct gmem *gm;
+	size_t limit;
+	uint64_t n_pages;
+	uint32_t *saved_in; /* for each page: serial of the log that has it */
+	uint32_t serial; /* of the current log; grows with each begin and rollback */
+	uint64_t next_id;
+	TAILQ_HEAD(undo_log_list, undo_log) logs; /* oldest first */
+	struct loop_source *source;
+	int uffd;
+	struct taint_msg_ram ram;
+	bool protected_before; /* the attached engine's RAM was protected as a whole once */
+	struct undo_stats stats;
+};
+
+static void before_write(void *arg, uint64_t page);
+
+int undo_create(struct gmem *gm, size_t limit, struct undo **ret_u, struct err *e)
+{
+	struct undo *u = calloc(1, sizeof(*u));
+
+	if (!u)
+		return err_set_errno(e, "undo log");
+	*u = (struct undo){.gm = gm,
+			   .limit = limit,
+			   .n_pages = gmem_size(gm) >> GUEST_PAGE_SHIFT,
+			   .serial = 1,
+			   .next_id = 1,
+			   .uffd = -1};
+	u->saved_in = calloc(u->n_pages, sizeof(*u->saved_in));
+	if (!u->saved_in) {
+		free(u);
+		return err_set_errno(e, "undo log");
+	}
+	TAILQ_INIT(&u->logs);
+	gmem_set_before_write(gm, before_write, u);
+	*ret_u = u;
+	return 0;
+}
+
+static void log_empty(struct undo *u, struct undo_log *log)
+{
+	struct undo_chunk *c;
+
+	while ((c = STAILQ_FIRST(&log->chunks))) {
+		STAILQ_REMOVE_HEAD(&log->chunks, link);
+		munmap(c->data, (size_t)CHUNK_PAGES * GUEST_PAGE_SIZE);
+		free(c);
+	}
+	u->stats.pages -= log->pages;
+	log->pages = 0;
+	log->incomplete = false;
+}
+
+static void log_destroy(struct undo *u, struct undo_log *log)
+{
+	log_empty(u, log);
+	TAILQ_REMOVE(&u->logs, log, link);
+	free(log);
+}
+
+void undo_destroy(struct undo *u)
+{
+	struct undo_log *log;
+
+	if (!u)
+		return;
+	undo_detach(u);
+	while ((log = TAILQ_FIRST(&u->logs)))
+		log_destroy(u, log);
+	gmem_set_before_write(u->gm, NULL, NULL);
+	free(u->saved_in);
+	free(u);
+}
+
+static struct undo_chunk *chunk_new(struct undo_log *log)
+{
+	struct undo_chunk *c = malloc(sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->data = mmap(NULL, (size_t)CHUNK_PAGES * GUEST_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+	if (c->data == MAP_FAILED) {
+		free(c);
+		return NULL;
+	}
+	c->used = 0;
+	STAILQ_INSERT_HEAD(&log->chunks, c, link);
+	return c;
+}
+
+/* Keeps the page's content in the newest log, unless that has it. */
+static bool keep(struct undo *u, uint64_t page)
+{
+	struct undo_log *log = TAILQ_LAST(&u->logs, undo_log_list);
+	struct undo_chunk *c;
+
+	if (!log || page >= u->n_pages || u->saved_in[page] == u->serial)
+		return false;
+	u->saved_in[page] = u->serial;
+	c = STAILQ_FIRST(&log->chunks);
+	if (!c || c->used == CHUNK_PAGES)
+		c = undo_bytes(u) < u->limit ? chunk_new(log) : NULL;
+	if (!c) {
+		log->incomplete = true;
+		u->stats.lost++;
+		return true;
+	}
+	memcpy(c->data + (size_t)c->used * GUEST_PAGE_SIZE, gmem_base(u->gm) + page * GUEST_PAGE_SIZE, GUEST_PAGE_SIZE);
+	c->page[c->used++] = page;
+	log->pages++;
+	u->stats.pages++;
+	return true;
+}
+
+static void before_write(void *arg, uint64_t page)
+{
+	struct undo *u = arg;
+
+	if (keep(u, page))
+		u->stats.own_writes++;
+}
+
+/* Offset in the RAM file of an address in the engine's process. */
+static bool engine_offset(const struct undo *u, uint64_t hva, uint64_t *ret)
+{
+	for (uint32_t i = 0; i < u->ram.count; i++) {
+		if (hva - u->ram.map[i].hva < u->ram.map[i].size) {
+			*ret = u->ram.map[i].offset + (hva - u->ram.map[i].hva);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Sets or lifts write protection of a range of the engine's memory; lifting wakes whoever waits. */
+static int protect_range(const struct undo *u, uint64_t hva, uint64_t len, bool on)
+{
+	struct uffdio_writeprotect wp = {.range = {.start = hva, .len = len},
+					 .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0};
+
+	while (ioctl(u->uffd, UFFDIO_WRITEPROTECT, &wp) < 0)
+		if (errno != EAGAIN && errno != EINTR)
+			return -1;
+	return 0;
+}
+
+static void trap_readable(void *arg, uint32_t events)
+{
+	struct undo *u = arg;
+	struct uffd_msg msg[16];
+	ssize_t n = read(u->uffd, msg, sizeof(msg));
+
+	(void)events;
+	for (ssize_t i = 0; i < n / (ssize_t)sizeof(msg[0]); i++) {
+		uint64_t hva, offset;
+
+		if (msg[i].event != UFFD_EVENT_PAGEFAULT)
+			continue;
+		hva = msg[i].arg.pagefault.address & ~(uint64_t)GUEST_PAGE_MASK;
+		if (engine_offset(u, hva, &offset))
+			keep(u, offset >> GUEST_PAGE_SHIFT);
+		u->stats.faults++;
+		protect_range(u, hva, GUEST_PAGE_SIZE, false);
+	}
+}
+
+int undo_attach(struct undo *u, struct loop *l, int uffd, const struct taint_msg_ram *ram, struct err *e)
+{
+	assert(u->uffd < 0);
+	u->source = loop_add(l, LOOP_FD_TRAP, uffd, EPOLLIN, 0, trap_readable, u, e);
+	if (!u->source)
+		return -1;
+	u->uffd = uffd;
+	u->ram = *ram;
+	u->protected_before = false;
+	return 0;
+}
+
+void undo_detach(struct undo *u)
+{
+	loop_remove(&u->source);
+	u->uffd = -1;
+}
+
+static int protect_all(struct undo *u, struct err *e)
+{
+	for (uint32_t i = 0; i < u->ram.count; i++)
+		if (protect_range(u, u->ram.map[i].hva, u->ram.map[i].size, true) < 0)
+			return err_set_errno(e, "write-protecting guest memory");
+	u->protected_before = true;
+	return 0;
+}
+
+static int protect_page(struct undo *u, uint64_t page)
+{
+	uint64_t offset = page << GUEST_PAGE_SHIFT;
+
+	for (uint32_t i = 0; i < u->ram.count; i++)
+		if (offset - u->ram.map[i].offset < u->ram.map[i].size)
+			return protect_range(u, u->ram.map[i].hva + (offset - u->ram.map[i].offset), GUEST_PAGE_SIZE,
+					     true);
+	return 0;
+}
+
+/* All that was written since the last protection is in the newest log, so only that need be protected again. */
+static int protect_again(struct undo *u, const struct undo_log *last, struct err *e)
+{
+	const struct undo_chunk *c;
+
+	if (!u->protected_before || !last || last->incomplete || last->pages > PROTECT_ONE_BY_ONE)
+		return protect_all(u, e);
+	STAILQ_FOREACH (c, &last->chunks, link)
+		for (uint32_t i = 0; i < c->used; i++)
+			if (protect_page(u, c->page[i]) < 0)
+				return err_set_errno(e, "write-protecting guest memory");
+	return 0;
+}
+
+int undo_begin(struct undo *u, uint64_t *ret_id, struct err *e)
+{
+	struct undo_log *log = calloc(1, sizeof(*log));
+
+	if (!log)
+		return err_set_errno(e, "undo log");
+	if (u->uffd >= 0 && protect_again(u, TAILQ_LAST(&u->logs, undo_log_list), e) < 0) {
+		free(log);
+		return -1;
+	}
+	STAILQ_INIT(&log->chunks);
+	log->id = u->next_id++;
+	u->serial++;
+	TAILQ_INSERT_TAIL(&u->logs, log, link);
+	*ret_id = log->id;
+	return 0;
+}
+
+void undo_forget(struct undo *u, uint64_t oldest_kept)
+{
+	struct undo_log *log;
+
+	while ((log = TAILQ_FIRST(&u->logs)) && log->id < oldest_kept)
+		log_destroy(u, log);
+}
+
+bool undo_can_roll_back(const struct undo *u, uint64_t id)
+{
+	const struct undo_log *log;
+	bool found = false;
+
+	TAILQ_FOREACH (log, &u->logs, link) {
+		found |= log->id == id;
+		if (log->id >= id && log->incomplete)
+			return false;
+	}
+	return found;
+}
+
+static uint64_t log_apply(struct undo *u, const struct undo_log *log)
+{
+	const struct undo_chunk *c;
+
+	STAILQ_FOREACH (c, &log->chunks, link)
+		for (uint32_t i = 0; i < c->used; i++)
+			memcpy(gmem_base(u->gm) + c->page[i] * GUEST_PAGE_SIZE, c->data + (size_t)i * GUEST_PAGE_SIZE,
+			       GUEST_PAGE_SIZE);
+	return log->pages;
+}
+
+int undo_roll_back(struct undo *u, uint64_t id, uint64_t *ret_pages, struct err *e)
+{
+	struct undo_log *log;
+	uint64_t pages = 0;
+
+	assert(u->uffd < 0);
+	if (!undo_can_roll_back(u, id))
+		return err_set(e, ERR_LIMIT, "guest memory at checkpoint %llu is not known any more",
+			       (unsigned long long)id);
+	while ((log = TAILQ_LAST(&u->logs, undo_log_list)) && log->id > id) {
+		pages += log_apply(u, log);
+		log_destroy(u, log);
+	}
+	pages += log_apply(u, log);
+	log_empty(u, log);
+	u->serial++;
+	*ret_pages = pages;
+	return 0;
+}
+
+int undo_protect(struct undo *u, struct err *e)
+{
+	return protect_all(u, e);
+}
+
+size_t undo_bytes(const struct undo *u)
+{
+	return u->stats.pages * GUEST_PAGE_SIZE;
+}
+
+void undo_get_stats(const struct undo *u, struct undo_stats *ret)
+{
+	*ret = u->stats;
+	ret->bytes = undo_bytes(u);
+}
