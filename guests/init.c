@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The guest's first process: brings up the kernel's file systems, the network and the services, and tells what happens.
+ *
+ * Kernel command line: clouder.run=NAME[:PORT],... starts services from /etc/programs (lines "NAME PORT");
+ * clouder.shell starts a shell on the console. The network is static: eth0 10.0.2.15/24, gateway 10.0.2.2.
+ *
+ * On the console: "guest: NAME pid N port P" for each service, "guest: ready" when all of them listen, and
+ * "guest: NAME exited STATUS" or "guest: NAME killed by signal N" when one ends. Nothing is started again: a crash
+ * must be seen. The kernel's own settings, address space randomisation among them, are left as they are.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <net/route.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SERVICES_MAX 16
+#define NAME_MAX_LEN 32
+#define DEVICE_WAIT_MS 20000
+
+struct service {
+	char name[NAME_MAX_LEN];
+	char port[8];
+	pid_t pid;
+};
+
+static struct service services[SERVICES_MAX];
+static int service_count;
+
+static const struct {
+	const char *type, *at;
+	unsigned long flags;
+} mounts[] = {
+	{"proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC},
+	{"sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC},
+	{"devtmpfs", "/dev", MS_NOSUID},
+	{"tmpfs", "/tmp", MS_NOSUID | MS_NODEV},
+};
+
+static void mount_all(void)
+{
+	for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
+		mkdir(mounts[i].at, 0755);
+		if (mount(mounts[i].type, mounts[i].at, mounts[i].type, mounts[i].flags, NULL) < 0 && errno != EBUSY)
+			printf("guest: mount %s: %m\n", mounts[i].at);
+	}
+}
+
+static void load_module(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
+		printf("guest: module %s: %m\n", path);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* /lib/modules/list: one path a line, each after those it needs. */
+static void load_modules(void)
+{
+	FILE *f = fopen("/lib/modules/list", "re");
+	char path[256];
+
+	while (f && fgets(path, sizeof(path), f)) {
+		path[strcspn(path, "\n")] = '\0';
+		load_module(path);
+	}
+	if (f)
+		fclose(f);
+}
+
+/* Whether the interface is there, waiting for the kernel to announce it. */
+static bool wait_interface(const char *name)
+{
+	struct sockaddr_nl links = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
+	struct pollfd p = {.events = POLLIN};
+	char message[8192];
+	bool there;
+
+	p.fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	if (p.fd < 0 || bind(p.fd, (struct sockaddr *)&links, sizeof(links)) < 0)
+		return if_nametoindex(name) != 0;
+	while (!(there = if_nametoindex(name) != 0) && poll(&p, 1, DEVICE_WAIT_MS) > 0)
+		if (recv(p.fd, message, sizeof(message), 0) < 0 && errno != ENOBUFS)
+			break;
+	close(p.fd);
+	return there;
+}
+
+static struct sockaddr ipv4(const char *text)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET};
+	struct sockaddr ret;
+
+	inet_pton(AF_INET, text, &in.sin_addr);
+	memcpy(&ret, &in, sizeof(ret));
+	return ret;
+}
+
+static int set_address(int fd, const char *name, const char *address, const char *netmask)
+{
+	struct ifreq r = {0};
+
+	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", name);
+	r.ifr_addr = ipv4(address);
+	if (ioctl(fd, SIOCSIFADDR, &r) < 0)
+		return -1;
+	r.ifr_netmask = ipv4(netmask);
+	if (ioctl(fd, SIOCSIFNETMASK, &r) < 0)
+		return -1;
+	r.ifr_flags = IFF_UP | IFF_RUNNING;
+	return ioctl(fd, SIOCSIFFLAGS, &r);
+}
+
+static void start_network(void)
+{
+	struct rtentry route = {.rt_flags = RTF_UP | RTF_GATEWAY};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	route.rt_dst = route.rt_genmask = ipv4("0.0.0.0");
+	route.rt_gateway = ipv4("10.0.2.2");
+	if (set_address(fd, "lo", "127.0.0.1", "255.0.0.0") < 0)
+		printf("guest: lo: %m\n");
+	if (!wait_interface("eth0"))
+		printf("guest: no network device\n");
+	else if (set_address(fd, "eth0", "10.0.2.15", "255.255.255.0") < 0 || ioctl(fd, SIOCADDRT, &route) < 0)
+		printf("guest: eth0: %m\n");
+	close(fd);
+}
+
+/* The port that /etc/programs has for a program; 0: none. */
+static int find_port(const char *name)
+{
+	FILE *f = fopen("/etc/programs", "re");
+	char known[NAME_MAX_LEN];
+	int port, ret = 0;
+
+	while (f && ret == 0 && fscanf(f, "%31s %d", known, &port) == 2)
+		if (strcmp(known, name) == 0)
+			ret = port;
+	if (f)
+		fclose(f);
+	return ret;
+}
+
+/* In the child; tells on ready_fd when it listens. */
+static void run_service(const struct service *s, int ready_fd)
+{
+	char path[NAME_MAX_LEN + 8], fd_text[12];
+
+	snprintf(path, sizeof(path), "/bin/%s", s->name);
+	snprintf(fd_text, sizeof(fd_text), "%d", ready_fd);
+	setenv("SERVICE_READY_FD", fd_text, 1);
+	execl(path, s->name, s->port, (char *)NULL);
+	printf("guest: %s: %m\n", path);
+	_exit(127);
+}
+
+/* Starts "NAME[:PORT]" and waits until it listens. */
+static bool start_service(char *word)
+{
+	struct service *s = &services[service_count];
+	char *colon = strchr(word, ':'), byte;
+	int pipe_fd[2], port;
+	bool ready;
+
+	if (colon)
+		*colon = '\0';
+	port = colon ? atoi(colon + 1) : find_port(word);
+	if (service_count == SERVICES_MAX || port <= 0 || port > 65535 || pipe(pipe_fd) < 0) {
+		printf("guest: no service %s\n", word);
+		return false;
+	}
+	snprintf(s->name, sizeof(s->name), "%s", word);
+	snprintf(s->port, sizeof(s->port), "%d", port);
+	s->pid = fork();
+	if (s->pid == 0) {
+		close(pipe_fd[0]);
+		run_service(s, pipe_fd[1]);
+	}
+	close(pipe_fd[1]);
+	ready = s->pid > 0 && read(pipe_fd[0], &byte, 1) == 1;
+	close(pipe_fd[0]);
+	service_count++;
+	if (ready)
+		printf("guest: %s pid %d port %s\n", s->name, s->pid, s->port);
+	return ready;
+}
+
+static bool start_services(char *list)
+{
+	bool all = true;
+
+	for (char *word = strtok(list, ","); word; word = strtok(NULL, ","))
+		all = start_service(word) && all;
+	return all;
+}
+
+static void start_shell(void)
+{
+	if (fork() != 0)
+		return;
+	setsid();
+	ioctl(STDIN_FILENO, TIOCSCTTY, 1);
+	setenv("PATH", "/bin", 1);
+	execl("/bin/sh", "sh", (char *)NULL);
+	_exit(127);
+}
+
+/* Value of a word "NAME=VALUE" (or "" for "NAME") of the command line, cut out of it; NULL: not there. */
+static char *find_word(char *line, const char *name)
+{
+	size_t len = strlen(name);
+	char *at = line;
+
+	while ((at = strstr(at, name))) {
+		if ((at == line || at[-1] == ' ') && strchr("= \n", at[len])) {
+			at += len + (at[len] == '=');
+			at[strcspn(at, " \n")] = '\0';
+			return at;
+		}
+		at += len;
+	}
+	return NULL;
+}
+
+static void read_command_line(char *ret, size_t size)
+{
+	int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, ret, size - 1);
+
+	ret[n > 0 ? n : 0] = '\0';
+	if (fd >= 0)
+		close(fd);
+}
+
+static const char *service_name(pid_t pid)
+{
+	for (int i = 0; i < service_count; i++)
+		if (services[i].pid == pid)
+			return services[i].name;
+	return NULL;
+}
+
+/* Reports the end of services, for ever. */
+static void watch_services(void)
+{
+	for (;;) {
+		int status;
+		pid_t pid = wait(&status);
+		const char *name = pid > 0 ? service_name(pid) : NULL;
+
+		if (pid < 0)
+			pause();
+		else if (name && WIFSIGNALED(status))
+			printf("guest: %s killed by signal %d\n", name, WTERMSIG(status));
+		else if (name)
+			printf("guest: %s exited %d\n", name, WEXITSTATUS(status));
+	}
+}
+
+int main(void)
+{
+	char line[2048], copy[2048], *run;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	mount_all();
+	load_modules();
+	start_network();
+	read_command_line(line, sizeof(line));
+	snprintf(copy, sizeof(copy), "%s", line);
+	run = find_word(line, "clouder.run");
+	if (start_services(run ? run : line + strlen(line)))
+		printf("guest: ready\n");
+	else
+		printf("guest: not all services run\n");
+	if (find_word(copy, "clouder.shell"))
+		start_shell();
+	watch_services();
+}
