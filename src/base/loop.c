@@ -170,6 +170,12 @@ void loop_timer_set(struct loop_source *s, unsigned ms)
 	s->deadline_ns = loop_now_ns() + (uint64_t)ms * 1000000u;
 }
 
+void loop_timer_cancel(struct loop_source *s)
+{
+	assert(s->fd < 0);
+	s->deadline_ns = 0;
+}
+
 static bool timer_runs(const struct loop_source *s)
 {
 	return s->fd < 0 && s->deadline_ns && !(s->loop->depth > 1 && (s->flags & LOOP_OUTER));

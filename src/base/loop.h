@@ -58,6 +58,8 @@ struct loop_source *loop_timer_add(struct loop *l, unsigned ms, unsigned flags, 
 				   struct err *e) MUST_CHECK;
 /* Sets it anew (also after it fired). */
 void loop_timer_set(struct loop_source *s, unsigned ms);
+/* Does not fire until it is set again. */
+void loop_timer_cancel(struct loop_source *s);
 
 /* Serves sources until loop_stop(). */
 void loop_run(struct loop *l);

@@ -170,22 +170,73 @@ static const struct option_row {
 	{"loadvm", true, refuse_migration},
 	{"snapshot", false, refuse_migration},
 	{"daemonize", false, refuse_migration},
-	{"only-migratable", false, NULL},
 	{"icount", true, refuse_migration},
 };
 
-static const struct option_row *find_option(const char *arg)
+/* QEMU's options without a value that we have nothing to say about; all options in no table have one. */
+static const char *const flags[] = {
+	"h",
+	"help",
+	"version",
+	"no-reboot",
+	"no-shutdown",
+	"usb",
+	"full-screen",
+	"nodefaults",
+	"no-user-config",
+	"only-migratable",
+	"preconfig",
+	"enable-sync-profile",
+	"win2k-hack",
+	"no-fd-bootchk",
+	"s",
+	"mem-prealloc",
+	"semihosting",
+	"no-acpi",
+	"no-hpet",
+	"one-insn-per-tb",
+	"curses",
+};
+
+static const char *option_name(const char *arg)
 {
-	if (arg[0] != '-')
+	if (arg[0] != '-' || !arg[1])
 		return NULL;
-	arg += arg[1] == '-' ? 2 : 1;
+	return arg + (arg[1] == '-' ? 2 : 1);
+}
+
+static const struct option_row *find_option(const char *name)
+{
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-		if (!strcmp(arg, options[i].name))
+		if (!strcmp(name, options[i].name))
 			return &options[i];
 	return NULL;
 }
 
-/* QEMU takes a bare word after its options as a disk image; words that are option values follow an option. */
+static bool is_flag(const char *name)
+{
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+		if (!strcmp(name, flags[i]))
+			return true;
+	return false;
+}
+
+static int parse_one(struct engine_args *a, char *const *args, size_t n, size_t *i, struct err *e)
+{
+	const char *option = args[*i], *name = option_name(option);
+	const struct option_row *row = name ? find_option(name) : NULL;
+
+	if (!name)
+		return err_set(e, ERR_REFUSED,
+			       "%s: writable disks cannot be rolled back yet; use -drive ...,readonly=on", option);
+	if (row ? !row->has_value : is_flag(name))
+		return row ? row->fn(a, option, NULL, e) : 0;
+	if (*i + 1 == n)
+		return err_set(e, ERR_USAGE, "QEMU option %s needs a value", option);
+	++*i;
+	return row ? row->fn(a, option, args[*i], e) : 0;
+}
+
 int engine_args_parse(char *const *args, struct engine_args *ret, struct err *e)
 {
 	struct engine_args a = {.ram_size = RAM_DEFAULT};
@@ -195,17 +246,9 @@ int engine_args_parse(char *const *args, struct engine_args *ret, struct err *e)
 		n++;
 	if (n > ARGS_MAX)
 		return err_set(e, ERR_LIMIT, "%zu QEMU arguments, at most %d are supported", n, ARGS_MAX);
-	for (size_t i = 0; i < n; i++) {
-		const struct option_row *row = find_option(args[i]);
-
-		if (!row || !row->fn)
-			continue;
-		if (row->has_value && i + 1 == n)
-			return err_set(e, ERR_USAGE, "QEMU option %s needs a value", args[i]);
-		if (row->fn(&a, args[i], row->has_value ? args[i + 1] : NULL, e) < 0)
+	for (size_t i = 0; i < n; i++)
+		if (parse_one(&a, args, n, &i, e) < 0)
 			return -1;
-		i += row->has_value;
-	}
 	a.argv = calloc(n + 1, sizeof(*a.argv));
 	for (size_t i = 0; a.argv && i < n; i++)
 		a.argv[i] = strdup(args[i]);

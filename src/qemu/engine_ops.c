@@ -91,8 +91,11 @@ void engine_link_readable(void *arg, uint32_t events)
 		plugin_fails(en, m.text);
 		break;
 	case TAINT_MSG_DETECT:
-		if (m.detect.object_len <= 32 && m.detect.vcpu < TAINT_VCPU_MAX)
-			en->ops.detected(en->ops_arg, en, &m.detect);
+		if (m.detect.object_len > 32 || m.detect.vcpu >= TAINT_VCPU_MAX)
+			break;
+		/* The vCPU is held, so a stop that is under way cannot finish. */
+		qmp_interrupt(en->qmp);
+		en->ops.detected(en->ops_arg, en, &m.detect);
 		break;
 	default:
 		break;

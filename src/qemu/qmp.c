@@ -19,7 +19,7 @@ struct qmp {
 	void *event_arg;
 	char *buf;
 	size_t len, cap;
-	bool greeted, gone;
+	bool greeted, gone, interrupted;
 	bool answered;
 	uint64_t next_id, waiting_id;
 	json_t *answer; /* of waiting_id */
@@ -123,10 +123,12 @@ int qmp_wait(struct qmp *q, const bool *done, unsigned ms, const char *what, str
 	uint64_t end = loop_now_ns() + (uint64_t)ms * 1000000u;
 
 	/* In slices, so that the end of the stream is noticed too. */
-	while (!*done && !q->gone && loop_now_ns() < end)
+	while (!*done && !q->gone && !q->interrupted && loop_now_ns() < end)
 		loop_run_until(q->loop, done, 20);
 	if (*done)
 		return 0;
+	if (q->interrupted)
+		return err_set(e, ERR_STATE, "QEMU was asked to %s, but a detection came first", what);
 	return q->gone ? err_set(e, ERR_GONE, "QEMU ended while it was asked to %s", what)
 		       : err_set(e, ERR_TIMEOUT, "QEMU did not %s within %u ms", what, ms);
 }
@@ -182,6 +184,7 @@ int qmp_call(struct qmp *q, const char *command, json_t *args, unsigned ms, json
 	json_decref(q->answer);
 	q->answer = NULL;
 	q->answered = false;
+	q->interrupted = false;
 	if (send_command(q, command, args, e) < 0 || qmp_wait(q, &q->answered, ms, command, e) < 0)
 		return -1;
 	answer = q->answer;
@@ -196,4 +199,9 @@ int qmp_call(struct qmp *q, const char *command, json_t *args, unsigned ms, json
 	}
 	json_decref(answer);
 	return rc;
+}
+
+void qmp_interrupt(struct qmp *q)
+{
+	q->interrupted = true;
 }

@@ -32,4 +32,7 @@ int qmp_call(struct qmp *q, const char *command, json_t *args, unsigned ms, json
 /* After an event changed *done: serves the loop until it is true. ERR_TIMEOUT, ERR_GONE. */
 int qmp_wait(struct qmp *q, const bool *done, unsigned ms, const char *what, struct err *e) MUST_CHECK;
 
+/* Makes the call that waits now (if any) fail with ERR_STATE: its answer will not come. For event handlers. */
+void qmp_interrupt(struct qmp *q);
+
 #endif
