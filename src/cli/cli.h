@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The command line: one table of verbs, one file for each verb. */
+#ifndef CLOUDER_CLI_CLI_H
+#define CLOUDER_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "base/opts.h"
+
+#define CLI_FAILURE 1
+#define CLI_USAGE 2
+
+/* A verb called: where to write, and the options of all verbs together. */
+struct cli_call {
+	FILE *out;
+	bool colour; /* out wants it */
+	bool json;
+	const char *vm;
+	int64_t since_ms;
+	unsigned timeout_s;
+	int n_operands;
+	char **operands;
+};
+
+struct cli_verb {
+	const char *name;
+	const char *args; /* for the usage line */
+	const char *help; /* one line */
+	const struct opt *opts; /* into struct cli_call */
+	size_t n_opts;
+	int min_operands, max_operands;
+	/* 0 or another exit status; -1: *e says what is wrong. */
+	int (*run)(struct cli_call *c, struct err *e);
+	/* Instead of the above: a verb that reads its arguments and reports its errors itself, and its usage text. */
+	int (*run_raw)(int argc, char **argv);
+	const char *usage;
+};
+
+extern const struct cli_verb cli_run_verb, cli_status_verb, cli_incidents_verb, cli_show_verb, cli_stop_verb,
+	cli_events_verb;
+
+/*
+ * Runs the verb of argv[1]; results go to out. Returns the exit status, or -1 with *e filled (ERR_USAGE: the status is
+ * CLI_USAGE, else CLI_FAILURE). argv may be reordered.
+ */
+int cli_main(int argc, char **argv, FILE *out, struct err *e) MUST_CHECK;
+
+/* Common rows: --json. */
+#define CLI_OPT_JSON                                                                                                   \
+	{                                                                                                              \
+		.name = "json", .help = "print JSON", .parse = opts_parse_flag,                                        \
+		.offset = offsetof(struct cli_call, json)                                                              \
+	}
+
+#endif
