@@ -219,9 +219,30 @@ static int migrate(struct engine *en, const char *command, int state_fd, const c
 	return until(en, &en->migration_done, STEP_MS, what, e);
 }
 
+/* QEMU announces "completed" a moment before it lets the VM go on. */
+static int wait_until_finalized(struct engine *en, struct err *e)
+{
+	for (unsigned tries = 0; tries < 10000; tries++) {
+		json_t *value = NULL;
+		const char *status;
+		bool busy;
+
+		if (qmp_call(en->qmp, "query-status", NULL, STEP_MS, &value, e) < 0)
+			return explain(en, e);
+		status = json_string_value(json_object_get(value, "status"));
+		busy = status && !strcmp(status, "finish-migrate");
+		json_decref(value);
+		if (!busy)
+			return 0;
+	}
+	return err_set(e, ERR_TIMEOUT, "QEMU did not finish saving the device state");
+}
+
 int engine_save(struct engine *en, int state_fd, struct err *e)
 {
-	return migrate(en, "migrate", state_fd, "save the device state", e);
+	if (migrate(en, "migrate", state_fd, "save the device state", e) < 0)
+		return -1;
+	return wait_until_finalized(en, e);
 }
 
 int engine_load(struct engine *en, int state_fd, struct err *e)

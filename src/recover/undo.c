@@ -14,8 +14,6 @@
 #include <unistd.h>
 
 #define CHUNK_PAGES 256u
-/* With more pages than this to protect again, one call for all of RAM is cheaper than one for each. */
-#define PROTECT_ONE_BY_ONE 256u
 
 struct undo_chunk {
 	STAILQ_ENTRY(undo_chunk) link;
@@ -227,28 +225,42 @@ static int protect_all(struct undo *u, struct err *e)
 	return 0;
 }
 
-static int protect_page(struct undo *u, uint64_t page)
+/* Protects the pages [first, end) of the RAM file, wherever the engine has them mapped. */
+static int protect_pages(const struct undo *u, uint64_t first, uint64_t end)
 {
-	uint64_t offset = page << GUEST_PAGE_SHIFT;
+	for (uint32_t i = 0; i < u->ram.count; i++) {
+		uint64_t from = u->ram.map[i].offset >> GUEST_PAGE_SHIFT;
+		uint64_t to = from + (u->ram.map[i].size >> GUEST_PAGE_SHIFT);
+		uint64_t lo = first > from ? first : from, hi = end < to ? end : to;
 
-	for (uint32_t i = 0; i < u->ram.count; i++)
-		if (offset - u->ram.map[i].offset < u->ram.map[i].size)
-			return protect_range(u, u->ram.map[i].hva + (offset - u->ram.map[i].offset), GUEST_PAGE_SIZE,
-					     true);
+		if (lo < hi && protect_range(u, u->ram.map[i].hva + ((lo - from) << GUEST_PAGE_SHIFT),
+					     (hi - lo) << GUEST_PAGE_SHIFT, true) < 0)
+			return -1;
+	}
 	return 0;
 }
 
-/* All that was written since the last protection is in the newest log, so only that need be protected again. */
+/*
+ * All that was written since the last protection is in the newest log, so only that need be protected again, one call
+ * for each stretch of neighbouring pages.
+ */
 static int protect_again(struct undo *u, const struct undo_log *last, struct err *e)
 {
-	const struct undo_chunk *c;
+	uint64_t page = 0, first;
 
-	if (!u->protected_before || !last || last->incomplete || last->pages > PROTECT_ONE_BY_ONE)
+	if (!u->protected_before || !last)
 		return protect_all(u, e);
-	STAILQ_FOREACH (c, &last->chunks, link)
-		for (uint32_t i = 0; i < c->used; i++)
-			if (protect_page(u, c->page[i]) < 0)
-				return err_set_errno(e, "write-protecting guest memory");
+	while (page < u->n_pages) {
+		if (u->saved_in[page] != u->serial) {
+			page++;
+			continue;
+		}
+		first = page;
+		while (page < u->n_pages && u->saved_in[page] == u->serial)
+			page++;
+		if (protect_pages(u, first, page) < 0)
+			return err_set_errno(e, "write-protecting guest memory");
+	}
 	return 0;
 }
 
