@@ -99,11 +99,16 @@ static int query_number(struct store *s, const char *sql, int *ret, struct err *
 /* *ret_version: the schema in the file, 0: the file is empty. */
 static int check_version(struct store *s, int *ret_version, struct err *e)
 {
-	int app, version, tables;
+	int app, version, tables, rc;
 
-	if (query_number(s, "PRAGMA application_id", &app, e) < 0 ||
-	    query_number(s, "PRAGMA user_version", &version, e) < 0 ||
-	    query_number(s, "SELECT count(*) FROM sqlite_master", &tables, e) < 0)
+	/* One look: another process may be setting the file up. Works inside a transaction and outside. */
+	if (run_sql(s, "SAVEPOINT look", "read it", e) < 0)
+		return -1;
+	rc = query_number(s, "PRAGMA application_id", &app, e);
+	rc = rc < 0 ? rc : query_number(s, "PRAGMA user_version", &version, e);
+	rc = rc < 0 ? rc : query_number(s, "SELECT count(*) FROM sqlite_master", &tables, e);
+	sqlite3_exec(s->db, "RELEASE look", NULL, NULL, NULL);
+	if (rc < 0)
 		return -1;
 	if (app != APPLICATION_ID && (app || version || tables))
 		return err_set(e, ERR_PROTOCOL,
