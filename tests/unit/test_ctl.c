@@ -458,7 +458,9 @@ static void test_client_dies_while_served(void **state)
 	(void)state;
 	start();
 	fd = dial();
-	say(fd, "{\"verb\":\"events\"}\n{\"verb\":\"broadcast\"}\n{\"verb\":\"broadcast\"}\n");
+	say(fd, "{\"verb\":\"events\"}\n");
+	assert_string_equal(hear(fd), "{\"ok\":true}");
+	say(fd, "{\"verb\":\"broadcast\"}\n");
 	close(fd);
 	serve();
 	fd = dial();
