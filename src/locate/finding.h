@@ -15,7 +15,7 @@
 /* How the bounds of the object are expressed in the culprit's terms. */
 enum bound_kind {
 	BOUND_FRAME, /* relative to the CFA of the culprit's own function */
-	BOUND_CALLER, /* relative to the CFA of the function that called the culprit's */
+	BOUND_CALLER, /* object of the caller, relative to the CFA of the culprit's function; only for calls from caller_return */
 	BOUND_MODULE, /* relative to the module (static data) */
 	BOUND_ABSOLUTE, /* the paper's: addresses as they were; last resort */
 };
@@ -47,9 +47,9 @@ struct finding {
 	struct gva error_address; /* first byte of what was corrupted and noticed */
 	uint64_t run_length; /* tainted bytes in a row by the culprit, from start_address */
 	enum bound_kind bound;
-	struct finding_cfa cfa; /* at the culprit, for BOUND_FRAME and BOUND_CALLER */
+	struct finding_cfa cfa; /* of the culprit's function, at the culprit, for BOUND_FRAME and BOUND_CALLER */
 	uint64_t cfa_value; /* what it was at the time */
-	int64_t start_offset; /* of the first byte that may be written, from the CFA (BOUND_FRAME..) */
+	int64_t start_offset; /* of the first byte that may be written, from that CFA */
 	int64_t end_offset; /* of the first byte that may not */
 	struct gva caller_return; /* BOUND_CALLER: return address that identifies the caller; 0 otherwise */
 	bool pointer_store; /* store through a pointer: only the upper bound is sure */

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Jump tables, as gcc and clang write them for switch statements:
+ *
+ *   absolute   jmp [reg*8 + table], or mov r, [reg*8 + table] ... jmp r; 8-byte addresses
+ *   relative   lea b, [rip + table]; movsxd r, [b + reg*4]; add r, b; jmp r; 4-byte distances from the table
+ *
+ * More entries may be read than the table has: too many arrivals only cost a choice of window, too few
+ * would break the program. At least as many as the bounds check before the jump lets through must make sense.
+ */
+#include "locate/code_internal.h"
+
+#define LOOK_BACK 24 /* instructions */
+#define ENTRIES_MAX 4096
+
+struct table {
+	uint64_t at;
+	bool relative;
+	uint32_t sure; /* entries that must make sense; 0: unknown */
+};
+
+static int not_understood(const struct code_fn *fn, uint32_t k, struct err *e)
+{
+	uint64_t at = fn->start.v + fn->insn[k].off;
+
+	return err_set_addr(e, ERR_REFUSED, at, "where the indirect jump at 0x%llx leads is not understood",
+			    (unsigned long long)at);
+}
+
+/* An address given as [reg*8 + disp32]. */
+static bool is_absolute_table(const ZydisDecodedOperand *op, uint64_t *ret)
+{
+	if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || op->mem.base != ZYDIS_REGISTER_NONE ||
+	    op->mem.index == ZYDIS_REGISTER_NONE || op->mem.scale != 8)
+		return false;
+	*ret = (uint64_t)op->mem.disp.value;
+	return true;
+}
+
+static bool writes_gpr(const struct x86_insn *in, uint8_t gpr)
+{
+	for (unsigned k = 0; k < in->i.operand_count; k++)
+		if (in->op[k].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    (in->op[k].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) && x86_gpr(in->op[k].reg.value) == gpr)
+			return true;
+	return false;
+}
+
+/* The last instruction before k, at most n back, that writes gpr: its number, or k if there is none. */
+static uint32_t last_write(const struct code_fn *fn, uint32_t k, uint32_t n, uint8_t gpr, struct x86_insn *ret)
+{
+	for (uint32_t i = k; i > 0 && k - i < n; i--)
+		if (code_fn_decode(fn, i - 1, ret) && writes_gpr(ret, gpr))
+			return i - 1;
+	return k;
+}
+
+/* The table's address in one of two registers: the nearest lea r, [rip + table] before k. */
+static bool find_base(const struct code_fn *fn, uint32_t k, uint8_t a, uint8_t b, uint64_t *ret)
+{
+	struct x86_insn in;
+
+	for (uint32_t i = k; i > 0; i--) {
+		uint8_t gpr;
+
+		if (!code_fn_decode(fn, i - 1, &in) || in.i.mnemonic != ZYDIS_MNEMONIC_LEA ||
+		    in.op[1].mem.base != ZYDIS_REGISTER_RIP)
+			continue;
+		gpr = x86_gpr(in.op[0].reg.value);
+		if (gpr == a || gpr == b)
+			return x86_relative(&in, fn->start.v + fn->insn[i - 1].off, ret);
+	}
+	return false;
+}
+
+static bool loads_distance(const struct x86_insn *in)
+{
+	return (in->i.mnemonic == ZYDIS_MNEMONIC_MOVSXD || in->i.mnemonic == ZYDIS_MNEMONIC_MOV) &&
+	       in->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER && in->op[1].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+	       in->op[1].size == 32;
+}
+
+static bool find_table(const struct code_fn *fn, uint32_t k, struct table *ret)
+{
+	struct x86_insn in, load;
+	uint8_t gpr, other;
+	uint32_t w;
+
+	if (!code_fn_decode(fn, k, &in))
+		return false;
+	if (is_absolute_table(&in.op[0], &ret->at))
+		return true;
+	if (in.op[0].type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return false;
+	gpr = x86_gpr(in.op[0].reg.value);
+	w = last_write(fn, k, LOOK_BACK, gpr, &in);
+	if (w == k)
+		return false;
+	if (in.i.mnemonic == ZYDIS_MNEMONIC_MOV)
+		return is_absolute_table(&in.op[1], &ret->at);
+	if (in.i.mnemonic != ZYDIS_MNEMONIC_ADD || in.op[1].type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return false;
+	other = x86_gpr(in.op[1].reg.value);
+	ret->relative = true;
+	for (uint32_t i = w; i > 0 && w - i < 8; i--)
+		if (code_fn_decode(fn, i - 1, &load) && loads_distance(&load))
+			return find_base(fn, w, gpr, other, &ret->at);
+	return false;
+}
+
+/* Entries that the bounds check before the jump lets through: cmp x, n; ja (or jae) elsewhere. */
+static uint32_t bounds_check(const struct code_fn *fn, uint32_t k)
+{
+	struct x86_insn cmp, jcc;
+
+	for (uint32_t i = k; i > 1 && k - i < LOOK_BACK; i--) {
+		uint64_t n;
+
+		if (fn->insn[i - 1].flow != CODE_BRANCH || !code_fn_decode(fn, i - 1, &jcc) ||
+		    !code_fn_decode(fn, i - 2, &cmp) || cmp.i.mnemonic != ZYDIS_MNEMONIC_CMP ||
+		    cmp.op[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			continue;
+		n = cmp.op[1].imm.value.u;
+		if (n >= ENTRIES_MAX)
+			continue;
+		if (jcc.i.mnemonic == ZYDIS_MNEMONIC_JNBE)
+			return (uint32_t)n + 1;
+		if (jcc.i.mnemonic == ZYDIS_MNEMONIC_JNB)
+			return (uint32_t)n;
+	}
+	return 0;
+}
+
+static bool read_entry(const struct code_text *text, const struct table *t, uint32_t i, uint64_t *ret)
+{
+	int32_t distance;
+
+	if (!t->relative)
+		return code_read(text->rd, gva(t->at + 8ull * i), ret, 8);
+	if (!code_read(text->rd, gva(t->at + 4ull * i), &distance, 4))
+		return false;
+	*ret = t->at + (uint64_t)(int64_t)distance;
+	return true;
+}
+
+/* An entry makes sense if it is an instruction of the function, or code outside it (its cold part). */
+static bool makes_sense(const struct code_fn *fn, const struct code_text *text, uint64_t target)
+{
+	uint64_t off = target - fn->start.v;
+
+	if (off < fn->size)
+		return fn->mark[off] & CODE_MARK_INSN;
+	return target >= text->low.v && target < text->high.v;
+}
+
+int code_table_follow(struct code_fn *fn, const struct code_text *text, uint32_t k, struct err *e)
+{
+	struct table t = {0};
+	struct x86_insn in;
+	uint32_t n = 0;
+
+	if (code_fn_decode(fn, k, &in) && in.op[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+	    in.op[0].mem.base == ZYDIS_REGISTER_RIP)
+		return 0; /* through one pointer: a call at the function's end, not a table */
+	if (!find_table(fn, k, &t))
+		return not_understood(fn, k, e);
+	t.sure = bounds_check(fn, k);
+	for (; n < ENTRIES_MAX; n++) {
+		uint64_t target;
+
+		if (!read_entry(text, &t, n, &target) || !makes_sense(fn, text, target))
+			break;
+		if (n >= t.sure && t.sure && target - fn->start.v >= fn->size)
+			break;
+		code_fn_add_target(fn, gva(target));
+	}
+	if (!n || n < t.sure)
+		return not_understood(fn, k, e);
+	fn->insn[k].flow = CODE_TABLE;
+	return 0;
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From a detection to its culprit.
+ *
+ * The algorithm is the paper's (section 3.1): error_address is the corrupted
+ * object, here the return address that a ret was about to use; its label names
+ * the instruction W' that wrote it last; start_address is the lowest byte of
+ * the run of tainted bytes that W' wrote without a break. Two things differ.
+ * W' is known by where its code lies in guest RAM, and is looked up in the
+ * process's own mappings, so neither ASLR nor a shared page misleads. And the
+ * bounds are kept relative to the frame (see bound.c), not as addresses.
+ *
+ * Not followed yet: a culprit in the kernel or in another module than the
+ * function that was hit, chains of more than one call, 32-bit programs. These
+ * are ERR_REFUSED, with the culprit filled as far as it is known.
+ *
+ * The guest controls what is read here, but not the labels: at worst it
+ * misleads about its own process.
+ */
+#include "locate/locate.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "locate/bound.h"
+#include "locate/cfi.h"
+#include "locate/code.h"
+#include "locate/run.h"
+#include "locate/x86.h"
+
+#define OBJECT_MAX 8 /* bytes of a return address */
+
+struct work {
+	const struct locate_input *in;
+	struct finding *f;
+	struct vmi_task task;
+	uint32_t writer;
+	unsigned first; /* lowest tainted byte of the object */
+	struct taint_writer record;
+	struct bound_input bound;
+	struct cfi_fde culprit_fde, hit_fde;
+	struct code_fn *fn; /* the culprit's function */
+	struct x86_store store;
+};
+
+static bool read_process(void *arg, struct gva at, void *ret, size_t len)
+{
+	const struct work *w = arg;
+
+	return vmi_task_read(w->in->vmi, &w->task, at, ret, len);
+}
+
+static bool get_labels(void *arg, struct gva at, struct taint_label *ret, size_t n)
+{
+	const struct work *w = arg;
+	struct vmi_page page;
+
+	if (!vmi_translate(&w->task.space, at, &page))
+		return false;
+	shadow_get(w->in->shadow, page.at, ret, n);
+	return true;
+}
+
+static int find_writer(struct work *w, struct err *e)
+{
+	const struct taint_msg_detect *d = w->in->detect;
+	unsigned len = d->object_len < OBJECT_MAX ? d->object_len : OBJECT_MAX;
+	struct finding *f = w->f;
+	bool found = false;
+
+	if (d->detector != TAINT_DETECT_RETURN)
+		return err_set(e, ERR_REFUSED, "detector %u is not known to the locator", d->detector);
+	f->error_address = gva(d->object_gva);
+	for (unsigned k = 0; k < len; k++) {
+		uint32_t origin = d->label[k].origin;
+
+		if (!origin)
+			continue;
+		if (!found) {
+			w->first = k;
+			f->first_origin = f->last_origin = origin;
+			found = true;
+		}
+		if (origin_before(origin, f->first_origin))
+			f->first_origin = origin;
+		if (origin_before(f->last_origin, origin))
+			f->last_origin = origin;
+	}
+	if (!found)
+		return err_set_addr(e, ERR_GUEST, d->object_gva, "no byte of the object at 0x%" PRIx64 " is tainted",
+				    d->object_gva);
+	w->writer = d->label[w->first].writer;
+	f->run_first_origin = f->first_origin;
+	return 0;
+}
+
+static int find_process(struct work *w, struct err *e)
+{
+	if (vmi_task_by_cr3(w->in->vmi, w->in->detect->cr3, &w->task, e))
+		return err_prefix(e, "process of the detection");
+	w->f->pid = w->task.tgid;
+	memcpy(w->f->comm, w->task.comm, sizeof(w->f->comm));
+	w->f->comm[VMI_COMM_MAX] = '\0';
+	return 0;
+}
+
+static void find_run(struct work *w)
+{
+	const struct label_reader lr = {get_labels, w};
+	const struct taint_msg_detect *d = w->in->detect;
+	struct run run;
+
+	run_find(&lr, gva(d->object_gva + w->first), d->label[w->first].origin, w->writer, &run);
+	w->f->start_address = run.start;
+	w->f->run_length = run.length;
+	w->f->run_first_origin = run.first_origin;
+}
+
+static int read_record(struct work *w, struct err *e)
+{
+	struct finding *f = w->f;
+
+	if (!w->writer)
+		return err_set_addr(e, ERR_REFUSED, f->error_address.v,
+				    "no instruction wrote the object: the network device did");
+	if (!shadow_writer_get(w->in->shadow, w->writer, &w->record) || !w->record.len || w->record.len > X86_INSN_MAX)
+		return err_set_addr(e, ERR_GUEST, f->error_address.v, "there is no record of writer %u", w->writer);
+	f->culprit_len = w->record.len;
+	memcpy(f->culprit_bytes, w->record.bytes, w->record.len);
+	x86_text(f->culprit_bytes, f->culprit_len, w->record.pc, f->culprit_text, sizeof(f->culprit_text));
+	if (!gva_is_kernel(gva(w->record.pc)))
+		return 0;
+	f->culprit = gva(w->record.pc);
+	return err_set_addr(e, ERR_REFUSED, w->record.pc,
+			    "the kernel wrote the object, at 0x%" PRIx64
+			    " (%s): the program asked it to in a system call "
+			    "such as read() straight into the buffer; no instruction of the program to guard",
+			    w->record.pc, f->culprit_text);
+}
+
+static int find_culprit(struct work *w, struct err *e)
+{
+	uint8_t now[X86_INSN_MAX];
+	struct finding *f = w->f;
+
+	if (vmi_find_code(w->in->vmi, &w->task, w->record.code_offset, &f->culprit, e))
+		return err_prefix(e, "culprit");
+	x86_text(f->culprit_bytes, f->culprit_len, f->culprit.v, f->culprit_text, sizeof(f->culprit_text));
+	if ((f->culprit.v ^ w->record.pc) & GUEST_PAGE_MASK)
+		return err_set_addr(e, ERR_GUEST, f->culprit.v, "the culprit's page is mapped at an odd place");
+	if (!vmi_read(&w->task.space, f->culprit, now, f->culprit_len) ||
+	    memcmp(now, f->culprit_bytes, f->culprit_len) != 0)
+		return err_set_addr(e, ERR_GUEST, f->culprit.v,
+				    "the code at 0x%" PRIx64 " is not what ran there when it did the damage",
+				    f->culprit.v);
+	if (vmi_module_at(w->in->vmi, &w->task, f->culprit, &f->module, e))
+		return err_prefix(e, "culprit at 0x%" PRIx64, f->culprit.v);
+	if (f->culprit.v < f->module.text.v || f->culprit.v - f->module.text.v >= f->module.text_file_size)
+		return err_set_addr(e, ERR_REFUSED, f->culprit.v, "the culprit is not in its module's code");
+	f->culprit_file_offset = f->culprit.v - f->module.text.v + f->module.text_file_offset;
+	return 0;
+}
+
+static void add_pad(void *arg, struct gva at)
+{
+	code_fn_add_target(arg, at);
+}
+
+static int find_function(struct work *w, struct err *e)
+{
+	const struct vmi_module *m = &w->f->module;
+	struct finding *f = w->f;
+
+	if (m->is_32bit)
+		return err_set_addr(e, ERR_REFUSED, f->culprit.v, "%s is a 32-bit program: not patched yet", m->path);
+	w->bound.rd = (struct code_reader){read_process, w};
+	w->bound.cfi = (struct cfi){.rd = w->bound.rd,
+				    .low = m->low,
+				    .high = m->high,
+				    .hdr = m->eh_frame_hdr,
+				    .hdr_size = m->eh_frame_hdr_size};
+	w->bound.text = m->text;
+	w->bound.text_end = gva_add(m->text, m->text_file_size);
+	if (cfi_find(&w->bound.cfi, f->culprit, &w->culprit_fde, e))
+		return -1;
+	f->function = w->culprit_fde.start;
+	f->function_end = w->culprit_fde.end;
+	if (code_fn_create(&w->bound.rd, f->function, f->function_end, w->bound.text, w->bound.text_end, &w->fn, e))
+		return -1;
+	if (cfi_landing_pads(&w->bound.cfi, &w->culprit_fde, add_pad, w->fn, e))
+		return -1;
+	if (x86_store_decode(f->culprit_bytes, f->culprit_len, &w->store, e))
+		return -1;
+	w->bound.culprit_fde = &w->culprit_fde;
+	w->bound.culprit_fn = w->fn;
+	w->bound.store = &w->store;
+	return 0;
+}
+
+static int find_bounds(struct work *w, struct err *e)
+{
+	const struct taint_msg_detect *d = w->in->detect;
+	const struct vmi_module *m = &w->f->module;
+
+	if (d->pc < m->text.v || d->pc - m->text.v >= m->text_file_size)
+		return err_set_addr(e, ERR_REFUSED, w->f->culprit.v,
+				    "the culprit is in %s, the function it hit (at 0x%" PRIx64
+				    ") in another module: calls between modules are not followed yet",
+				    m->path, d->pc);
+	if (cfi_find(&w->bound.cfi, gva(d->pc), &w->hit_fde, e))
+		return -1;
+	w->bound.hit_fde = &w->hit_fde;
+	w->bound.slot = gva(d->object_gva);
+	return bound_find(&w->bound, w->f, e);
+}
+
+static int find_window(struct work *w, struct err *e)
+{
+	struct finding *f = w->f;
+	uint32_t len;
+
+	if (code_fn_window(w->fn, f->culprit, FINDING_BUG_MAX, &f->bug, &len, e))
+		return -1;
+	f->bug_len = (uint8_t)len;
+	memcpy(f->bug_bytes, w->fn->bytes + (f->bug.v - w->fn->start.v), len);
+	return 0;
+}
+
+static int locate(struct work *w, struct err *e)
+{
+	if (find_writer(w, e) || find_process(w, e))
+		return -1;
+	find_run(w);
+	if (read_record(w, e) || find_culprit(w, e) || find_function(w, e) || find_bounds(w, e))
+		return -1;
+	return find_window(w, e);
+}
+
+int locate_culprit(const struct locate_input *in, struct finding *ret, struct err *e)
+{
+	struct work w = {.in = in, .f = ret};
+	int rc;
+
+	memset(ret, 0, sizeof(*ret));
+	rc = locate(&w, e);
+	code_fn_destroy(w.fn);
+	return rc;
+}

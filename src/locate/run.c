@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Walking the labels around a corrupted object. */
+#include "locate/run.h"
+
+#define GAP_MAX 64 /* bytes */
+#define CHUNK 512 /* labels read at once */
+
+/* The labels of one aligned chunk. */
+struct window {
+	const struct label_reader *lr;
+	uint64_t base;
+	bool valid, mapped;
+	struct taint_label label[CHUNK];
+};
+
+static bool label_at(struct window *w, uint64_t at, struct taint_label *ret)
+{
+	uint64_t base = at & ~(uint64_t)(CHUNK - 1);
+
+	if (!w->valid || w->base != base) {
+		w->base = base;
+		w->valid = true;
+		w->mapped = w->lr->get(w->lr->arg, gva(base), w->label, CHUNK);
+	}
+	if (w->mapped)
+		*ret = w->label[at - base];
+	return w->mapped;
+}
+
+/* Walks from `from` in one direction (dir 1 or -1); returns the last address that belongs. */
+static uint64_t walk(struct window *w, uint64_t from, uint32_t origin, uint32_t writer, int dir, uint32_t *first_origin)
+{
+	uint64_t last = from;
+	uint32_t last_origin = origin;
+	unsigned gap = 0;
+
+	for (uint32_t n = 1; n <= RUN_MAX && gap <= GAP_MAX; n++) {
+		uint64_t at = from + (uint64_t)((int64_t)dir * n);
+		struct taint_label l;
+
+		if (!label_at(w, at, &l))
+			break;
+		if (!l.origin || l.writer != writer || (gap && l.origin - last_origin != (uint32_t)(at - last))) {
+			gap++;
+			continue;
+		}
+		gap = 0;
+		last = at;
+		last_origin = l.origin;
+		if (origin_before(l.origin, *first_origin))
+			*first_origin = l.origin;
+	}
+	return last;
+}
+
+void run_find(const struct label_reader *lr, struct gva at, uint32_t origin, uint32_t writer, struct run *ret)
+{
+	struct window w = {.lr = lr};
+	uint64_t low, high;
+
+	ret->first_origin = origin;
+	low = walk(&w, at.v, origin, writer, -1, &ret->first_origin);
+	high = walk(&w, at.v, origin, writer, 1, &ret->first_origin);
+	ret->start = gva(low);
+	ret->length = high - low + 1;
+}

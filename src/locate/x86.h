@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* 64-bit x86 instructions as locate and patch look at them: a thin layer over Zydis. */
+#ifndef CLOUDER_LOCATE_X86_H
+#define CLOUDER_LOCATE_X86_H
+
+#include <Zydis/Zydis.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define X86_INSN_MAX 15
+#define X86_RSP 4
+#define X86_RBP 5
+#define X86_NO_REG 0xff
+
+struct x86_insn {
+	ZydisDecodedInstruction i;
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+};
+
+/* Decodes one instruction of at most len bytes in 64-bit mode. false: it does not decode. */
+bool x86_decode(const uint8_t *bytes, size_t len, struct x86_insn *ret);
+
+/* The 64-bit general register that reg is or is part of, in x86 encoding order; X86_NO_REG if none. */
+uint8_t x86_gpr(ZydisRegister reg);
+
+/* Target of a relative branch or call, or address of a RIP-relative operand, of *in at address at. false: it has none. */
+bool x86_relative(const struct x86_insn *in, uint64_t at, uint64_t *ret);
+
+/* Writes the Intel syntax of one instruction, "(bad)" if it does not decode. */
+void x86_text(const uint8_t *bytes, size_t len, uint64_t at, char *ret, size_t size);
+
+enum x86_store_kind {
+	X86_STORE_PLAIN, /* one write to memory and to nothing else but flags: it can be left out */
+	X86_STORE_REP, /* rep movs or rep stos: its count can be cut */
+};
+
+/* Where and how much an instruction writes. */
+struct x86_store {
+	uint8_t kind; /* enum x86_store_kind */
+	uint8_t base, index, scale; /* registers in encoding order, X86_NO_REG: none */
+	bool rip_relative; /* then disp is the absolute address of x86_relative() */
+	int64_t disp;
+	uint16_t width; /* bytes; of one element for X86_STORE_REP */
+	bool is_copy; /* X86_STORE_REP: reads through rsi (movs) */
+};
+
+/* ERR_REFUSED: not an instruction whose write can be held back by itself (says why). */
+int x86_store_decode(const uint8_t *bytes, size_t len, struct x86_store *ret, struct err *e) MUST_CHECK;
+
+#endif

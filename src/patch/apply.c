@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Putting a patch into a process: everything is checked first, then guard, then site, then read back. */
+#include "patch/patch.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define THREADS_MAX 4096
+#define MAPS_MAX 1024
+#define VM_EXEC 4u
+
+/* Where the patch goes in one process. */
+struct place {
+	struct gva site, guard;
+};
+
+static bool is_target(const struct patch *p, const struct vmi_module *m)
+{
+	return p->build_id_len && m->build_id_len == p->build_id_len &&
+	       memcmp(m->build_id, p->build_id, p->build_id_len) == 0;
+}
+
+static bool place_in(const struct patch *p, const struct vmi_module *m, struct place *ret)
+{
+	if (!is_target(p, m) || p->site_offset < m->text_file_offset ||
+	    p->site_offset - m->text_file_offset >= m->text_file_size || p->guard_offset < m->text_file_offset)
+		return false;
+	ret->site = gva_add(m->text, p->site_offset - m->text_file_offset);
+	ret->guard = gva_add(m->text, p->guard_offset - m->text_file_offset);
+	return true;
+}
+
+/* Elsewhere than where the patch was made: the executable mapping that holds the site's file offset. */
+static bool search_maps(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct place *ret)
+{
+	struct vmi_vma *vma = calloc(MAPS_MAX, sizeof(*vma));
+	struct vmi_module m;
+	bool found = false;
+	int n;
+
+	if (!vma)
+		return false;
+	n = vmi_maps(v, t, vma, MAPS_MAX, NULL);
+	for (int k = 0; k < n && !found; k++) {
+		uint64_t size = vma[k].end.v - vma[k].start.v;
+
+		if (!(vma[k].flags & VM_EXEC) || p->site_offset < vma[k].file_offset ||
+		    p->site_offset - vma[k].file_offset >= size || strcmp(vma[k].path, p->path) != 0)
+			continue;
+		found = !vmi_module_at(v, t, vma[k].start, &m, NULL) && place_in(p, &m, ret);
+	}
+	free(vma);
+	return found;
+}
+
+static int find_place(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct place *ret, struct err *e)
+{
+	struct vmi_module m;
+
+	if (p->site_len < 5 || p->site_len > PATCH_SITE_MAX || !p->guard_len || p->guard_len > PATCH_GUARD_MAX)
+		return err_set(e, ERR_USAGE, "the patch is malformed");
+	if (!vmi_module_at(v, t, p->site, &m, NULL) && place_in(p, &m, ret))
+		return 0;
+	if (search_maps(p, v, t, ret))
+		return 0;
+	return err_set(e, ERR_REFUSED, "process %d does not run the build of %s that the patch is for", t->tgid,
+		       p->path);
+}
+
+static bool all_zero(const uint8_t *p, size_t n)
+{
+	for (size_t k = 0; k < n; k++)
+		if (p[k])
+			return false;
+	return true;
+}
+
+struct contents {
+	uint8_t site[PATCH_SITE_MAX], guard[PATCH_GUARD_MAX];
+};
+
+static bool read_place(const struct patch *p, const struct vmi_task *t, const struct place *at, struct contents *ret)
+{
+	return vmi_read(&t->space, at->site, ret->site, p->site_len) &&
+	       vmi_read(&t->space, at->guard, ret->guard, p->guard_len);
+}
+
+static bool in_place(const struct patch *p, const struct contents *c)
+{
+	return memcmp(c->site, p->site_after, p->site_len) == 0 && memcmp(c->guard, p->guard, p->guard_len) == 0;
+}
+
+static int check_threads(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct gva site, struct err *e)
+{
+	struct gva *ip = calloc(THREADS_MAX, sizeof(*ip));
+	int n, rc = 0;
+
+	if (!ip)
+		return err_set_errno(e, "no memory for the process's threads");
+	n = vmi_thread_ips(v, t, ip, THREADS_MAX, e);
+	for (int k = 0; k < n; k++)
+		if (ip[k].v > site.v && ip[k].v - site.v < p->site_len)
+			rc = err_set_addr(e, ERR_STATE, ip[k].v,
+					  "a thread of process %d stands inside the bytes to displace", t->tgid);
+	free(ip);
+	if (n == THREADS_MAX)
+		return err_set(e, ERR_LIMIT, "process %d has too many threads to look at", t->tgid);
+	return n < 0 ? err_prefix(e, "threads of process %d", t->tgid) : rc;
+}
+
+int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e)
+{
+	struct contents now;
+	struct place at;
+
+	if (find_place(p, v, t, &at, e))
+		return -1;
+	if (!read_place(p, t, &at, &now))
+		return err_set_addr(e, ERR_GUEST, at.site.v, "the code to patch is not in memory");
+	if (in_place(p, &now))
+		return 0;
+	if (memcmp(now.site, p->site_before, p->site_len) != 0)
+		return err_set_addr(e, ERR_REFUSED, at.site.v, "the code at 0x%" PRIx64 " is not what the patch is for",
+				    at.site.v);
+	if (!all_zero(now.guard, p->guard_len) && memcmp(now.guard, p->guard, p->guard_len) != 0)
+		return err_set_addr(e, ERR_REFUSED, at.guard.v, "the guard's place at 0x%" PRIx64 " is in use",
+				    at.guard.v);
+	if (check_threads(p, v, t, at.site, e))
+		return -1;
+	if (!vmi_write(&t->space, at.guard, p->guard, p->guard_len) ||
+	    !vmi_write(&t->space, at.site, p->site_after, p->site_len))
+		return err_set_addr(e, ERR_GUEST, at.site.v, "the patch could not be written");
+	if (!read_place(p, t, &at, &now) || !in_place(p, &now))
+		return err_set_addr(e, ERR_GUEST, at.site.v, "the patch did not stay as it was written");
+	return 0;
+}
+
+bool patch_is_applied(const struct patch *p, struct vmi *v, const struct vmi_task *t)
+{
+	struct contents now;
+	struct place at;
+
+	return !find_place(p, v, t, &at, NULL) && read_place(p, t, &at, &now) && in_place(p, &now);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Making a patch: a guard in a code cave, and a jump to it in place of the bug instructions.
+ *
+ * Goals: a benign input never sees a difference; the patch holds with address
+ * space randomisation, recursion and restart of the program, for all processes that run the module.
+ * Non-goals: repairing what the program meant to do with the bytes that are left out.
+ * What is patched, and with what, is decided from the guest's memory, which is
+ * hostile: a guest that lies gets its own process patched wrongly, nothing else.
+ */
+#include "patch/patch.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "patch/cave.h"
+#include "patch/guard.h"
+
+#define NOP 0x90
+
+static_assert(PATCH_GUARD_MAX == EMIT_MAX && PATCH_SITE_MAX >= FINDING_BUG_MAX, "a guard and its site fit a patch");
+
+struct process {
+	struct vmi *v;
+	const struct vmi_task *t;
+};
+
+static bool read_process(void *arg, struct gva at, void *ret, size_t len)
+{
+	const struct process *p = arg;
+
+	return vmi_task_read(p->v, p->t, at, ret, len);
+}
+
+static int check_module(const struct vmi_module *m, const struct finding *f, struct err *e)
+{
+	if (m->is_32bit)
+		return err_set(e, ERR_REFUSED, "%s is a 32-bit program: not patched yet", m->path);
+	if (!m->build_id_len || m->build_id_len > VMI_BUILD_ID_MAX)
+		return err_set(e, ERR_REFUSED, "%s has no build-id: a patch could not name its target", m->path);
+	if (f->bug.v < m->text.v || f->bug.v + f->bug_len > m->text.v + m->text_file_size)
+		return err_set_addr(e, ERR_REFUSED, f->bug.v, "the bug instructions are not in the code of %s",
+				    m->path);
+	return 0;
+}
+
+/* The jump to the guard; what is left of the displaced bytes is never reached. */
+static int emit_site(const struct finding *f, struct gva guard, uint8_t *ret, struct err *e)
+{
+	struct emitter em;
+
+	emit_init(&em, f->bug.v);
+	emit_jump(&em, guard.v);
+	while (em.len < f->bug_len && !em.bad)
+		emit_bytes(&em, (uint8_t[]){NOP}, 1);
+	if (emit_check(&em, e))
+		return -1;
+	memcpy(ret, em.buf, f->bug_len);
+	return 0;
+}
+
+static void name_target(const struct vmi_module *m, const struct finding *f, struct gva guard, struct patch *p)
+{
+	memcpy(p->path, m->path, sizeof(p->path));
+	p->path[sizeof(p->path) - 1] = '\0';
+	memcpy(p->build_id, m->build_id, sizeof(p->build_id));
+	p->build_id_len = m->build_id_len;
+	p->site = f->bug;
+	p->site_offset = f->bug.v - m->text.v + m->text_file_offset;
+	p->site_len = f->bug_len;
+	memcpy(p->site_before, f->bug_bytes, f->bug_len);
+	p->guard_at = guard;
+	p->guard_offset = guard.v - m->text.v + m->text_file_offset;
+}
+
+int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task *t, struct patch *ret, struct err *e)
+{
+	struct process process = {v, t};
+	const struct code_reader rd = {read_process, &process};
+	struct vmi_module m;
+	struct vmi_page page;
+	struct emitter em;
+	struct patch p = {.home = "cave"};
+	struct gva cave;
+	uint32_t room;
+
+	if (vmi_module_at(v, t, f->bug, &m, e))
+		return -1;
+	if (check_module(&m, f, e) || cave_find(&rd, &m, &cave, &room, e))
+		return -1;
+	if (!vmi_translate(&t->space, cave, &page) || !page.executable || !page.user)
+		return err_set_addr(e, ERR_REFUSED, cave.v, "the bytes behind the code of %s cannot be executed",
+				    m.path);
+	emit_init(&em, cave.v);
+	if (guard_emit(&em, f, &p.strategy, e))
+		return -1;
+	if (em.len > room)
+		return err_set_addr(e, ERR_REFUSED, cave.v,
+				    "a guard of %u bytes does not fit the %u unused bytes behind the code of %s",
+				    em.len, room, m.path);
+	name_target(&m, f, cave, &p);
+	p.guard_len = (uint8_t)em.len;
+	memcpy(p.guard, em.buf, em.len);
+	if (emit_site(f, cave, p.site_after, e))
+		return -1;
+	*ret = p;
+	return 0;
+}
