@@ -22,6 +22,7 @@
 #define LINE_ONLY false
 #define DEFAULT_INTERVAL_MS 100
 #define DEFAULT_CHECKPOINTS 16
+#define DEFAULT_BOOT_TIMEOUT_S 120
 
 static const char *const respond_names[] = {"auto", "observe", NULL};
 
@@ -47,6 +48,11 @@ static int parse_name(const struct opt *o, const char *value, void *field, struc
 	  1, 60000, NULL)                                                                                              \
 	X(FILE_KEY, "checkpoints", " N", "N", "how many are kept, 1 to 256 (default: 16)", opts_parse_number,          \
 	  checkpoints, 1, 256, NULL)                                                                                   \
+	X(FILE_KEY, "console", " FILE", "FILE", "append what the guest's serial console says to FILE", parse_text,     \
+	  console, 0, 0, NULL)                                                                                         \
+	X(FILE_KEY, "boot-timeout", " S", "S",                                                                         \
+	  "give up if the guest's network is not up after S seconds, 0: never (default: 120)", opts_parse_number,      \
+	  boot_timeout_s, 0, 86400, NULL)                                                                              \
 	X(LINE_ONLY, "verbose", "", NULL, "say more", opts_parse_value, log_level, LOG_LEVEL_DEBUG, 0, NULL)           \
 	X(LINE_ONLY, "quiet", "", NULL, "say errors only", opts_parse_value, log_level, LOG_LEVEL_ERROR, 0, NULL)
 
@@ -249,6 +255,7 @@ int config_init(struct config *ret, int argc, char **argv, struct err *e)
 	struct config c = {
 		.checkpoint_interval_ms = DEFAULT_INTERVAL_MS,
 		.checkpoints = DEFAULT_CHECKPOINTS,
+		.boot_timeout_s = DEFAULT_BOOT_TIMEOUT_S,
 		.log_level = LOG_LEVEL_INFO,
 		.colour = term_wants_colour(STDOUT_FILENO),
 	};
@@ -285,6 +292,7 @@ void config_deinit(struct config *c)
 	free(c->net);
 	free(c->plugin);
 	free(c->qemu);
+	free(c->console);
 	g_strfreev(c->qemu_args);
 	*c = (struct config){0};
 }

@@ -24,6 +24,8 @@ struct config {
 	int respond; /* enum config_respond */
 	unsigned checkpoint_interval_ms;
 	unsigned checkpoints; /* kept */
+	char *console; /* file that the guest's serial console is appended to; NULL: none */
+	unsigned boot_timeout_s; /* 0: no limit */
 	int log_level; /* enum log_level */
 	bool colour; /* standard output wants it */
 	char **qemu_args; /* NULL-terminated, without the program */

@@ -73,6 +73,8 @@ static void test_defaults(void **state)
 	assert_int_equal(c.checkpoint_interval_ms, 100);
 	assert_int_equal(c.checkpoints, 16);
 	assert_int_equal(c.log_level, LOG_LEVEL_INFO);
+	assert_null(c.console);
+	assert_int_equal(c.boot_timeout_s, 120);
 	assert_int_equal(c.n_qemu_args, 2);
 	assert_string_equal(c.qemu_args[1], "512");
 	assert_null(c.qemu_args[2]);
@@ -82,7 +84,8 @@ static void test_defaults(void **state)
 static void test_options(void **state)
 {
 	struct config c = good("--name web --net tap,ifname=t0 --plugin /p.so --qemu=/q --respond observe "
-			       "--checkpoint-interval 60000 --checkpoints 1 --verbose -- --name -daemonize --");
+			       "--checkpoint-interval 60000 --checkpoints 1 --console /c --boot-timeout 0 --verbose -- "
+			       "--name -daemonize --");
 
 	(void)state;
 	assert_string_equal(c.name, "web");
@@ -92,6 +95,8 @@ static void test_options(void **state)
 	assert_int_equal(c.respond, CONFIG_RESPOND_OBSERVE);
 	assert_int_equal(c.checkpoint_interval_ms, 60000);
 	assert_int_equal(c.checkpoints, 1);
+	assert_string_equal(c.console, "/c");
+	assert_int_equal(c.boot_timeout_s, 0);
 	assert_int_equal(c.log_level, LOG_LEVEL_DEBUG);
 	assert_int_equal(c.n_qemu_args, 3);
 	assert_string_equal(c.qemu_args[0], "--name");
@@ -151,7 +156,8 @@ static void test_file(void **state)
 
 	(void)state;
 	write_file("# a VM\n[vm]\nname = web \nnet=user,hostfwd=tcp::8080-:80\nplugin=/p.so\nqemu=/q\nrespond=observe\n"
-		   "checkpoint-interval=250\ncheckpoints=8\n[qemu]\nargs=-m;512;-append;console=ttyS0 a\\;b;\n");
+		   "checkpoint-interval=250\ncheckpoints=8\nconsole=/"
+		   "c\nboot-timeout=5\n[qemu]\nargs=-m;512;-append;console=ttyS0 a\\;b;\n");
 	c = good(with_file(""));
 	assert_string_equal(c.file, file);
 	assert_string_equal(c.name, "web");
@@ -161,6 +167,8 @@ static void test_file(void **state)
 	assert_int_equal(c.respond, CONFIG_RESPOND_OBSERVE);
 	assert_int_equal(c.checkpoint_interval_ms, 250);
 	assert_int_equal(c.checkpoints, 8);
+	assert_string_equal(c.console, "/c");
+	assert_int_equal(c.boot_timeout_s, 5);
 	assert_int_equal(c.n_qemu_args, 4);
 	assert_string_equal(c.qemu_args[3], "console=ttyS0 a;b");
 	config_deinit(&c);
@@ -238,6 +246,8 @@ static void test_usage(void **state)
 					      "--respond auto|observe",
 					      "--checkpoint-interval MS",
 					      "--checkpoints N",
+					      "--console FILE",
+					      "--boot-timeout S",
 					      "--verbose\n",
 					      "--quiet\n",
 					      "-- QEMU-ARGUMENTS\n"};
