@@ -80,10 +80,11 @@ struct contents {
 	uint8_t site[PATCH_SITE_MAX], guard[PATCH_GUARD_MAX];
 };
 
-static bool read_place(const struct patch *p, const struct vmi_task *t, const struct place *at, struct contents *ret)
+static bool read_place(const struct patch *p, struct vmi *v, const struct vmi_task *t, const struct place *at,
+		       struct contents *ret)
 {
-	return vmi_read(&t->space, at->site, ret->site, p->site_len) &&
-	       vmi_read(&t->space, at->guard, ret->guard, p->guard_len);
+	return vmi_task_read(v, t, at->site, ret->site, p->site_len) &&
+	       vmi_task_read(v, t, at->guard, ret->guard, p->guard_len);
 }
 
 static bool in_place(const struct patch *p, const struct contents *c)
@@ -116,7 +117,7 @@ int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, 
 
 	if (find_place(p, v, t, &at, e))
 		return -1;
-	if (!read_place(p, t, &at, &now))
+	if (!read_place(p, v, t, &at, &now))
 		return err_set_addr(e, ERR_GUEST, at.site.v, "the code to patch is not in memory");
 	if (in_place(p, &now))
 		return 0;
@@ -131,7 +132,7 @@ int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, 
 	if (!vmi_write(&t->space, at.guard, p->guard, p->guard_len) ||
 	    !vmi_write(&t->space, at.site, p->site_after, p->site_len))
 		return err_set_addr(e, ERR_GUEST, at.site.v, "the patch could not be written");
-	if (!read_place(p, t, &at, &now) || !in_place(p, &now))
+	if (!read_place(p, v, t, &at, &now) || !in_place(p, &now))
 		return err_set_addr(e, ERR_GUEST, at.site.v, "the patch did not stay as it was written");
 	return 0;
 }
@@ -141,5 +142,5 @@ bool patch_is_applied(const struct patch *p, struct vmi *v, const struct vmi_tas
 	struct contents now;
 	struct place at;
 
-	return !find_place(p, v, t, &at, NULL) && read_place(p, t, &at, &now) && in_place(p, &now);
+	return !find_place(p, v, t, &at, NULL) && read_place(p, v, t, &at, &now) && in_place(p, &now);
 }
