@@ -56,6 +56,7 @@ struct net_stats {
 	uint64_t replayed_frames;
 	uint64_t dropped; /* queue full, or too large for the ring */
 	uint64_t ring_errors; /* malformed descriptors of the guest, refused */
+	uint64_t blocked; /* frames of blocked connections */
 	uint64_t held; /* frames that had to wait for a checkpoint */
 	uint64_t log_frames, log_bytes; /* in the log now */
 };
@@ -101,6 +102,12 @@ struct net_origin {
 	uint16_t src_port, dst_port;
 };
 bool net_find_origin(const struct net *n, uint32_t origin, struct net_origin *ret);
+
+/*
+ * From now on frames of this connection (addresses, ports and protocol of o) reach the guest no more, in a replay
+ * neither. At most 256 are remembered, the newest.
+ */
+void net_block_flow(struct net *n, const struct net_origin *o);
 
 void net_get_stats(const struct net *n, struct net_stats *ret);
 

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Where the TCP or UDP payload lies in an Ethernet frame. */
+#ifndef CLOUDER_NET_FRAME_INTERNAL_H
+#define CLOUDER_NET_FRAME_INTERNAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct frame_info {
+	uint32_t payload_off,
+		payload_len; /* bytes in the frame; length 0: nothing in it comes from a program outside */
+	uint8_t ip_proto; /* 6, 17; 0: neither */
+	uint8_t ip_version; /* 4, 6; 0: not IP */
+	uint8_t src[16], dst[16]; /* 4 or 16 bytes used */
+	uint16_t src_port, dst_port; /* 0 in later fragments, which carry no ports */
+};
+
+/*
+ * Parses Ethernet (with at most one VLAN tag), IPv4 or IPv6, TCP or UDP. The frame is hostile; what is malformed, or
+ * neither TCP nor UDP, has no payload. In a fragment other than the first, all that follows the IP header is payload.
+ */
+void frame_parse(const uint8_t *frame, size_t len, struct frame_info *ret);
+
+#endif

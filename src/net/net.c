@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The network's middle: moves frames between the uplink, the input log and the
+ * rings of the one session that has them running.
+ *
+ * Goals: every byte from outside is reported with its origin before the guest can see it; frames are delivered in one
+ * order, which a replay repeats; nothing the guest writes into its rings can do more than stop them.
+ * Non-goals: offloads, more than one queue pair, speed beyond what one copy of each frame costs.
+ *
+ * Handlers only note that there is something to do; all work on rings and on the uplink is done by net_work(), a timer
+ * that fires at the end of the loop's round and never inside a nested loop. So no ring is in the middle of something when
+ * the supervisor, called back from here, runs the loop itself to take a checkpoint.
+ *
+ * Rings, descriptors and frames are controlled by the guest and by the network: both hostile. QEMU is
+ * a peer that may be wrong: its messages are checked and an error ends its session.
+ */
+#include "net/net.h"
+
+#include <linux/virtio_net.h>
+#include <linux/virtio_ring.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "net/frame_internal.h"
+#include "net/net_internal.h"
+
+#define TX_AT_ONCE 256 /* frames of the guest before others get their turn */
+#define HEADER_NUM_BUFFERS 10 /* offset in the virtio-net header */
+
+void net_schedule(struct net *n)
+{
+	loop_timer_set(n->work, 0);
+}
+
+void net_uplink_frame(struct net *n, const uint8_t *frame, size_t len)
+{
+	if (!inlog_append(&n->log, frame, len))
+		n->stats.dropped++;
+	net_schedule(n);
+}
+
+/* The guest broke the rules: its ring stands still until the driver resets the device. */
+static void ring_break(struct net *n, struct virtq *q)
+{
+	const uint64_t one = 1;
+
+	q->broken = true;
+	n->stats.ring_errors++;
+	if (q->err >= 0 && write(q->err, &one, sizeof(one)) < 0)
+		log_debug("network: a ring's error was not taken notice of");
+}
+
+static struct virtq *usable_ring(struct net *n, int index)
+{
+	struct virtq *q = n->active && !n->frozen ? &n->active->ring[index] : NULL;
+
+	if (!q || !q->running || q->broken)
+		return NULL;
+	if (!virtq_begin(q, n->gm)) {
+		ring_break(n, q);
+		return NULL;
+	}
+	return q;
+}
+
+static void batch_reset(struct virtq_batch *b)
+{
+	b->n_segs = b->n_chains = 0;
+	b->bytes = 0;
+}
+
+/* ---- from the guest ---- */
+
+/* Copies the one chain of the batch to n->packet; false: not RAM, or no frame of a possible size. */
+static bool tx_gather(struct net *n, size_t header)
+{
+	const struct virtq_batch *b = &n->batch;
+	size_t at = 0;
+
+	if (b->bytes <= header || b->bytes > sizeof(n->packet))
+		return false;
+	for (uint32_t i = 0; i < b->n_segs; i++) {
+		if (!gmem_read(n->gm, b->seg[i].at, n->packet + at, b->seg[i].len))
+			return false;
+		at += b->seg[i].len;
+	}
+	return true;
+}
+
+/* Sends the next frame of the guest. false: there is none, or the ring is broken. */
+static bool tx_one(struct net *n, struct virtq *q)
+{
+	struct net_session *s = n->active;
+	size_t header = net_session_header_size(s);
+	const uint32_t written = 0;
+	enum virtq_got got;
+
+	batch_reset(&n->batch);
+	got = virtq_peek(q, n->gm, false, net_session_has(s, VIRTIO_RING_F_INDIRECT_DESC), &n->batch);
+	if (got == VIRTQ_EMPTY)
+		return false;
+	if (got != VIRTQ_CHAIN || !tx_gather(n, header) || !virtq_publish(q, n->gm, &s->log, &n->batch, &written)) {
+		ring_break(n, q);
+		return false;
+	}
+	n->stats.tx_frames++;
+	n->stats.tx_bytes += n->batch.bytes - header;
+	n->uplink_ops->send(n->uplink, n->packet + header, n->batch.bytes - header);
+	return true;
+}
+
+static void tx_all(struct net *n)
+{
+	struct virtq *q = usable_ring(n, NET_RING_TX);
+	int frames = 0;
+
+	if (!q)
+		return;
+	while (frames < TX_AT_ONCE && tx_one(n, q))
+		frames++;
+	if (frames)
+		virtq_notify(q, n->gm);
+	if (frames == TX_AT_ONCE)
+		net_schedule(n);
+}
+
+/* ---- to the guest ---- */
+
+enum rx_result {
+	RX_DONE,
+	RX_WAIT, /* for buffers */
+	RX_TOO_LARGE,
+	RX_BLOCKED, /* of a connection that is not let through */
+	RX_BROKEN,
+};
+
+/* Tells the supervisor what len bytes of the packet from offset off, now at `at` in guest memory, are. */
+static void report_input(const struct net *n, const struct inlog_record *r, size_t header, struct gpa at, size_t off,
+			 size_t len)
+{
+	size_t begin = header + r->payload_off, end = begin + r->payload_len;
+
+	while (len) {
+		bool payload = off >= begin && off < end;
+		size_t limit = off < begin ? begin : payload ? end : SIZE_MAX;
+		size_t part = len < limit - off ? len : limit - off;
+
+		n->ops->input(n->arg, at, part, payload ? r->origin + (uint32_t)(off - begin) : 0);
+		at = gpa_add(at, part);
+		off += part;
+		len -= part;
+	}
+}
+
+/* Collects chains of the guest until `need` bytes fit. */
+static enum rx_result rx_gather(struct net *n, const struct virtq *q, size_t header, size_t need)
+{
+	struct virtq_batch *b = &n->batch;
+	bool merge = net_session_has(n->active, VIRTIO_NET_F_MRG_RXBUF);
+	bool indirect = net_session_has(n->active, VIRTIO_RING_F_INDIRECT_DESC);
+
+	batch_reset(b);
+	while (b->bytes < need) {
+		enum virtq_got got;
+
+		if (b->n_chains && (!merge || b->n_chains == q->num))
+			return RX_TOO_LARGE;
+		got = virtq_peek(q, n->gm, true, indirect, b);
+		if (got == VIRTQ_EMPTY)
+			return RX_WAIT;
+		if (got == VIRTQ_FULL && b->n_chains)
+			return RX_TOO_LARGE;
+		if (got != VIRTQ_CHAIN || b->chain[0].bytes < header)
+			return RX_BROKEN;
+	}
+	return RX_DONE;
+}
+
+/* Spreads n->packet over the chains of the batch and gives them back. */
+static bool rx_scatter(struct net *n, struct virtq *q, const struct inlog_record *r, size_t header)
+{
+	const struct virtq_batch *b = &n->batch;
+	size_t off = 0, total = header + r->len;
+	uint32_t seg = 0;
+
+	for (uint32_t i = 0; i < b->n_chains; i++) {
+		n->written[i] = 0;
+		for (uint32_t k = 0; k < b->chain[i].n_segs; k++, seg++) {
+			size_t part = b->seg[seg].len < total - off ? b->seg[seg].len : total - off;
+
+			if (!part)
+				continue;
+			if (!virtq_write(n->gm, &n->active->log, b->seg[seg].at, n->packet + off, part))
+				return false;
+			report_input(n, r, header, b->seg[seg].at, off, part);
+			off += part;
+			n->written[i] += (uint32_t)part;
+		}
+	}
+	return virtq_publish(q, n->gm, &n->active->log, b, n->written);
+}
+
+/* Interrupts the guest for the frames given to it; before the supervisor is called back, who may stop the ring. */
+static void rx_notify(struct net *n, const struct virtq *q)
+{
+	if (n->interrupt_due)
+		virtq_notify(q, n->gm);
+	n->interrupt_due = false;
+}
+
+/* Puts one frame into the guest's buffers. */
+static enum rx_result rx_frame(struct net *n, struct virtq *q, const struct inlog_record *r)
+{
+	size_t header = net_session_header_size(n->active);
+	enum rx_result result;
+	uint16_t buffers = 0;
+
+	if (net_is_blocked(n, r->data, r->len)) {
+		n->stats.blocked++;
+		return RX_BLOCKED;
+	}
+	result = rx_gather(n, q, header, header + r->len);
+	buffers = (uint16_t)n->batch.n_chains;
+	if (result == RX_DONE) {
+		memset(n->packet, 0, header);
+		if (header > HEADER_NUM_BUFFERS)
+			memcpy(n->packet + HEADER_NUM_BUFFERS, &buffers, sizeof(buffers));
+		memcpy(n->packet + header, r->data, r->len);
+		if (rx_scatter(n, q, r, header))
+			n->interrupt_due = true;
+		else
+			result = RX_BROKEN;
+	}
+	if (result == RX_BROKEN)
+		ring_break(n, q);
+	return result;
+}
+
+/* Delivers the next frame of a replay. */
+static bool rx_replay(struct net *n, struct virtq *q)
+{
+	struct inlog_record *r = inlog_replay(&n->log);
+	enum rx_result result = r->dropped ? RX_TOO_LARGE : rx_frame(n, q, r);
+
+	if (result == RX_WAIT || result == RX_BROKEN)
+		return false;
+	n->stats.replayed_frames += result == RX_DONE;
+	inlog_replay_done(&n->log);
+	return true;
+}
+
+/* Asks whether a frame with payload may go on; afterwards nothing is as before, so the caller begins anew. */
+static void ask_delivery(struct net *n, const struct inlog_record *r)
+{
+	uint64_t seq = r->seq;
+	struct inlog_record *now;
+	bool yes;
+
+	n->holding = true; /* before the call: net_resume() may come inside it */
+	yes = n->ops->may_deliver(n->arg, seq);
+	if (yes)
+		n->holding = false;
+	now = inlog_next(&n->log);
+	if (!now || now->seq != seq)
+		return;
+	now->passed = yes;
+	n->stats.held += !yes && !now->held;
+	now->held |= !yes;
+}
+
+/* Delivers the next new frame, or asks for leave. */
+static bool rx_next(struct net *n, struct virtq *q)
+{
+	struct inlog_record *r = inlog_next(&n->log);
+	enum rx_result result;
+
+	if (!r || n->holding)
+		return false;
+	if (r->payload_len && !r->passed) {
+		rx_notify(n, q);
+		ask_delivery(n, r);
+		return true;
+	}
+	result = rx_frame(n, q, r);
+	if (result == RX_WAIT || result == RX_BROKEN)
+		return false;
+	if (result == RX_DONE) {
+		n->stats.rx_frames++;
+		n->stats.rx_payload_bytes += r->payload_len;
+	} else if (result == RX_TOO_LARGE) {
+		r->dropped = true;
+		n->stats.dropped++;
+	}
+	inlog_next_done(&n->log);
+	return true;
+}
+
+static void rx_all(struct net *n)
+{
+	struct virtq *q;
+	bool more = true;
+
+	/* The supervisor, called back, may stop the ring or start another session: look again each time. */
+	while (more && (q = usable_ring(n, NET_RING_RX))) {
+		if (inlog_replay(&n->log)) {
+			more = rx_replay(n, q);
+		} else if (n->replay_ends) {
+			n->replay_ends = false;
+			rx_notify(n, q);
+			n->ops->replayed(n->arg);
+		} else {
+			more = rx_next(n, q);
+		}
+	}
+	if (q)
+		rx_notify(n, q);
+}
+
+static void net_work(void *arg, uint32_t events)
+{
+	struct net *n = arg;
+
+	(void)events;
+	if (n->uplink_ops->service)
+		n->uplink_ops->service(n->uplink);
+	tx_all(n);
+	rx_all(n);
+	if (n->uplink_ops->prepare)
+		n->uplink_ops->prepare(n->uplink);
+}
+
+/* ---- the public face ---- */
+
+int net_create_uplink(struct loop *l, struct gmem *gm, const struct uplink_config *c, size_t log_limit,
+		      const struct net_ops *ops, void *arg, struct net **ret_net, struct err *e)
+{
+	struct net *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return err_set_errno(e, "network");
+	n->loop = l;
+	n->gm = gm;
+	n->ops = ops;
+	n->arg = arg;
+	n->uplink_ops = c->ops;
+	LIST_INIT(&n->sessions);
+	if (inlog_init(&n->log, log_limit, e) < 0)
+		goto fail;
+	n->work = loop_timer_add(l, 0, LOOP_OUTER, net_work, n, e);
+	if (!n->work || c->ops->create(n, l, c, &n->uplink, e) < 0)
+		goto fail;
+	*ret_net = n;
+	return 0;
+fail:
+	net_destroy(n);
+	return -1;
+}
+
+int net_create(struct loop *l, struct gmem *gm, const char *spec, size_t log_limit, const struct net_ops *ops,
+	       void *arg, struct net **ret_net, struct err *e)
+{
+	struct uplink_config c;
+
+	if (uplink_parse(spec, &c, e) < 0)
+		return -1;
+	return net_create_uplink(l, gm, &c, log_limit, ops, arg, ret_net, e);
+}
+
+void net_destroy(struct net *n)
+{
+	if (!n)
+		return;
+	while (!LIST_EMPTY(&n->sessions))
+		net_session_destroy(LIST_FIRST(&n->sessions));
+	if (n->uplink)
+		n->uplink_ops->destroy(n->uplink);
+	loop_remove(&n->work);
+	inlog_deinit(&n->log);
+	free(n);
+}
+
+void net_freeze(struct net *n)
+{
+	n->frozen = true;
+}
+
+void net_thaw(struct net *n)
+{
+	n->frozen = false;
+	net_schedule(n);
+}
+
+void net_resume(struct net *n)
+{
+	n->holding = false;
+	net_schedule(n);
+}
+
+uint64_t net_position(const struct net *n)
+{
+	return inlog_position(&n->log);
+}
+
+void net_trim(struct net *n, uint64_t seq)
+{
+	inlog_trim(&n->log, seq);
+}
+
+int net_replay(struct net *n, uint64_t seq, struct err *e)
+{
+	bool kept = inlog_replay_from(&n->log, seq);
+
+	n->replay_ends = true;
+	net_schedule(n);
+	if (!kept)
+		return err_set(e, ERR_LIMIT, "the input log begins at frame %llu, frame %llu is gone",
+			       (unsigned long long)inlog_oldest(&n->log), (unsigned long long)seq);
+	return 0;
+}
+
+bool net_find_origin(const struct net *n, uint32_t origin, struct net_origin *ret)
+{
+	const struct inlog_record *r = inlog_find_origin(&n->log, origin);
+	struct frame_info info;
+
+	if (!r)
+		return false;
+	frame_parse(r->data, r->len, &info);
+	*ret = (struct net_origin){
+		.seq = r->seq,
+		.frame_offset = r->payload_off + (origin - r->origin),
+		.payload_offset = origin - r->origin,
+		.ip_proto = info.ip_proto,
+		.ip_version = info.ip_version,
+		.src_port = info.src_port,
+		.dst_port = info.dst_port,
+	};
+	memcpy(ret->src, info.src, sizeof(ret->src));
+	memcpy(ret->dst, info.dst, sizeof(ret->dst));
+	return true;
+}
+
+void net_get_stats(const struct net *n, struct net_stats *ret)
+{
+	*ret = n->stats;
+	ret->log_frames = n->log.frames;
+	ret->log_bytes = n->log.bytes;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Inside the network: one net with its sessions. */
+#ifndef CLOUDER_NET_NET_INTERNAL_H
+#define CLOUDER_NET_NET_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "net/inlog_internal.h"
+#include "net/net.h"
+#include "net/uplink_internal.h"
+#include "net/virtq_internal.h"
+
+#define NET_RING_RX 0 /* towards the guest */
+#define NET_RING_TX 1
+#define NET_RINGS 2
+
+#define VHOST_FDS_MAX 8
+#define VHOST_MEM_MAX 8
+
+/* A vhost-user message as it is received; payloads are copied into the handler's own structs. */
+struct vhost_message {
+	struct {
+		uint32_t request, flags, size;
+	} header;
+	uint8_t payload[8 + VHOST_MEM_MAX * 32];
+	size_t got; /* bytes received, header included */
+	int fd[VHOST_FDS_MAX]; /* owned by the message until a handler takes one */
+	size_t n_fd;
+};
+
+struct vhost_region {
+	uint64_t gpa, size, uva, offset;
+};
+
+struct net_session {
+	LIST_ENTRY(net_session) link;
+	struct net *net;
+	int fd;
+	struct loop_source *source;
+	uint64_t features, protocol_features;
+	struct vhost_region mem[VHOST_MEM_MAX];
+	size_t n_mem;
+	struct dirty_log log;
+	struct virtq ring[NET_RINGS];
+	struct vhost_message in;
+};
+
+#define NET_BLOCKED_MAX 256u
+
+struct net_flow {
+	uint8_t ip_proto;
+	uint8_t src[16], dst[16];
+	uint16_t src_port, dst_port;
+};
+
+struct net {
+	struct loop *loop;
+	struct gmem *gm;
+	const struct net_ops *ops;
+	void *arg;
+	const struct uplink_ops *uplink_ops;
+	void *uplink;
+	struct inlog log;
+	LIST_HEAD(, net_session) sessions;
+	struct net_session *active; /* the one with running rings, or NULL */
+	struct loop_source *work;
+	bool frozen;
+	bool holding; /* may_deliver() said no */
+	bool interrupt_due; /* frames were given to the guest since it was interrupted */
+	bool replay_ends; /* replayed() is to be called when no frame of the replay is left */
+	struct net_flow blocked[NET_BLOCKED_MAX];
+	unsigned n_blocked; /* ever; the table's index is modulo */
+	struct net_stats stats;
+	struct virtq_batch batch;
+	uint32_t written[VIRTQ_SIZE_MAX]; /* bytes in each chain of the batch */
+	uint8_t packet[12 + INLOG_FRAME_MAX]; /* virtio header and frame */
+};
+
+/* A net with an uplink of the caller's: net_create() without the specification. *c->ops->create is called. */
+int net_create_uplink(struct loop *l, struct gmem *gm, const struct uplink_config *c, size_t log_limit,
+		      const struct net_ops *ops, void *arg, struct net **ret_net, struct err *e) MUST_CHECK;
+
+/* Whether the frame belongs to a connection that net_block_flow() named. */
+bool net_is_blocked(const struct net *n, const uint8_t *frame, size_t len);
+
+/* Bytes of the virtio-net header that the guest driver of s agreed to. */
+size_t net_session_header_size(const struct net_session *s);
+bool net_session_has(const struct net_session *s, unsigned feature_bit);
+
+#endif

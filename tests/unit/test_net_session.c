@@ -1,0 +1,1198 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The back end against a front end and a guest driver made by hand: protocol, rings, origins, hold, replay, hostile rings. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/virtio_ring.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/net_internal.h"
+
+#define RAM_SIZE 0x100000u
+#define HOLE 0x80000u /* guest-physical memory has a hole from here ... */
+#define HIGH 0x200000u /* ... and goes on here */
+#define UVA 0x7f0000000000ull /* QEMU's address of guest-physical 0 */
+#define RING_AT(i) (0x1000u + 0x4000u * (i)) /* descriptors; available and used ring follow at the next pages */
+#define RING_NUM 8u
+#define BUFFERS 0x10000u
+#define NOT_REPORTED 0xffffffffu
+
+#define F_BASE ((1ull << 32) | (1 << 15) | (1 << 28) | (1 << 30))
+#define F_LOG_ALL (1ull << 26)
+
+enum {
+	GET_FEATURES = 1,
+	SET_FEATURES,
+	SET_OWNER,
+	RESET_OWNER,
+	SET_MEM_TABLE,
+	SET_LOG_BASE,
+	SET_LOG_FD,
+	SET_VRING_NUM,
+	SET_VRING_ADDR,
+	SET_VRING_BASE,
+	GET_VRING_BASE,
+	SET_VRING_KICK,
+	SET_VRING_CALL,
+	SET_VRING_ERR,
+	GET_PROTOCOL_FEATURES,
+	SET_PROTOCOL_FEATURES,
+	GET_QUEUE_NUM,
+	SET_VRING_ENABLE,
+	SEND_RARP,
+};
+
+struct engine {
+	int fd; /* the front end's side */
+	struct net_session *s;
+	int kick[2], call[2], err[2];
+	uint16_t avail[2]; /* the driver's index */
+};
+
+/* One world for each test. */
+static struct {
+	struct loop *loop;
+	int ram_fd;
+	uint8_t *ram;
+	struct gmem *gm;
+	struct net *net;
+	struct engine eng[2];
+	uint32_t origin[RAM_SIZE]; /* as reported, by offset in the RAM file */
+	uint8_t sent[16][2048];
+	size_t sent_len[16];
+	unsigned n_sent, n_asked, n_regions, n_replayed, n_lost;
+	uint64_t asked[16];
+	bool deny;
+	struct err lost;
+} w;
+
+static bool may_deliver(void *arg, uint64_t seq)
+{
+	(void)arg;
+	w.asked[w.n_asked++ % 16] = seq;
+	return !w.deny;
+}
+
+static void input(void *arg, struct gpa at, size_t len, uint32_t origin)
+{
+	(void)arg;
+	for (size_t i = 0; i < len; i++) {
+		uint64_t off;
+
+		assert_true(gmem_to_offset(w.gm, gpa_add(at, i), &off));
+		w.origin[off] = origin ? origin + (uint32_t)i : 0;
+	}
+}
+
+static void regions(void *arg, const struct gmem_region *r, size_t n)
+{
+	struct err e;
+
+	(void)arg;
+	w.n_regions++;
+	assert_int_equal(gmem_set_regions(w.gm, r, n, &e), 0);
+}
+
+static void replayed(void *arg)
+{
+	(void)arg;
+	w.n_replayed++;
+}
+
+static void session_lost(void *arg, struct net_session *s, const struct err *why)
+{
+	(void)arg;
+	w.n_lost++;
+	w.lost = *why;
+	for (int i = 0; i < 2; i++)
+		if (w.eng[i].s == s)
+			w.eng[i].s = NULL;
+	net_session_destroy(s); /* inside its own handler: must be possible */
+}
+
+static const struct net_ops ops = {
+	.may_deliver = may_deliver,
+	.input = input,
+	.regions = regions,
+	.replayed = replayed,
+	.session_lost = session_lost,
+};
+
+static int uplink_create(struct net *n, struct loop *l, const struct uplink_config *c, void **ret, struct err *e)
+{
+	(void)l, (void)c, (void)e;
+	*ret = n;
+	return 0;
+}
+
+static void uplink_destroy(void *uplink)
+{
+	(void)uplink;
+}
+
+static void uplink_send(void *uplink, const uint8_t *frame, size_t len)
+{
+	(void)uplink;
+	assert_true(len <= sizeof(w.sent[0]));
+	memcpy(w.sent[w.n_sent % 16], frame, len);
+	w.sent_len[w.n_sent++ % 16] = len;
+}
+
+static const struct uplink_ops uplink = {
+	.name = "test",
+	.create = uplink_create,
+	.destroy = uplink_destroy,
+	.send = uplink_send,
+};
+
+static int setup_limit(size_t limit)
+{
+	const struct uplink_config c = {.ops = &uplink};
+	struct err e;
+
+	memset(&w, 0, sizeof(w));
+	memset(w.origin, 0xff, sizeof(w.origin));
+	memset(w.eng, 0xff, sizeof(w.eng));
+	w.eng[0].s = w.eng[1].s = NULL;
+	w.ram_fd = memfd_create("ram", MFD_CLOEXEC);
+	assert_true(w.ram_fd >= 0 && ftruncate(w.ram_fd, RAM_SIZE) == 0);
+	w.loop = loop_create(&e);
+	assert_int_equal(gmem_create(w.ram_fd, RAM_SIZE, &w.gm, &e), 0);
+	w.ram = gmem_base(w.gm);
+	assert_int_equal(net_create_uplink(w.loop, w.gm, &c, limit, &ops, NULL, &w.net, &e), 0);
+	return 0;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	return setup_limit(1 << 20);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	net_destroy(w.net);
+	loop_destroy(w.loop);
+	gmem_destroy(w.gm);
+	close(w.ram_fd);
+	for (int i = 0; i < 2; i++) {
+		if (w.eng[i].fd >= 0)
+			close(w.eng[i].fd);
+		for (int k = 0; k < 2; k++)
+			if (w.eng[i].kick[k] >= 0)
+				close(w.eng[i].kick[k]), close(w.eng[i].call[k]), close(w.eng[i].err[k]);
+	}
+	return 0;
+}
+
+static void set_true(void *arg, uint32_t events)
+{
+	(void)events;
+	*(bool *)arg = true;
+}
+
+/* Serves what is ready. All that happens here is ready at once, so some rounds without waiting are enough. */
+static void settle(void)
+{
+	for (int i = 0; i < 6; i++) {
+		bool done = false;
+		struct err e;
+		struct loop_source *t = loop_timer_add(w.loop, 0, 0, set_true, &done, &e);
+
+		loop_run_until(w.loop, &done, 0);
+		loop_remove(&t);
+	}
+}
+
+/* ---- front end ---- */
+
+static void engine_connect(struct engine *g)
+{
+	int sp[2];
+	struct err e;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sp), 0);
+	g->fd = sp[0];
+	assert_int_equal(net_session_create(w.net, sp[1], &g->s, &e), 0);
+	for (int i = 0; i < 2; i++) {
+		g->avail[i] = 0;
+		g->kick[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		g->call[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		g->err[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	}
+}
+
+static void send_raw(const struct engine *g, const void *data, size_t len, const int *fds, size_t n_fds)
+{
+	union {
+		char buf[CMSG_SPACE(16 * sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec iov = {(void *)(uintptr_t)data, len};
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (n_fds) {
+		struct cmsghdr *c;
+
+		mh.msg_control = control.buf;
+		mh.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+		c = CMSG_FIRSTHDR(&mh);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+	}
+	assert_int_equal(sendmsg(g->fd, &mh, MSG_NOSIGNAL), len);
+}
+
+static void message(const struct engine *g, uint32_t request, const void *payload, uint32_t size, const int *fds,
+		    size_t n_fds)
+{
+	uint8_t buf[512];
+	uint32_t header[3] = {request, 1, size};
+
+	memcpy(buf, header, 12);
+	if (size)
+		memcpy(buf + 12, payload, size);
+	send_raw(g, buf, 12 + size, fds, n_fds);
+}
+
+static void message_u64(const struct engine *g, uint32_t request, uint64_t v)
+{
+	message(g, request, &v, sizeof(v), NULL, 0);
+}
+
+static void message_state(const struct engine *g, uint32_t request, uint32_t index, uint32_t num)
+{
+	uint32_t st[2] = {index, num};
+
+	message(g, request, st, sizeof(st), NULL, 0);
+}
+
+static void message_fd(const struct engine *g, uint32_t request, uint64_t index, int fd)
+{
+	message(g, request, &index, sizeof(index), &fd, 1);
+}
+
+static uint64_t answer(const struct engine *g, uint32_t request)
+{
+	struct {
+		uint32_t request, flags, size;
+		uint8_t payload[8];
+	} a;
+	uint64_t v;
+
+	settle();
+	assert_int_equal(recv(g->fd, &a, sizeof(a), MSG_DONTWAIT), sizeof(a));
+	assert_int_equal(a.request, request);
+	assert_int_equal(a.flags, 1 | 4);
+	assert_int_equal(a.size, 8);
+	memcpy(&v, a.payload, 8);
+	return v;
+}
+
+static void negotiate(const struct engine *g, uint64_t features)
+{
+	message_u64(g, SET_PROTOCOL_FEATURES, 1 << 1 | 1 << 2);
+	message(g, SET_OWNER, NULL, 0, NULL, 0);
+	message_u64(g, SET_FEATURES, features);
+}
+
+static void send_mem_table(const struct engine *g, int fd0, int fd1)
+{
+	struct {
+		uint32_t n, padding;
+		struct vhost_region r[2];
+	} t = {2, 0, {{HIGH, RAM_SIZE - HOLE, UVA + HIGH, HOLE}, {0, HOLE, UVA, 0}}};
+	int fds[2] = {fd0, fd1};
+
+	message(g, SET_MEM_TABLE, &t, sizeof(t), fds, 2);
+}
+
+static void send_addr(const struct engine *g, uint32_t i)
+{
+	struct {
+		uint32_t index, flags;
+		uint64_t desc, used, avail, log;
+	} a = {i, 0, UVA + RING_AT(i), UVA + RING_AT(i) + 0x2000, UVA + RING_AT(i) + 0x1000, 0};
+
+	message(g, SET_VRING_ADDR, &a, sizeof(a), NULL, 0);
+}
+
+static void start_ring(struct engine *g, uint32_t i, uint32_t base)
+{
+	message_state(g, SET_VRING_NUM, i, RING_NUM);
+	message_state(g, SET_VRING_BASE, i, base);
+	send_addr(g, i);
+	message_fd(g, SET_VRING_KICK, i, g->kick[i]);
+	message_fd(g, SET_VRING_CALL, i, g->call[i]);
+	message_fd(g, SET_VRING_ERR, i, g->err[i]);
+	message_state(g, SET_VRING_ENABLE, i, 1);
+}
+
+static void start(struct engine *g, uint64_t features)
+{
+	negotiate(g, features);
+	send_mem_table(g, w.ram_fd, w.ram_fd);
+	start_ring(g, 0, 0);
+	start_ring(g, 1, 0);
+	settle();
+	assert_non_null(g->s);
+}
+
+static void connect_and_start(struct engine *g, uint64_t features)
+{
+	engine_connect(g);
+	start(g, features);
+}
+
+/* ---- guest driver ---- */
+
+static uint8_t *at(uint64_t gpa_)
+{
+	return w.ram + (gpa_ >= HIGH ? gpa_ - HIGH + HOLE : gpa_);
+}
+
+static struct vring_desc *descs(int ring)
+{
+	return (struct vring_desc *)(void *)at(RING_AT(ring));
+}
+
+static struct vring_avail *avail(int ring)
+{
+	return (struct vring_avail *)(void *)at(RING_AT(ring) + 0x1000);
+}
+
+static struct vring_used *used(int ring)
+{
+	return (struct vring_used *)(void *)at(RING_AT(ring) + 0x2000);
+}
+
+static void set_desc(struct vring_desc *d, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next)
+{
+	*d = (struct vring_desc){addr, len, flags, next};
+}
+
+static void offer(struct engine *g, int ring, uint16_t head)
+{
+	avail(ring)->ring[g->avail[ring]++ % RING_NUM] = head;
+	avail(ring)->idx = g->avail[ring];
+}
+
+static uint64_t take(int fd)
+{
+	uint64_t v = 0;
+
+	return read(fd, &v, sizeof(v)) == sizeof(v) ? v : 0;
+}
+
+static void kick(const struct engine *g, int ring)
+{
+	const uint64_t one = 1;
+
+	assert_int_equal(write(g->kick[ring], &one, sizeof(one)), sizeof(one));
+	settle();
+}
+
+/* n receive buffers of len bytes, one descriptor each, 4096 bytes apart. */
+static void offer_buffers(struct engine *g, unsigned n, uint32_t len)
+{
+	for (uint16_t i = 0; i < n; i++) {
+		set_desc(&descs(0)[i], BUFFERS + 4096u * i, len, VRING_DESC_F_WRITE, 0);
+		offer(g, 0, i);
+	}
+	kick(g, 0);
+}
+
+/* ---- frames ---- */
+
+/* Ethernet, IPv4 and TCP headers (54 bytes), n bytes of payload, then padding. */
+static size_t tcp_frame(uint8_t *f, size_t n, size_t padding)
+{
+	size_t ip = 40 + n;
+
+	memset(f, 0, 54);
+	memcpy(f + 12, "\x08\x00\x45", 3);
+	f[16] = (uint8_t)(ip >> 8);
+	f[17] = (uint8_t)ip;
+	f[23] = 6;
+	memcpy(f + 26, "\x0a\x00\x02\x02\x0a\x00\x02\x0f\x12\x34\x00\x07", 12);
+	f[46] = 0x50;
+	for (size_t i = 0; i < n; i++)
+		f[54 + i] = (uint8_t)(i * 7 + n);
+	memset(f + 54 + n, 0xee, padding);
+	return 54 + n + padding;
+}
+
+static void frame_in(size_t n, size_t padding)
+{
+	uint8_t f[2048];
+
+	net_uplink_frame(w.net, f, tcp_frame(f, n, padding));
+	settle();
+}
+
+static void arp_in(void)
+{
+	uint8_t f[60] = {[12] = 0x08, [13] = 0x06};
+
+	net_uplink_frame(w.net, f, sizeof(f));
+	settle();
+}
+
+static struct net_stats stats(void)
+{
+	struct net_stats s;
+
+	net_get_stats(w.net, &s);
+	return s;
+}
+
+/* ---- tests ---- */
+
+static void test_features(void **state)
+{
+	struct engine *g = &w.eng[0];
+	uint64_t f;
+
+	(void)state;
+	engine_connect(g);
+	message(g, GET_FEATURES, NULL, 0, NULL, 0);
+	assert_int_equal(answer(g, GET_FEATURES), F_BASE | F_LOG_ALL);
+	message(g, GET_PROTOCOL_FEATURES, NULL, 0, NULL, 0);
+	f = answer(g, GET_PROTOCOL_FEATURES);
+	assert_true(f & 1 << 1); /* LOG_SHMFD: else no migration */
+	assert_false(f & 1 << 19); /* DEVICE_STATE: else a checkpoint asks this side to migrate */
+	message(g, GET_QUEUE_NUM, NULL, 0, NULL, 0);
+	assert_int_equal(answer(g, GET_QUEUE_NUM), 1);
+	message_u64(g, SET_PROTOCOL_FEATURES, 1 << 3);
+	send_raw(g, "\x03\0\0\0\x09\0\0\0\0\0\0\0", 12, NULL, 0); /* SET_OWNER, an answer is asked for */
+	assert_int_equal(answer(g, SET_OWNER), 0);
+	send_raw(g, "\x03\0\0\0", 4, NULL, 0); /* in pieces */
+	settle();
+	send_raw(g, "\x09\0\0\0\0\0\0\0", 8, NULL, 0);
+	assert_int_equal(answer(g, SET_OWNER), 0);
+	send_raw(g, "\x02\0\0\0\x09\0\0\0\x08\0\0\0\x01\0\0\0\0\0\0\0", 20, NULL, 0);
+	assert_int_equal(answer(g, SET_FEATURES), 1); /* refused */
+	assert_int_equal(w.n_lost, 1);
+}
+
+static void test_rx_merged(void **state)
+{
+	static const uint32_t head[3] = {0, 4, 5};
+	struct engine *g = &w.eng[0];
+	uint8_t f[512], got[512];
+	size_t len = tcp_frame(f, 150, 5), n = 0;
+	uint16_t buffers;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	/* Chain 0: 10 + 2 + 50 bytes in three pieces; chain 4: 100; chain 5: 300, in the high region. */
+	set_desc(&descs(0)[0], BUFFERS, 10, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 2);
+	set_desc(&descs(0)[2], BUFFERS + 0x1001, 2, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 1);
+	set_desc(&descs(0)[1], BUFFERS + 0x2000, 50, VRING_DESC_F_WRITE, 0);
+	set_desc(&descs(0)[4], BUFFERS + 0x3ff0, 100, VRING_DESC_F_WRITE, 0);
+	set_desc(&descs(0)[5], HIGH + 0x5000, 300, VRING_DESC_F_WRITE, 0);
+	for (int i = 0; i < 3; i++)
+		offer(g, 0, (uint16_t)head[i]);
+	take(g->call[0]);
+	frame_in(150, 5);
+	assert_int_equal(used(0)->idx, 3);
+	assert_int_equal(take(g->call[0]), 1);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(used(0)->ring[i].id, head[i]);
+	assert_int_equal(used(0)->ring[0].len, 62);
+	assert_int_equal(used(0)->ring[1].len, 100);
+	assert_int_equal(used(0)->ring[2].len, 12 + len - 162);
+	assert_memory_equal(at(BUFFERS), "\0\0\0\0\0\0\0\0\0\0", 10);
+	memcpy(&buffers, at(BUFFERS + 0x1001), 2);
+	assert_int_equal(buffers, 3);
+	memcpy(got, at(BUFFERS + 0x2000), 50);
+	memcpy(got + 50, at(BUFFERS + 0x3ff0), 100);
+	memcpy(got + 150, at(HIGH + 0x5000), len - 150);
+	assert_memory_equal(got, f, len);
+	/* Every byte of the packet was reported: payload with its origin, all else clean; no other byte was. */
+	for (size_t i = 0; i < RAM_SIZE; i++)
+		n += w.origin[i] != NOT_REPORTED;
+	assert_int_equal(n, 12 + len);
+	for (size_t i = 0; i < len; i++) {
+		const uint8_t *p = i < 50    ? at(BUFFERS + 0x2000 + i)
+				   : i < 150 ? at(BUFFERS + 0x3ff0 + i - 50)
+					     : at(HIGH + 0x5000 + i - 150);
+		uint32_t want = i >= 54 && i < 204 ? 1 + (uint32_t)(i - 54) : 0;
+
+		assert_int_equal(w.origin[p - w.ram], want);
+	}
+	assert_int_equal(stats().rx_payload_bytes, 150);
+}
+
+static void test_rx_waits_for_buffers(void **state)
+{
+	struct engine *g = &w.eng[0];
+
+	(void)state;
+	frame_in(10, 0); /* before any session: queued */
+	connect_and_start(g, F_BASE);
+	assert_int_equal(used(0)->idx, 0);
+	assert_int_equal(net_position(w.net), 1);
+	avail(0)->flags = VRING_AVAIL_F_NO_INTERRUPT;
+	take(g->call[0]);
+	offer_buffers(g, 1, 40); /* too small alone */
+	assert_int_equal(used(0)->idx, 0);
+	set_desc(&descs(0)[1], BUFFERS + 4096, 200, VRING_DESC_F_WRITE, 0);
+	offer(g, 0, 1);
+	kick(g, 0);
+	assert_int_equal(used(0)->idx, 2);
+	assert_int_equal(net_position(w.net), 2);
+	assert_int_equal(take(g->call[0]), 0); /* the driver did not want to hear of it */
+}
+
+static void test_rx_too_large(void **state)
+{
+	struct engine *g = &w.eng[0];
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, RING_NUM, 20);
+	frame_in(200, 0); /* more than the whole ring takes: dropped, the next goes on */
+	assert_int_equal(used(0)->idx, 0);
+	assert_int_equal(stats().dropped, 1);
+	frame_in(20, 0);
+	assert_int_equal(used(0)->idx, 5);
+	assert_int_equal(stats().ring_errors, 0);
+	assert_int_equal(stats().rx_frames, 1);
+}
+
+static void test_tx(void **state)
+{
+	struct vring_desc *table = (struct vring_desc *)(void *)at(0x9000);
+	struct engine *g = &w.eng[0];
+	uint8_t packet[112] = {0};
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	for (size_t i = 12; i < sizeof(packet); i++)
+		packet[i] = (uint8_t)i;
+	/* header in a piece of its own, then the frame in two */
+	memcpy(at(BUFFERS), packet, 12);
+	memcpy(at(BUFFERS + 0x1000), packet + 12, 60);
+	memcpy(at(HIGH), packet + 72, 40);
+	set_desc(&descs(1)[3], BUFFERS, 12, VRING_DESC_F_NEXT, 0);
+	set_desc(&descs(1)[0], BUFFERS + 0x1000, 60, VRING_DESC_F_NEXT, 7);
+	set_desc(&descs(1)[7], HIGH, 40, 0, 0);
+	/* the same through an indirect table, header and data joined */
+	memcpy(at(BUFFERS + 0x3000), packet, 72);
+	set_desc(&table[0], BUFFERS + 0x3000, 72, VRING_DESC_F_NEXT, 2);
+	set_desc(&table[2], HIGH, 40, 0, 0);
+	set_desc(&descs(1)[4], 0x9000, 3 * 16, VRING_DESC_F_INDIRECT, 0);
+	offer(g, 1, 3);
+	offer(g, 1, 4);
+	take(g->call[1]);
+	kick(g, 1);
+	assert_int_equal(w.n_sent, 2);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(w.sent_len[i], 100);
+		assert_memory_equal(w.sent[i], packet + 12, 100);
+	}
+	assert_int_equal(used(1)->idx, 2);
+	assert_int_equal(used(1)->ring[0].id, 3);
+	assert_int_equal(used(1)->ring[1].id, 4);
+	assert_int_equal(take(g->call[1]), 1);
+	assert_int_equal(stats().tx_bytes, 200);
+}
+
+/* What a hostile driver writes into descriptor 0 (and more) of a ring; the head offered is 0 unless said. */
+static void loop_of_two(int r)
+{
+	uint16_t f = r ? 0 : VRING_DESC_F_WRITE;
+
+	set_desc(&descs(r)[0], BUFFERS, 16, f | VRING_DESC_F_NEXT, 1);
+	set_desc(&descs(r)[1], BUFFERS, 16, f | VRING_DESC_F_NEXT, 0);
+}
+static void next_outside(int r)
+{
+	set_desc(&descs(r)[0], BUFFERS, 16, (r ? 0 : VRING_DESC_F_WRITE) | VRING_DESC_F_NEXT, RING_NUM);
+}
+static void hole(int r)
+{
+	set_desc(&descs(r)[0], HOLE - 16, 400, r ? 0 : VRING_DESC_F_WRITE, 0);
+}
+static void address_wraps(int r)
+{
+	set_desc(&descs(r)[0], UINT64_MAX - 8, 400, r ? 0 : VRING_DESC_F_WRITE, 0);
+}
+static void huge(int r)
+{
+	set_desc(&descs(r)[0], HIGH + 0x40000, UINT32_MAX, r ? 0 : VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, RING_NUM);
+}
+static void wrong_direction(int r)
+{
+	set_desc(&descs(r)[0], BUFFERS, 400, r ? VRING_DESC_F_WRITE : 0, 0);
+}
+static void no_header(int r)
+{
+	set_desc(&descs(r)[0], BUFFERS, 8, r ? 0 : VRING_DESC_F_WRITE, 0);
+}
+static void indirect_in_hole(int r)
+{
+	set_desc(&descs(r)[0], HOLE, 16, VRING_DESC_F_INDIRECT, 0);
+}
+static void indirect_odd(int r)
+{
+	set_desc(&descs(r)[0], BUFFERS, 17, VRING_DESC_F_INDIRECT, 0);
+}
+static void indirect_empty(int r)
+{
+	set_desc(&descs(r)[0], BUFFERS, 0, VRING_DESC_F_INDIRECT, 0);
+}
+static void indirect_huge(int r)
+{
+	set_desc(&descs(r)[0], BUFFERS, 16 * (VIRTQ_SIZE_MAX + 1), VRING_DESC_F_INDIRECT, 0);
+}
+static void indirect_nested(int r)
+{
+	set_desc((struct vring_desc *)(void *)at(BUFFERS), BUFFERS, 16, VRING_DESC_F_INDIRECT, 0);
+	set_desc(&descs(r)[0], BUFFERS, 16, VRING_DESC_F_INDIRECT, 0);
+}
+static void indirect_loop(int r)
+{
+	set_desc((struct vring_desc *)(void *)at(BUFFERS), BUFFERS + 64, 16,
+		 (r ? 0 : VRING_DESC_F_WRITE) | VRING_DESC_F_NEXT, 0);
+	set_desc(&descs(r)[0], BUFFERS, 16, VRING_DESC_F_INDIRECT, 0);
+}
+static void indirect_and_next(int r)
+{
+	set_desc(&descs(r)[0], BUFFERS, 16, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT, 1);
+}
+static void head_outside(int r)
+{
+	avail(r)->ring[0] = RING_NUM;
+}
+static void index_jumps(int r)
+{
+	avail(r)->idx = RING_NUM + 1;
+}
+
+static void (*const hostile[])(int ring) = {
+	loop_of_two,
+	next_outside,
+	hole,
+	address_wraps,
+	huge,
+	wrong_direction,
+	no_header,
+	indirect_odd,
+	indirect_empty,
+	indirect_huge,
+	indirect_nested,
+	indirect_loop,
+	indirect_in_hole,
+	head_outside,
+	indirect_and_next,
+	index_jumps,
+};
+
+/* Each mistake stops its ring, is counted, and after a restart the ring works again. */
+static void check_hostile(int ring)
+{
+	struct engine *g = &w.eng[0];
+
+	for (size_t i = 0; i < sizeof(hostile) / sizeof(hostile[0]); i++) {
+		setup(NULL);
+		connect_and_start(g, F_BASE);
+		offer(g, ring, 0);
+		hostile[i](ring);
+		frame_in(100, 0);
+		kick(g, ring);
+		kick(g, ring);
+		if (stats().ring_errors != 1 || w.n_sent || used(ring)->idx || !take(g->err[ring]))
+			fail_msg("case %zu: %lu errors, %u sent, used %u", i, (unsigned long)stats().ring_errors,
+				 w.n_sent, used(ring)->idx);
+		message_state(g, GET_VRING_BASE, (uint32_t)ring, 0);
+		assert_int_equal(answer(g, GET_VRING_BASE) >> 32, 0);
+		set_desc(&descs(ring)[0], BUFFERS, 500, ring ? 0 : VRING_DESC_F_WRITE, 0);
+		avail(ring)->ring[0] = 0;
+		avail(ring)->idx = 1;
+		start_ring(g, (uint32_t)ring, 0);
+		settle();
+		assert_int_equal(used(ring)->idx, 1);
+		assert_int_equal(stats().ring_errors, 1);
+		teardown(NULL);
+	}
+}
+
+static void test_hostile_rx(void **state)
+{
+	(void)state;
+	check_hostile(0);
+}
+
+static void test_hostile_tx(void **state)
+{
+	(void)state;
+	check_hostile(1);
+}
+
+/* Rings whose parts lie where there is no memory. */
+static void test_ring_in_hole(void **state)
+{
+	struct engine *g = &w.eng[0];
+	struct {
+		uint32_t index, flags;
+		uint64_t desc, used, avail, log;
+	} a = {1, 0, UVA + HOLE - 16, UVA + RING_AT(1) + 0x2000, UVA + HOLE - 6, 0};
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	message(g, SET_VRING_ADDR, &a, sizeof(a), NULL, 0);
+	settle();
+	*(uint16_t *)(void *)at(HOLE - 4) = 2;
+	*(uint16_t *)(void *)at(HOLE - 2) = 1;
+	kick(g, 1);
+	assert_int_equal(stats().ring_errors, 1);
+	a.desc = UVA + HOLE; /* not even its beginning is in the table */
+	message(g, SET_VRING_ADDR, &a, sizeof(a), NULL, 0);
+	settle();
+	assert_int_equal(w.n_lost, 1);
+	assert_int_equal(w.lost.code, ERR_PROTOCOL);
+}
+
+static void test_hold(void **state)
+{
+	struct engine *g = &w.eng[0];
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 8, 400);
+	w.deny = true;
+	arp_in();
+	frame_in(0, 6); /* TCP without payload */
+	assert_int_equal(w.n_asked, 0);
+	assert_int_equal(used(0)->idx, 2);
+	take(g->call[0]);
+	frame_in(10, 0);
+	arp_in(); /* behind the held one: waits too */
+	kick(g, 0);
+	assert_int_equal(w.n_asked, 1);
+	assert_int_equal(w.asked[0], 3);
+	assert_int_equal(used(0)->idx, 2);
+	net_resume(w.net);
+	settle();
+	assert_int_equal(w.n_asked, 2); /* still no */
+	w.deny = false;
+	settle();
+	assert_int_equal(w.n_asked, 2);
+	net_resume(w.net);
+	settle();
+	assert_int_equal(w.n_asked, 3);
+	assert_int_equal(used(0)->idx, 4);
+	assert_int_equal(stats().held, 1);
+	assert_int_equal(take(g->call[0]), 1);
+}
+
+static void test_freeze(void **state)
+{
+	struct engine *g = &w.eng[0];
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	net_freeze(w.net);
+	offer_buffers(g, 4, 400);
+	set_desc(&descs(1)[0], BUFFERS + 0x8000, 100, 0, 0);
+	offer(g, 1, 0);
+	kick(g, 1);
+	frame_in(10, 0);
+	assert_int_equal(used(0)->idx, 0);
+	assert_int_equal(w.n_sent, 0);
+	assert_int_equal(w.n_asked, 0);
+	message_state(g, GET_VRING_BASE, 1, 0);
+	assert_int_equal(answer(g, GET_VRING_BASE), 1); /* index 1, base 0: the protocol is served */
+	start_ring(g, 1, 0);
+	settle();
+	net_thaw(w.net);
+	settle();
+	assert_int_equal(used(0)->idx, 1);
+	assert_int_equal(w.n_sent, 1);
+}
+
+static void test_replay(void **state)
+{
+	static uint32_t first_origin[RAM_SIZE];
+	static uint8_t first[3 * 4096];
+	struct engine *g = &w.eng[0];
+	struct net_origin o;
+	struct err e;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 3, 400);
+	frame_in(100, 0);
+	arp_in();
+	frame_in(50, 2);
+	assert_int_equal(used(0)->idx, 3);
+	memcpy(first, at(BUFFERS), sizeof(first));
+	memcpy(first_origin, w.origin, sizeof(first_origin));
+
+	/* Roll back: memory as before, the ring at its beginning. Meanwhile a new frame comes. */
+	message_state(g, GET_VRING_BASE, 0, 0);
+	assert_int_equal(answer(g, GET_VRING_BASE), 3ull << 32);
+	memset(at(0), 0, HOLE);
+	memset(w.origin, 0xff, sizeof(w.origin));
+	assert_int_equal(net_position(w.net), 4);
+	frame_in(20, 0);
+	assert_int_equal(net_replay(w.net, 1, &e), 0);
+	g->avail[0] = 0;
+	offer_buffers(g, 3, 400);
+	start_ring(g, 0, 0);
+	settle();
+	assert_int_equal(used(0)->idx, 3);
+	assert_memory_equal(at(BUFFERS), first, sizeof(first));
+	assert_memory_equal(w.origin, first_origin, sizeof(first_origin));
+	assert_int_equal(w.n_replayed, 1);
+	assert_int_equal(w.n_asked, 3); /* the first two frames with payload, and the new one; no replayed one */
+	assert_int_equal(w.asked[2], 4);
+	assert_int_equal(stats().replayed_frames, 3);
+	assert_int_equal(stats().rx_frames, 3);
+	offer_buffers(g, 1, 400);
+	assert_int_equal(stats().rx_frames, 4);
+
+	assert_true(net_find_origin(w.net, 101, &o));
+	assert_int_equal(o.seq, 3);
+	assert_int_equal(o.frame_offset, 54);
+	assert_int_equal(o.payload_offset, 0);
+	assert_int_equal(o.ip_proto, 6);
+	assert_int_equal(o.ip_version, 4);
+	assert_int_equal(o.src_port, 0x1234);
+	assert_int_equal(o.dst_port, 7);
+	assert_memory_equal(o.dst, "\x0a\x00\x02\x0f", 4);
+	assert_true(net_find_origin(w.net, 100, &o));
+	assert_int_equal(o.seq, 1);
+	assert_int_equal(o.payload_offset, 99);
+	net_trim(w.net, 3);
+	assert_false(net_find_origin(w.net, 100, &o));
+	assert_int_equal(stats().log_frames, 2);
+	assert_int_equal(net_replay(w.net, 2, &e), -1);
+	assert_int_equal(e.code, ERR_LIMIT);
+	offer_buffers(g, 3, 400);
+	assert_int_equal(stats().replayed_frames, 5); /* from the oldest kept */
+	assert_int_equal(w.n_replayed, 2);
+	assert_int_equal(net_replay(w.net, net_position(w.net), &e), 0); /* nothing to deliver: ends at once */
+	settle();
+	assert_int_equal(w.n_replayed, 3);
+}
+
+/* A blocked connection's frames reach the guest no more, others do, and no buffer is used up. */
+static void test_block(void **state)
+{
+	struct engine *g = &w.eng[0];
+	struct net_origin o;
+	struct err e;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 8, 400);
+	frame_in(10, 0);
+	assert_true(net_find_origin(w.net, 1, &o));
+	o.src_port++;
+	net_block_flow(w.net, &o); /* another connection */
+	frame_in(10, 0);
+	assert_int_equal(used(0)->idx, 2);
+	o.src_port--;
+	net_block_flow(w.net, &o);
+	frame_in(10, 0);
+	arp_in();
+	assert_int_equal(used(0)->idx, 3);
+	assert_int_equal(stats().blocked, 1);
+	assert_int_equal(net_replay(w.net, 1, &e), 0);
+	settle();
+	assert_int_equal(used(0)->idx, 4); /* the ARP frame alone */
+	assert_int_equal(w.n_replayed, 1);
+}
+
+static void test_vring_base(void **state)
+{
+	struct engine *g = &w.eng[0];
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 5, 400);
+	frame_in(10, 0);
+	frame_in(10, 0);
+	message_state(g, GET_VRING_BASE, 0, 0);
+	assert_int_equal(answer(g, GET_VRING_BASE), 2ull << 32);
+	frame_in(10, 0); /* the ring stands */
+	assert_int_equal(used(0)->idx, 2);
+	start_ring(g, 0, 2);
+	settle();
+	assert_int_equal(used(0)->idx, 3);
+	assert_int_equal(used(0)->ring[2].id, 2);
+	message_state(g, SET_VRING_ENABLE, 0, 0);
+	frame_in(10, 0);
+	assert_int_equal(used(0)->idx, 3);
+	message_state(g, SET_VRING_ENABLE, 0, 1);
+	settle();
+	assert_int_equal(used(0)->idx, 4);
+	message(g, RESET_OWNER, NULL, 0, NULL, 0);
+	frame_in(10, 0);
+	assert_int_equal(used(0)->idx, 4);
+}
+
+static void test_two_sessions(void **state)
+{
+	struct engine *a = &w.eng[0], *b = &w.eng[1];
+
+	(void)state;
+	connect_and_start(a, F_BASE);
+	engine_connect(b);
+	negotiate(b, F_BASE);
+	send_mem_table(b, w.ram_fd, w.ram_fd);
+	settle();
+	assert_int_equal(w.n_regions, 1); /* the waiting one reports nothing */
+	offer_buffers(a, 3, 400);
+	frame_in(10, 0);
+	assert_int_equal(used(0)->idx, 1);
+	for (uint32_t i = 0; i < 2; i++) {
+		message_state(a, GET_VRING_BASE, i, 0);
+		answer(a, GET_VRING_BASE);
+	}
+	start_ring(b, 0, 1);
+	settle();
+	assert_int_equal(w.n_regions, 2);
+	frame_in(10, 0);
+	assert_int_equal(used(0)->idx, 2);
+	assert_int_equal(take(b->call[0]), 1);
+	close(a->fd);
+	a->fd = -1;
+	settle();
+	assert_int_equal(w.n_lost, 1);
+	assert_int_equal(w.lost.code, ERR_GONE);
+	assert_null(a->s);
+	frame_in(10, 0); /* the other goes on */
+	assert_int_equal(used(0)->idx, 3);
+}
+
+static int make_log(size_t size, bool sealed)
+{
+	int fd = memfd_create("log", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_true(fd >= 0 && ftruncate(fd, (off_t)size) == 0);
+	if (sealed)
+		assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
+	return fd;
+}
+
+static void test_dirty_log(void **state)
+{
+	struct engine *g = &w.eng[0];
+	uint64_t base[2] = {4096, 0};
+	int fd = make_log(4096, true);
+	uint8_t *bits = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	(void)state;
+	assert_ptr_not_equal(bits, MAP_FAILED);
+	connect_and_start(g, F_BASE);
+	message(g, SET_LOG_BASE, base, sizeof(base), &fd, 1);
+	answer(g, SET_LOG_BASE);
+	close(fd);
+	offer_buffers(g, 1, 4000);
+	frame_in(10, 0);
+	for (int i = 0; i < 4096; i++)
+		assert_int_equal(bits[i], 0); /* not switched on */
+	message_u64(g, SET_FEATURES, F_BASE | F_LOG_ALL);
+	settle();
+	set_desc(&descs(0)[1], HIGH + 0x1ff0, 4000, VRING_DESC_F_WRITE, 0);
+	offer(g, 0, 1);
+	frame_in(10, 0);
+	for (unsigned page = 0; page < 4096 * 8; page++) {
+		bool want = page == 3 || page == (HIGH >> 12) + 1 || page == (HIGH >> 12) + 2; /* used ring, buffer */
+
+		assert_int_equal(bits[page / 8] >> page % 8 & 1, want);
+	}
+	munmap(bits, 4096);
+}
+
+/* A log smaller than the guest's memory: pages beyond it are not marked anywhere. */
+static void test_dirty_log_small(void **state)
+{
+	struct engine *g = &w.eng[0];
+	uint64_t base[2] = {1, 0};
+	int fd = make_log(4096, true);
+
+	(void)state;
+	connect_and_start(g, F_BASE | F_LOG_ALL);
+	message(g, SET_LOG_BASE, base, sizeof(base), &fd, 1);
+	answer(g, SET_LOG_BASE);
+	offer_buffers(g, 1, 4000);
+	frame_in(10, 0);
+	assert_int_equal(used(0)->idx, 1);
+	for (int i = 0; i < 4096; i++) {
+		uint8_t v;
+
+		assert_int_equal(pread(fd, &v, 1, i), 1);
+		assert_int_equal(v, i ? 0 : 1 << 3);
+	}
+	close(fd);
+}
+
+static unsigned count_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+/* Each breach ends the session with its own words, and no descriptor that came with it stays open. */
+static void test_breaches(void **state)
+{
+	static const uint8_t zero[300];
+	static const uint8_t ring2[8] = {2};
+	static const uint8_t no_fd[8] = {0, 1};
+	static const uint64_t log_large[2] = {8192, 0}, log_offset[2] = {4096, 4096},
+			      log_wrap[2] = {4096, UINT64_MAX - 4095};
+	const struct {
+		uint32_t request, flags, size;
+		const void *payload;
+		int n_fds;
+		bool unsealed;
+		const char *text;
+	} breach[] = {
+		{0, 1, 0, NULL, 0, false, "vhost-user: request 0 is unknown"},
+		{42, 1, 0, NULL, 1, false, "vhost-user: request 42 is unknown"},
+		{0x80000000, 1, 0, NULL, 1, false, "vhost-user: request 2147483648 is unknown"},
+		{SET_OWNER, 2, 0, NULL, 0, false, "vhost-user: request 3 with flags 0x2"},
+		{SET_OWNER, 5, 0, NULL, 0, false, "vhost-user: request 3 with flags 0x5"},
+		{SET_FEATURES, 1, 4, zero, 0, false, "vhost-user: SET_FEATURES with 4 bytes"},
+		{SET_FEATURES, 1, 0xffffffff, zero, 0, false, "vhost-user: SET_FEATURES with 4294967295 bytes"},
+		{SET_MEM_TABLE, 1, 265, zero, 0, false, "vhost-user: SET_MEM_TABLE with 265 bytes"},
+		{SET_MEM_TABLE, 1, 8, zero, 1, false, "vhost-user: memory table of 0 regions, 1 descriptors"},
+		{SET_OWNER, 1, 0, NULL, 1, false, "vhost-user: SET_OWNER with 1 descriptors"},
+		{SET_OWNER, 1, 0, NULL, 9, false, "vhost-user: more than 8 descriptors"},
+		{SET_VRING_KICK, 1, 8, zero, 2, false, "vhost-user: SET_VRING_KICK with 2 descriptors"},
+		{SET_VRING_KICK, 1, 8, zero, 0, false, "vhost-user: 0 descriptors for a ring"},
+		{SET_VRING_KICK, 1, 8, no_fd, 0, false, "vhost-user: a ring without kicks"},
+		{SET_VRING_CALL, 1, 8, no_fd, 1, false, "vhost-user: 1 descriptors for a ring"},
+		{SET_VRING_CALL, 1, 8, ring2, 1, false, "vhost-user: ring 2 of 2"},
+		{SET_VRING_NUM, 1, 8, zero, 0, false, "vhost-user: a ring of 0 descriptors"},
+		{GET_VRING_BASE, 1, 8, ring2, 0, false, "vhost-user: ring 2 of 2"},
+		{SET_LOG_BASE, 1, 16, log_large, 1, true, "vhost-user: the dirty log is not sealed against shrinking"},
+		{SET_LOG_BASE, 1, 16, log_large, 1, false, "vhost-user: the dirty log is larger than its file"},
+		{SET_LOG_BASE, 1, 16, log_offset, 1, false, "vhost-user: the dirty log is larger than its file"},
+		{SET_LOG_BASE, 1, 16, log_wrap, 1, false, "vhost-user: the dirty log is larger than its file"},
+		{SET_LOG_BASE, 1, 16, zero, 1, false, "vhost-user: the dirty log is larger than its file"},
+		{SET_LOG_BASE, 1, 16, zero, 0, false, "vhost-user: SET_LOG_BASE with 0 descriptors"},
+	};
+	struct engine *g = &w.eng[0];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(breach) / sizeof(breach[0]); i++) {
+		int fd = make_log(4096, !breach[i].unsealed), fds[9];
+		unsigned before = count_fds();
+		struct err e;
+		int sp[2];
+
+		for (int k = 0; k < 9; k++)
+			fds[k] = fd;
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sp), 0);
+		g->fd = sp[0];
+		assert_int_equal(net_session_create(w.net, sp[1], &g->s, &e), 0);
+		uint32_t header[3] = {breach[i].request, breach[i].flags, breach[i].size};
+		uint8_t buf[12 + 300];
+		size_t n = breach[i].size <= 300 ? breach[i].size : 300;
+
+		memcpy(buf, header, 12);
+		if (n)
+			memcpy(buf + 12, breach[i].payload, n);
+		send_raw(g, buf, 12 + n, fds, (size_t)breach[i].n_fds);
+		settle();
+		assert_int_equal(w.n_lost, i + 1);
+		assert_int_equal(w.lost.code, ERR_PROTOCOL);
+		assert_string_equal(w.lost.text, breach[i].text);
+		close(g->fd);
+		g->fd = -1;
+		assert_int_equal(count_fds(), before);
+		close(fd);
+	}
+}
+
+static void test_two_ram_files(void **state)
+{
+	struct engine *g = &w.eng[0];
+	int other = make_log(4096, false);
+
+	(void)state;
+	engine_connect(g);
+	negotiate(g, F_BASE);
+	send_mem_table(g, w.ram_fd, other);
+	settle();
+	assert_int_equal(w.n_lost, 1);
+	assert_string_equal(w.lost.text, "vhost-user: guest memory in more than one file");
+	close(other);
+}
+
+/* A session that has come and gone leaves no descriptor behind. */
+static void test_no_leak(void **state)
+{
+	struct engine *g = &w.eng[0];
+	unsigned before = count_fds();
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	start_ring(g, 1, 0); /* once more: the descriptors of before are given up */
+	settle();
+	assert_int_equal(w.n_lost, 1); /* num of a running ring */
+	for (int i = 0; i < 2; i++) {
+		close(g->kick[i]);
+		close(g->call[i]);
+		close(g->err[i]);
+		g->kick[i] = -1;
+	}
+	close(g->fd);
+	g->fd = -1;
+	assert_int_equal(count_fds(), before);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_features),
+		TEST(test_rx_merged),
+		TEST(test_rx_waits_for_buffers),
+		TEST(test_rx_too_large),
+		TEST(test_tx),
+		cmocka_unit_test(test_hostile_rx),
+		cmocka_unit_test(test_hostile_tx),
+		TEST(test_ring_in_hole),
+		TEST(test_hold),
+		TEST(test_freeze),
+		TEST(test_replay),
+		TEST(test_block),
+		TEST(test_vring_base),
+		TEST(test_two_sessions),
+		TEST(test_dirty_log),
+		TEST(test_dirty_log_small),
+		TEST(test_breaches),
+		TEST(test_two_ram_files),
+		TEST(test_no_leak),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
