@@ -84,6 +84,12 @@ struct vmi_vma {
 /* The process's memory map in address order, at most max entries; returns how many, or -1. */
 int vmi_maps(struct vmi *v, const struct vmi_task *t, struct vmi_vma *ret, size_t max, struct err *e) MUST_CHECK;
 
+/*
+ * As vmi_read in the process's space; besides finds pages of mapped files that the process has not touched yet
+ * (.eh_frame, cold headers) in the guest's page cache. What was copied before a false is undefined.
+ */
+bool vmi_task_read(struct vmi *v, const struct vmi_task *t, struct gva at, void *ret, size_t len) MUST_CHECK;
+
 /* An ELF file as mapped in a process. */
 struct vmi_module {
 	char path[VMI_PATH_MAX];

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Processes and their threads, from the init task's list. */
+#include "vmi/vmi_internal.h"
+
+#include <string.h>
+
+#define PF_KTHREAD 0x00200000u
+#define KERNEL_STACK_SIZE 16384u /* where BTF does not tell */
+#define PTI_USER_HALF 0x1000ull
+
+/* Frame of the top table that a CR3 value names: without PCID and flags. */
+static uint64_t root_frame(uint64_t cr3)
+{
+	return cr3 & 0x000ffffffffff000ull;
+}
+
+static struct gva owner(const struct vmi *v, struct gva node, enum vmi_field_id member)
+{
+	return gva(node.v - v->layout.f[member].offset);
+}
+
+struct mm_search {
+	const struct vmi *v;
+	struct gva mm;
+};
+
+static bool thread_has_mm(void *arg, struct gva node)
+{
+	struct mm_search *s = arg;
+
+	return !vmi_get_ptr(s->v, owner(s->v, node, TASK_THREAD_NODE), TASK_MM, &s->mm);
+}
+
+/* The process's mm. A leader that has exited before its threads has none: then one of theirs. */
+static struct gva process_mm(const struct vmi *v, struct gva leader)
+{
+	struct mm_search s = {.v = v};
+	struct gva signal;
+	uint64_t flags;
+
+	if (!vmi_get(v, leader, TASK_FLAGS, &flags) || (flags & PF_KTHREAD))
+		return gva(0);
+	if (!vmi_get_ptr(v, leader, TASK_MM, &s.mm) && vmi_get_ptr(v, leader, TASK_SIGNAL, &signal))
+		vmi_list_each(v, vmi_member(v, signal, SIGNAL_THREAD_HEAD), VMI_THREADS_MAX, thread_has_mm, &s);
+	return s.mm;
+}
+
+static bool space_of_mm(const struct vmi *v, struct gva mm, struct vmi_space *ret)
+{
+	struct vmi_page page;
+	struct gva pgd;
+
+	if (!vmi_get_ptr(v, mm, MM_PGD, &pgd) || !vmi_translate(&v->kernel, pgd, &page))
+		return false;
+	*ret = v->kernel;
+	ret->cr3 = root_frame(page.at.v);
+	return true;
+}
+
+static void copy_comm(const struct vmi *v, struct gva task, char ret[VMI_COMM_MAX + 1])
+{
+	uint32_t size = v->layout.f[TASK_COMM].size;
+
+	memset(ret, 0, VMI_COMM_MAX + 1);
+	if (!vmi_read(&v->kernel, vmi_member(v, task, TASK_COMM), ret, size < VMI_COMM_MAX ? size : VMI_COMM_MAX))
+		return;
+	for (char *c = ret; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+}
+
+static bool fill_task(const struct vmi *v, struct gva task, struct vmi_task *ret)
+{
+	uint64_t pid, tgid;
+
+	*ret = (struct vmi_task){.task = task};
+	if (!vmi_get(v, task, TASK_PID, &pid) || !vmi_get(v, task, TASK_TGID, &tgid) ||
+	    !vmi_get(v, task, TASK_START_TIME, &ret->start_time_ns))
+		return false;
+	ret->pid = (int32_t)pid;
+	ret->tgid = (int32_t)tgid;
+	copy_comm(v, task, ret->comm);
+	ret->mm = process_mm(v, task);
+	if (ret->mm.v && !space_of_mm(v, ret->mm, &ret->space))
+		ret->mm = gva(0);
+	return true;
+}
+
+static void each_leader(const struct vmi *v, vmi_node_fn *fn, void *arg)
+{
+	vmi_list_each(v, vmi_member(v, v->init_task, TASK_TASKS), VMI_TASKS_MAX, fn, arg);
+}
+
+struct task_list {
+	const struct vmi *v;
+	struct vmi_task *tasks;
+	size_t n, max;
+};
+
+static bool add_task(void *arg, struct gva node)
+{
+	struct task_list *l = arg;
+
+	if (l->n < l->max && fill_task(l->v, owner(l->v, node, TASK_TASKS), &l->tasks[l->n]))
+		l->n++;
+	return l->n < l->max;
+}
+
+int vmi_tasks(struct vmi *v, struct vmi_task *ret, size_t max, struct err *e)
+{
+	struct task_list l = {v, ret, 0, max < VMI_TASKS_MAX ? max : VMI_TASKS_MAX};
+
+	each_leader(v, add_task, &l);
+	if (!l.n && max)
+		return err_set_addr(e, ERR_GUEST, v->init_task.v, "the guest's task list cannot be read");
+	return (int)l.n;
+}
+
+struct cr3_search {
+	const struct vmi *v;
+	uint64_t frame;
+	bool exact; /* false: frame may be the user half of a pair */
+	bool found;
+	struct vmi_task task;
+};
+
+/* Whether frame is the user half of the pair that starts at root: same tables below for user addresses. */
+static bool is_user_half(const struct vmi *v, uint64_t root, uint64_t frame)
+{
+	if (frame != (root | PTI_USER_HALF) || frame == root)
+		return false;
+	for (uint64_t at = 0; at < GUEST_PAGE_SIZE / 2; at += 8) {
+		uint64_t k, u;
+
+		if (!gmem_read(v->kernel.gm, gpa(root + at), &k, 8) || !gmem_read(v->kernel.gm, gpa(frame + at), &u, 8))
+			return false;
+		if ((k & 1) && root_frame(k) != root_frame(u))
+			return false;
+	}
+	return true;
+}
+
+static bool match_cr3(void *arg, struct gva node)
+{
+	struct cr3_search *s = arg;
+	struct gva task = owner(s->v, node, TASK_TASKS);
+	struct gva mm = process_mm(s->v, task);
+	struct vmi_space space;
+
+	if (!mm.v || !space_of_mm(s->v, mm, &space))
+		return true;
+	s->found = s->exact ? space.cr3 == s->frame : is_user_half(s->v, space.cr3, s->frame);
+	return !(s->found && fill_task(s->v, task, &s->task));
+}
+
+/* Two processes share page tables only between vfork and exec: then it is the older one. */
+int vmi_task_by_cr3(struct vmi *v, uint64_t cr3, struct vmi_task *ret, struct err *e)
+{
+	struct cr3_search s = {.v = v, .frame = root_frame(cr3), .exact = true};
+
+	each_leader(v, match_cr3, &s);
+	if (!s.found) {
+		s.exact = false;
+		each_leader(v, match_cr3, &s);
+	}
+	if (!s.found || !s.task.mm.v)
+		return err_set_addr(e, ERR_GUEST, cr3, "no process of the guest has the page tables 0x%llx",
+				    (unsigned long long)cr3);
+	*ret = s.task;
+	return 0;
+}
+
+struct ip_list {
+	const struct vmi *v;
+	struct gva *ips;
+	size_t n, max;
+};
+
+/* The registers saved at the top of the stack; kernels with FRED keep 16 bytes above them. */
+static bool saved_ip(const struct vmi *v, struct gva task, uint64_t *ret)
+{
+	static const uint64_t padding[] = {0, 16};
+	uint32_t stack_size = v->layout.f[THREAD_UNION_SIZE].size;
+	struct gva stack;
+
+	if (!vmi_get_ptr(v, task, TASK_STACK, &stack))
+		return false;
+	if (!stack_size)
+		stack_size = KERNEL_STACK_SIZE;
+	for (size_t i = 0; i < sizeof(padding) / sizeof(padding[0]); i++) {
+		struct gva regs = gva(stack.v + stack_size - v->layout.f[REGS_SIZE].size - padding[i]);
+		uint64_t cs, ss;
+
+		if (vmi_get(v, regs, REGS_CS, &cs) && vmi_get(v, regs, REGS_SS, &ss) && (cs & 3) == 3 && (ss & 3) == 3)
+			return vmi_get(v, regs, REGS_IP, ret);
+	}
+	return false;
+}
+
+static bool add_ip(void *arg, struct gva node)
+{
+	struct ip_list *l = arg;
+	uint64_t ip;
+
+	if (l->n < l->max && saved_ip(l->v, owner(l->v, node, TASK_THREAD_NODE), &ip))
+		l->ips[l->n++] = gva(ip);
+	return l->n < l->max;
+}
+
+int vmi_thread_ips(struct vmi *v, const struct vmi_task *t, struct gva *ret_ip, size_t max, struct err *e)
+{
+	struct ip_list l = {v, ret_ip, 0, max < VMI_THREADS_MAX ? max : VMI_THREADS_MAX};
+	struct gva signal;
+
+	if (!vmi_get_ptr(v, t->task, TASK_SIGNAL, &signal))
+		return err_set_addr(e, ERR_GUEST, t->task.v, "process %d of the guest has no list of threads", t->pid);
+	vmi_list_each(v, vmi_member(v, signal, SIGNAL_THREAD_HEAD), VMI_THREADS_MAX, add_ip, &l);
+	return (int)l.n;
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of this folder share: the page walk, structure layouts, bounded list and map walks. */
+#ifndef CLOUDER_VMI_VMI_INTERNAL_H
+#define CLOUDER_VMI_VMI_INTERNAL_H
+
+#include "vmi/vmi.h"
+
+/* Bounds of all walks of guest structures: well above what a working Linux guest has. */
+#define VMI_TASKS_MAX 65536u
+#define VMI_THREADS_MAX 16384u
+#define VMI_MAPS_MAX 65536u
+#define VMI_NAME_MAX 255u
+#define VMI_PATH_DEPTH_MAX 64u
+#define VMI_BTF_BYTES_MAX (64u << 20)
+
+/*
+ * Members of kernel structures that are read. In the order of the table in
+ * layout.c. *_SIZE stands for the whole structure.
+ */
+enum vmi_field_id {
+	TASK_TASKS,
+	TASK_COMM,
+	TASK_PID,
+	TASK_TGID,
+	TASK_MM,
+	TASK_FLAGS,
+	TASK_SIGNAL,
+	TASK_STACK,
+	TASK_START_TIME,
+	TASK_GROUP_LEADER,
+	TASK_THREAD_NODE,
+	SIGNAL_THREAD_HEAD,
+	THREAD_UNION_SIZE,
+	REGS_IP,
+	REGS_CS,
+	REGS_SS,
+	REGS_SIZE,
+	MM_PGD,
+	MM_MT,
+	MM_MMAP,
+	MM_EXE_FILE,
+	MT_ROOT,
+	RANGE64_PIVOT,
+	RANGE64_SLOT,
+	ARANGE64_PIVOT,
+	ARANGE64_SLOT,
+	VMA_START,
+	VMA_END,
+	VMA_FLAGS,
+	VMA_PGOFF,
+	VMA_FILE,
+	VMA_NEXT,
+	FILE_PATH,
+	FILE_INODE,
+	PATH_DENTRY,
+	PATH_MNT,
+	DENTRY_NAME,
+	DENTRY_PARENT,
+	QSTR_NAME,
+	QSTR_LEN,
+	VFSMOUNT_ROOT,
+	MOUNT_MNT,
+	MOUNT_PARENT,
+	MOUNT_POINT,
+	INODE_MAPPING,
+	MAPPING_PAGES,
+	XARRAY_HEAD,
+	XNODE_SHIFT,
+	XNODE_SLOTS,
+	FOLIO_INDEX,
+	PAGE_SIZE_OF,
+	VMI_FIELDS,
+};
+
+struct vmi_field {
+	uint32_t offset, size; /* bytes; size 0: this kernel has no such member */
+};
+
+struct vmi_layout {
+	struct vmi_field f[VMI_FIELDS];
+};
+
+struct vmi {
+	struct vmi_space kernel; /* the kernel's own page tables: outlive every process */
+	struct vmi_layout layout;
+	struct gva init_task;
+	uint64_t vmemmap; /* address of the struct page of frame 0; 0: not known yet */
+};
+
+/* Ready-made parts, for tests: copies all three. NULL: no memory. */
+struct vmi *vmi_create_from(const struct vmi_space *kernel, const struct vmi_layout *l, struct gva init_task);
+
+/* space.c */
+struct vmi_walk {
+	bool mapped;
+	bool none; /* not mapped, and the entry that says so is all zero */
+	uint64_t span; /* bytes covered by the last entry read: nothing else is mapped in its range if not mapped */
+	struct vmi_page page; /* only if mapped */
+};
+void vmi_walk(const struct vmi_space *s, struct gva at, struct vmi_walk *ret);
+/* Physical address of the top table that s->cr3 names. */
+struct gpa vmi_space_root(const struct vmi_space *s);
+
+/* layout.c */
+/* From a private copy of a kernel's BTF. ERR_GUEST: not the kernel's, or a member is missing. */
+int vmi_layout_from_btf(const void *data, uint32_t size, struct vmi_layout *ret, struct err *e) MUST_CHECK;
+/* Whether the row is one that vmi_create cannot do without, and its name for messages. */
+bool vmi_field_required(enum vmi_field_id id, const char **ret_type, const char **ret_member);
+
+/* image.c */
+int vmi_find_layout(const struct vmi_space *s, struct vmi_layout *ret, struct err *e) MUST_CHECK;
+int vmi_find_init_task(const struct vmi_space *s, const struct vmi_layout *l, struct gva *ret,
+		       struct err *e) MUST_CHECK;
+/* The kernel's own top table, which lives as long as it does. false: not found. */
+bool vmi_find_kernel_root(const struct vmi_space *s, struct gva must_map, struct gpa *ret) MUST_CHECK;
+
+/* fields.c */
+static inline bool vmi_has(const struct vmi *v, enum vmi_field_id f)
+{
+	return v->layout.f[f].size != 0;
+}
+
+static inline struct gva vmi_member(const struct vmi *v, struct gva base, enum vmi_field_id f)
+{
+	return gva_add(base, v->layout.f[f].offset);
+}
+
+/* Reads an integer or pointer member (1, 2, 4 or 8 bytes, zero-extended) of the kernel structure at base. */
+bool vmi_get(const struct vmi *v, struct gva base, enum vmi_field_id f, uint64_t *ret) MUST_CHECK;
+/* As vmi_get; also false if the pointer is not a kernel address. */
+bool vmi_get_ptr(const struct vmi *v, struct gva base, enum vmi_field_id f, struct gva *ret) MUST_CHECK;
+
+/* Called for each node; false ends the walk. */
+typedef bool vmi_node_fn(void *arg, struct gva node);
+/* Walks a circular list from head (not itself a node): at most max nodes, stops at a cycle that misses head. */
+void vmi_list_each(const struct vmi *v, struct gva head, size_t max, vmi_node_fn *fn, void *arg);
+
+/* maps.c */
+struct vmi_raw_vma {
+	struct gva start, end;
+	uint64_t flags, file_offset;
+	struct gva file;
+};
+
+#define VMI_VM_WRITE 2u
+#define VMI_VM_EXEC 4u
+
+typedef bool vmi_vma_fn(void *arg, const struct vmi_raw_vma *vma);
+/* In ascending order, never overlapping; false from fn ends the walk. */
+void vmi_vma_each(const struct vmi *v, struct gva mm, vmi_vma_fn *fn, void *arg);
+bool vmi_vma_at(const struct vmi *v, struct gva mm, struct gva at, struct vmi_raw_vma *ret) MUST_CHECK;
+
+/* path.c */
+/* Path of a struct file, cut at the front to fit; "" if it cannot be told. */
+void vmi_file_path(const struct vmi *v, struct gva file, char ret[VMI_PATH_MAX]);
+
+/* pagecache.c */
+/* The page with file offset (a page's) of inode in the guest's page cache. false: not there or not to be told. */
+bool vmi_cached_page(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t file_offset,
+		     struct gpa *ret) MUST_CHECK;
+
+#endif
