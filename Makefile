@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The only Makefile. `make help` lists the targets.
 
-CC ?= gcc
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@)
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 BUILD ?= build
 CSTD = -std=gnu17
 WARN = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
@@ -30,21 +35,26 @@ all: $(BUILD)/clouder $(BUILD)/clouder-taint.so ## build the program and the plu
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libclouder.a: $(call obj,$(LIB_SRC))
+	$(call say,AR)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(BUILD)/clouder: $(call obj,$(MAIN_SRC)) $(BUILD)/libclouder.a
-	$(CC) $(CFLAGS_ALL) -o $@ $^ $(PKG_LIBS) $(LDFLAGS)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(PKG_LIBS) $(LDFLAGS)
 
 $(BUILD)/clouder-taint.so: $(call obj,$(PLUGIN_SRC) $(CORE_SRC) $(BASE_SRC))
-	$(CC) $(CFLAGS_ALL) -shared -o $@ $^ $(shell pkg-config --libs glib-2.0 2>/dev/null) -lZydis $(LDFLAGS)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) -shared -o $@ $^ $(shell pkg-config --libs glib-2.0 2>/dev/null) -lZydis $(LDFLAGS)
 
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclouder.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcmocka $(LDFLAGS)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcmocka $(LDFLAGS)
 
 .PHONY: check-unit
 check-unit: $(UNIT_BIN) ## run the unit tests

@@ -317,7 +317,12 @@ int cfi_find(const struct cfi *m, struct gva pc, struct cfi_fde *ret, struct err
 	uint8_t enc[4];
 	uint64_t eh_frame, count;
 
-	if (!m->hdr.v || len < 8 || !cfi_inside(m, m->hdr.v, m->hdr_size) || !code_read(&m->rd, m->hdr, head, len))
+	if (!m->hdr.v) {
+		eh_frame = cfi_search_eh_frame(m);
+		return eh_frame ? scan(m, eh_frame, pc, ret, e) :
+				  err_set(e, ERR_GUEST, "the module has no frame information (.eh_frame)");
+	}
+	if ( len < 8 || !cfi_inside(m, m->hdr.v, m->hdr_size) || !code_read(&m->rd, m->hdr, head, len))
 		return err_set_addr(e, ERR_GUEST, m->hdr.v, "the module's frame information cannot be read");
 	for (unsigned i = 0; i < 4; i++)
 		enc[i] = (uint8_t)cfi_cur_uint(&c, 1);

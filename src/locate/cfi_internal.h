@@ -46,4 +46,7 @@ uint64_t cfi_cur_ptr(struct cfi_cur *c, uint8_t enc, const struct cfi *m);
 /* Whether [at, at + len) lies in the module. */
 bool cfi_inside(const struct cfi *m, uint64_t at, uint64_t len);
 
+/* Address of .eh_frame in a module that has no header for it; 0: not found. */
+uint64_t cfi_search_eh_frame(const struct cfi *m);
+
 #endif

@@ -6,13 +6,16 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -49,7 +52,8 @@ static void arg_pair(struct arg_list *l, const char *option, const char *value)
 
 /* Descriptors that the child inherits; -1: none. */
 struct child_fds {
-	int qmp, link, vhost, ram, shadow, console, err;
+	int qmp, link, ram, shadow, console, err;
+	const char *net_name; /* abstract socket that QEMU connects its network device to */
 };
 
 static void add_devices(struct arg_list *l, const struct engine_config *c, const struct child_fds *f)
@@ -58,7 +62,7 @@ static void add_devices(struct arg_list *l, const struct engine_config *c, const
 	arg_add(l, "socket,id=clouder-qmp,fd=%d", f->qmp);
 	arg_pair(l, "-mon", "chardev=clouder-qmp,mode=control");
 	arg_add(l, "-chardev");
-	arg_add(l, "socket,id=clouder-net,fd=%d", f->vhost);
+	arg_add(l, "socket,id=clouder-net,path=%s,abstract=on", f->net_name);
 	arg_pair(l, "-netdev", "vhost-user,id=clouder-net,chardev=clouder-net");
 	arg_add(l, "-device");
 	arg_add(l, "virtio-net-pci,netdev=clouder-net,id=clouder-nic,romfile=%s%s", c->mac ? ",mac=" : "",
@@ -129,7 +133,7 @@ _Noreturn static void child_main(const struct engine_config *c, const struct chi
 	signal(SIGPIPE, SIG_DFL);
 	dup2(null, STDIN_FILENO);
 	dup2(f->err, STDERR_FILENO);
-	const int fds[] = {f->qmp, f->link, f->vhost, f->ram, f->shadow, f->console};
+	const int fds[] = {f->qmp, f->link, f->ram, f->shadow, f->console};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		inherit(fds[i]);
@@ -196,10 +200,54 @@ static void qmp_event(void *arg, const char *event, const json_t *data)
 		en->ops.event(en->ops_arg, en, event, data);
 }
 
-/* Socket pairs and the stderr pipe; theirs goes to *f. */
-static int open_channels(struct engine *en, struct child_fds *f, int *qmp_fd, int *vhost_fd, struct err *e)
+/*
+ * QEMU passes descriptors to a vhost-user back end only over a socket that it was given by name, not over an inherited
+ * one. An abstract name leaves no file; who connects is checked by pid.
+ */
+static int listen_net(struct engine *en, char *name, size_t size, struct err *e)
 {
-	int qmp[2], link[2], vhost[2], err[2];
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	uint64_t random[2];
+	int n;
+
+	if (getrandom(random, sizeof(random), 0) != sizeof(random))
+		return err_set_errno(e, "getrandom");
+	n = snprintf(name, size, "clouder-net-%016llx%016llx", (unsigned long long)random[0],
+		     (unsigned long long)random[1]);
+	memcpy(sa.sun_path + 1, name, (size_t)n);
+	en->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (en->listen_fd < 0 ||
+	    bind(en->listen_fd, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)) <
+		    0 ||
+	    listen(en->listen_fd, 1) < 0)
+		return err_set_errno(e, "socket for the network device");
+	return 0;
+}
+
+static void net_connects(void *arg, uint32_t events)
+{
+	struct engine *en = arg;
+	struct ucred peer = {0};
+	socklen_t len = sizeof(peer);
+	int fd = accept4(en->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+
+	(void)events;
+	if (fd < 0)
+		return;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.pid != en->pid) {
+		close(fd);
+		return;
+	}
+	loop_remove(&en->listen_source);
+	close(en->listen_fd);
+	en->listen_fd = -1;
+	en->ops.connected(en->ops_arg, en, fd);
+}
+
+/* Socket pairs and the stderr pipe; theirs goes to *f. */
+static int open_channels(struct engine *en, struct child_fds *f, int *qmp_fd, struct err *e)
+{
+	int qmp[2], link[2], err[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, qmp) < 0)
 		return err_set_errno(e, "socketpair");
@@ -209,10 +257,6 @@ static int open_channels(struct engine *en, struct child_fds *f, int *qmp_fd, in
 		return err_set_errno(e, "socketpair");
 	en->link_fd = link[0];
 	f->link = link[1];
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, vhost) < 0)
-		return err_set_errno(e, "socketpair");
-	*vhost_fd = vhost[0];
-	f->vhost = vhost[1];
 	if (pipe2(err, O_CLOEXEC | O_NONBLOCK) < 0)
 		return err_set_errno(e, "pipe");
 	en->err_fd = err[0];
@@ -245,7 +289,8 @@ static int watch(struct engine *en, struct loop *l, int *qmp_fd, struct err *e)
 	en->err_source = loop_add(l, LOOP_FD_CHILD, en->err_fd, EPOLLIN, 0, stderr_readable, en, e);
 	en->child_source = loop_add(l, LOOP_FD_CHILD, en->pid_fd, EPOLLIN, 0, child_ended, en, e);
 	en->link_source = loop_add(l, LOOP_FD_LINK, en->link_fd, EPOLLIN, 0, engine_link_readable, en, e);
-	return en->err_source && en->child_source && en->link_source ? 0 : -1;
+	en->listen_source = loop_add(l, LOOP_FD_VHOST, en->listen_fd, EPOLLIN, 0, net_connects, en, e);
+	return en->err_source && en->child_source && en->link_source && en->listen_source ? 0 : -1;
 }
 
 static void close_if(int fd)
@@ -255,11 +300,12 @@ static void close_if(int fd)
 }
 
 int engine_start(struct loop *l, const struct engine_config *c, const struct engine_ops *ops, void *arg,
-		 struct engine **ret_en, int *ret_vhost_fd, struct err *e)
+		 struct engine **ret_en, struct err *e)
 {
-	struct child_fds f = {-1, -1, -1, c->ram_fd, c->shadow_fd, c->console_fd, -1};
+	struct child_fds f = {-1, -1, c->ram_fd, c->shadow_fd, c->console_fd, -1, NULL};
 	struct engine *en = calloc(1, sizeof(*en));
-	int qmp_fd = -1, vhost_fd = -1, rc = -1;
+	char net_name[64];
+	int qmp_fd = -1, rc = -1;
 
 	if (!en)
 		return err_set_errno(e, "engine");
@@ -268,23 +314,22 @@ int engine_start(struct loop *l, const struct engine_config *c, const struct eng
 			      .ops_arg = arg,
 			      .link_fd = -1,
 			      .err_fd = -1,
+			      .listen_fd = -1,
 			      .pid_fd = -1,
 			      .uffd = -1,
 			      .pid = -1};
-	if (open_channels(en, &f, &qmp_fd, &vhost_fd, e) == 0 && spawn(en, c, &f, e) == 0 &&
-	    watch(en, l, &qmp_fd, e) == 0)
+	f.net_name = net_name;
+	if (listen_net(en, net_name, sizeof(net_name), e) == 0 && open_channels(en, &f, &qmp_fd, e) == 0 &&
+	    spawn(en, c, &f, e) == 0 && watch(en, l, &qmp_fd, e) == 0)
 		rc = 0;
 	close_if(f.qmp);
 	close_if(f.link);
-	close_if(f.vhost);
 	close_if(f.err);
 	if (rc < 0) {
 		close_if(qmp_fd);
-		close_if(vhost_fd);
 		engine_destroy(en);
 		return -1;
 	}
-	*ret_vhost_fd = vhost_fd;
 	*ret_en = en;
 	return 0;
 }
@@ -296,6 +341,7 @@ void engine_destroy(struct engine *en)
 	loop_remove(&en->child_source);
 	loop_remove(&en->err_source);
 	loop_remove(&en->link_source);
+	loop_remove(&en->listen_source);
 	if (en->pid > 0 && !en->ended) {
 		kill(en->pid, SIGKILL);
 		while (waitpid(en->pid, NULL, 0) < 0 && errno == EINTR)
@@ -303,6 +349,7 @@ void engine_destroy(struct engine *en)
 	}
 	qmp_destroy(en->qmp);
 	close_if(en->link_fd);
+	close_if(en->listen_fd);
 	close_if(en->err_fd);
 	close_if(en->pid_fd);
 	close_if(en->uffd);

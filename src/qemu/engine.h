@@ -2,8 +2,8 @@
 /*
  * An engine: one QEMU process that carries the VM, or waits to carry it.
  *
- * Everything that it shares with us is passed as inherited descriptors (QMP, link, vhost-user, RAM, shadow), so it
- * leaves no socket and no file behind, and it dies with us (parent-death signal).
+ * Everything that it shares with us is passed as inherited descriptors (QMP, link, RAM, shadow), so it leaves no
+ * socket and no file behind, and it dies with us (parent-death signal).
  */
 #ifndef CLOUDER_QEMU_ENGINE_H
 #define CLOUDER_QEMU_ENGINE_H
@@ -48,16 +48,18 @@ struct engine_config {
 struct engine_ops {
 	void (*event)(void *arg, struct engine *en, const char *event, const json_t *data);
 	void (*detected)(void *arg, struct engine *en, const struct taint_msg_detect *d);
+	/* QEMU has connected to its vhost-user back end: fd, the callee's, speaks vhost-user. */
+	void (*connected)(void *arg, struct engine *en, int fd);
 	/* The process ended; status as from waitpid. Not called after engine_kill(). */
 	void (*ended)(void *arg, struct engine *en, int status);
 };
 
 /*
- * Starts a stopped engine (-S). *ret_vhost_fd: our end of its vhost-user socket, the caller's. The
- * vhost-user back end must serve it before engine_wait_ready() can succeed.
+ * Starts a stopped engine (-S). The vhost-user back end must serve what ops->connected() brings before
+ * engine_wait_ready() can succeed.
  */
 int engine_start(struct loop *l, const struct engine_config *c, const struct engine_ops *ops, void *arg,
-		 struct engine **ret_en, int *ret_vhost_fd, struct err *e) MUST_CHECK;
+		 struct engine **ret_en, struct err *e) MUST_CHECK;
 /* QMP negotiated, capabilities set, plugin loaded, RAM registered: ready to run or to take a checkpoint in. */
 int engine_wait_ready(struct engine *en, unsigned ms, struct err *e) MUST_CHECK;
 /* SIGKILL, reaped, descriptors closed. en may be NULL. */

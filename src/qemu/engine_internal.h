@@ -10,8 +10,8 @@ struct engine {
 	struct engine_ops ops;
 	void *ops_arg;
 	pid_t pid;
-	int pid_fd, link_fd, err_fd;
-	struct loop_source *child_source, *link_source, *err_source;
+	int pid_fd, link_fd, err_fd, listen_fd;
+	struct loop_source *child_source, *link_source, *err_source, *listen_source;
 	struct qmp *qmp;
 	bool ended;
 	int status;

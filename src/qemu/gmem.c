@@ -122,7 +122,7 @@ bool gmem_read(const struct gmem *gm, struct gpa at, void *ret_buf, size_t len)
 	if (!range_is_ram(gm, at, len))
 		return false;
 	while (len) {
-		uint64_t avail, n;
+		uint64_t avail = 0, n;
 		const uint8_t *from = find(gm, at, &avail);
 
 		n = avail < len ? avail : len;
@@ -152,7 +152,7 @@ bool gmem_write(struct gmem *gm, struct gpa at, const void *buf, size_t len)
 	if (!range_is_ram(gm, at, len))
 		return false;
 	while (len) {
-		uint64_t avail, n;
+		uint64_t avail = 0, n;
 		uint8_t *to = find(gm, at, &avail);
 
 		n = avail < len ? avail : len;

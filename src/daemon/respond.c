@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a detection leads to: locate, patch, roll back, go on.
+ *
+ * The engine that detected is frozen while we look at guest memory, then
+ * killed. Rungs, from the best to the last: a patch for the culprit; dropping
+ * the connection that brought the bytes (when no patch can be made, or when a patched culprit is hit again);
+ * leaving the VM frozen (when there is nothing to go back to). The attack is never let through, but for
+ * `respond = observe`, where the operator wants just that.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "daemon/vm_internal.h"
+#include "locate/locate.h"
+
+/* One answer under construction. */
+struct response {
+	struct vm *vm;
+	struct incident in;
+	struct finding finding;
+	struct vmi_task task;
+	struct patch patch;
+	bool have_task, have_finding, have_patch;
+	struct checkpoint_info checkpoint;
+	uint64_t located_ns, recover_ns, insert_ns, end_ns;
+};
+
+static int64_t us_between(uint64_t from, uint64_t to)
+{
+	return to > from ? (int64_t)((to - from) / 1000) : 0;
+}
+
+static void keep(struct response *r)
+{
+	struct err e;
+
+	if (store_put_incident(r->vm->store, &r->in, &e) < 0)
+		log_error("the incident could not be stored: %s", e.text);
+}
+
+static void step(struct response *r, const char *event)
+{
+	r->vm->ops.step(r->vm->ops_arg, event, &r->in);
+}
+
+static void note_failure(struct response *r, const char *doing, const struct err *e)
+{
+	if (!*r->in.failure)
+		snprintf(r->in.failure, sizeof(r->in.failure), "%.40s: %.270s", doing, e->text);
+}
+
+/* Introspection from the registers of the detection, if there is none yet. */
+static int have_vmi(struct response *r, struct err *e)
+{
+	const struct taint_msg_detect *d = &r->vm->detect;
+	struct vmi_space space;
+
+	if (r->vm->vmi)
+		return 0;
+	vmi_space_init(&space, r->vm->gmem, d->cr0, d->cr3, d->cr4, d->efer);
+	return vmi_create(&space, &r->vm->vmi, e);
+}
+
+static const struct vm_patch *known_patch(const struct response *r)
+{
+	for (unsigned i = 0; i < r->vm->n_patches; i++) {
+		const struct vm_patch *p = &r->vm->patch[i];
+
+		if (p->culprit_offset == r->finding.culprit_file_offset &&
+		    p->patch.build_id_len == r->finding.module.build_id_len &&
+		    !memcmp(p->patch.build_id, r->finding.module.build_id, p->patch.build_id_len) &&
+		    !strcmp(p->patch.path, r->finding.module.path))
+			return p;
+	}
+	return NULL;
+}
+
+static int locate(struct response *r, struct err *e)
+{
+	struct locate_input in = {.shadow = r->vm->shadow, .detect = &r->vm->detect};
+	int rc;
+
+	if (have_vmi(r, e) < 0 || vmi_task_by_cr3(r->vm->vmi, r->vm->detect.cr3, &r->task, e) < 0)
+		return -1;
+	r->have_task = true;
+	r->in.pid = r->task.tgid;
+	snprintf(r->in.comm, sizeof(r->in.comm), "%s", r->task.comm);
+	in.vmi = r->vm->vmi;
+	rc = locate_culprit(&in, &r->finding, e);
+	r->have_finding = r->finding.culprit.v != 0;
+	if (r->have_finding)
+		describe_finding(&r->finding, &r->in);
+	return rc;
+}
+
+static int make_patch(struct response *r, struct err *e)
+{
+	const struct vm_patch *known = known_patch(r);
+
+	if (known)
+		return err_set(e, ERR_REFUSED, "the culprit got a patch in incident %lld and was reached again",
+			       (long long)known->incident);
+	if (r->vm->n_patches == VM_PATCHES_MAX)
+		return err_set(e, ERR_LIMIT, "%u patches are in place, no more are kept", VM_PATCHES_MAX);
+	if (patch_generate(&r->finding, r->vm->vmi, &r->task, &r->patch, e) < 0)
+		return -1;
+	r->have_patch = true;
+	describe_patch(&r->patch, &r->in);
+	return 0;
+}
+
+static void locate_and_patch(struct response *r)
+{
+	struct err e = {0};
+
+	if (locate(r, &e) < 0) {
+		note_failure(r, "locating the culprit", &e);
+	} else {
+		r->in.state = INCIDENT_LOCATED;
+		step(r, "located");
+		if (make_patch(r, &e) < 0)
+			note_failure(r, "making a patch", &e);
+	}
+	r->located_ns = loop_now_ns();
+	r->in.t_locate_us = us_between(r->vm->detect.time_ns, r->located_ns);
+	if (r->have_patch) {
+		r->in.state = INCIDENT_PATCHED;
+		step(r, "patched");
+	}
+}
+
+/* Origin of the earliest input byte that the damage depends on, as far as known. */
+static uint32_t earliest_origin(const struct response *r)
+{
+	uint32_t first = 0;
+
+	if (r->have_finding && r->finding.run_first_origin)
+		return r->finding.run_first_origin;
+	for (unsigned i = 0; i < r->vm->detect.object_len; i++) {
+		uint32_t o = r->vm->detect.label[i].origin;
+
+		if (o && (!first || (int32_t)(o - first) < 0))
+			first = o;
+	}
+	return first;
+}
+
+static int choose_checkpoint(struct response *r, struct err *e)
+{
+	struct net_origin origin;
+	uint64_t seq = 0;
+
+	if (net_find_origin(r->vm->net, earliest_origin(r), &origin))
+		seq = origin.seq;
+	if (checkpoint_before(r->vm->ring, seq, &r->checkpoint, e) < 0 &&
+	    (!checkpoint_get(r->vm->ring, 0, &r->checkpoint) ||
+	     checkpoint_before(r->vm->ring, r->checkpoint.seq, &r->checkpoint, e) < 0))
+		return -1;
+	r->in.checkpoint_id = (int64_t)r->checkpoint.id;
+	r->in.checkpoint_age_us = us_between(r->checkpoint.time_ns, r->vm->detect.time_ns);
+	return 0;
+}
+
+static void kill_active(struct vm *vm)
+{
+	undo_detach(vm->undo);
+	vm_stop_engine(vm, &vm->active);
+}
+
+/* A process that has the patch's module mapped: the one attacked, or, if it did not exist yet at the checkpoint, another. */
+static int apply_to_some_task(struct response *r, const struct patch *p, struct err *e)
+{
+	static struct vmi_task tasks[1024];
+	int n;
+
+	if (r->have_task && patch_apply(p, r->vm->vmi, &r->task, e) == 0)
+		return 0;
+	n = vmi_tasks(r->vm->vmi, tasks, sizeof(tasks) / sizeof(tasks[0]), e);
+	for (int i = 0; i < n; i++)
+		if (tasks[i].mm.v && patch_apply(p, r->vm->vmi, &tasks[i], e) == 0)
+			return 0;
+	return err_prefix(e, "no process at the checkpoint takes the patch");
+}
+
+/* RAM is at the checkpoint: put in the new patch, and those that the rollback took out. */
+static void insert_patches(struct response *r)
+{
+	struct vm *vm = r->vm;
+	struct err e = {0};
+
+	for (unsigned i = 0; i < vm->n_patches; i++)
+		if (apply_to_some_task(r, &vm->patch[i].patch, &e) < 0)
+			log_warn("patch of incident %lld is not in place: %s", (long long)vm->patch[i].incident,
+				 e.text);
+	if (!r->have_patch)
+		return;
+	if (apply_to_some_task(r, &r->patch, &e) < 0) {
+		note_failure(r, "inserting the patch", &e);
+		r->have_patch = false;
+		return;
+	}
+	vm->patch[vm->n_patches++] = (struct vm_patch){
+		.patch = r->patch, .culprit_offset = r->finding.culprit_file_offset, .incident = r->in.id};
+}
+
+static void block_flow(struct response *r)
+{
+	struct net_origin origin;
+
+	if (!net_find_origin(r->vm->net, earliest_origin(r), &origin))
+		return;
+	net_block_flow(r->vm->net, &origin);
+	r->vm->flows_blocked++;
+}
+
+static int next_engine(struct vm *vm, struct err *e)
+{
+	if (!vm->standby.ready) {
+		vm_stop_engine(vm, &vm->standby);
+		if (vm_start_engine(vm, true, &vm->standby, e) < 0)
+			return -1;
+	}
+	vm->active = vm->standby;
+	vm->standby = (struct vm_engine){0};
+	return 0;
+}
+
+static int roll_back(struct response *r, struct err *e)
+{
+	struct vm *vm = r->vm;
+	uint64_t start;
+
+	r->in.frames_replayed = net_position(vm->net) - r->checkpoint.seq;
+	kill_active(vm);
+	if (checkpoint_restore_memory(vm->ring, r->checkpoint.id, &r->in.pages_undone, e) < 0)
+		return -1;
+	start = loop_now_ns();
+	insert_patches(r);
+	r->insert_ns = loop_now_ns() - start;
+	if (!r->have_patch)
+		block_flow(r);
+	step(r, "rolled-back");
+	if (next_engine(vm, e) < 0 ||
+	    checkpoint_restore_engine(vm->ring, r->checkpoint.id, vm->active.en, vm->loop, e) < 0)
+		return -1;
+	if (net_replay(vm->net, r->checkpoint.seq, e) < 0)
+		log_warn("input since the checkpoint: %s", e->text);
+	if (engine_continue(vm->active.en, e) < 0)
+		return -1;
+	vm->detect_pending = false;
+	vm->state = VM_RUNNING;
+	net_thaw(vm->net);
+	net_resume(vm->net);
+	return 0;
+}
+
+static void finish_times(struct response *r)
+{
+	uint64_t arrival = vm_arrival_time(r->vm, earliest_origin(r)), detected = r->vm->detect.time_ns;
+
+	r->end_ns = loop_now_ns();
+	r->in.t_detect_us = arrival ? us_between(arrival, detected) : 0;
+	r->in.t_insert_us = (int64_t)(r->insert_ns / 1000);
+	r->in.t_recover_us = us_between(r->located_ns + r->insert_ns, r->end_ns);
+	r->in.t_total_us = r->in.t_detect_us + us_between(detected, r->end_ns);
+}
+
+/* The engine stays frozen: nothing of the attack happens, and the operator decides. */
+static void hold(struct response *r, const char *doing, const struct err *e)
+{
+	note_failure(r, doing, e);
+	r->in.state = INCIDENT_FAILED;
+	snprintf(r->in.vm_state, sizeof(r->in.vm_state), "held");
+	r->vm->state = VM_HELD;
+	finish_times(r);
+	keep(r);
+	step(r, "failed");
+	log_error("VM held where the attack was detected: %s; end it with `clouder stop`", r->in.failure);
+}
+
+static void recover(struct response *r)
+{
+	struct err e = {0};
+
+	if (choose_checkpoint(r, &e) < 0) {
+		hold(r, "recovering", &e);
+		return;
+	}
+	if (roll_back(r, &e) < 0) {
+		note_failure(r, "recovering", &e);
+		r->in.state = INCIDENT_FAILED;
+		snprintf(r->in.vm_state, sizeof(r->in.vm_state), "ended");
+		keep(r);
+		step(r, "failed");
+		vm_end(r->vm, &e);
+		return;
+	}
+	finish_times(r);
+	r->vm->recoveries++;
+	r->in.state = INCIDENT_RECOVERED;
+	snprintf(r->in.vm_state, sizeof(r->in.vm_state), "running");
+	keep(r);
+	step(r, "recovered");
+	loop_timer_set(r->vm->standby_timer, 20);
+}
+
+static void observe(struct response *r)
+{
+	struct vm *vm = r->vm;
+	unsigned vcpu = vm->detect.vcpu;
+	struct err e;
+
+	snprintf(r->in.vm_state, sizeof(r->in.vm_state), "running");
+	keep(r);
+	step(r, "observed");
+	vm->detect_pending = false;
+	vm->state = VM_RUNNING;
+	engine_thaw(vm->active.en);
+	engine_let_go(vm->active.en, vcpu);
+	/* A stop that the detection interrupted takes effect now; undo it. */
+	if (engine_continue(vm->active.en, &e) < 0)
+		log_warn("%s", e.text);
+	net_thaw(vm->net);
+	net_resume(vm->net);
+}
+
+void respond(struct vm *vm)
+{
+	struct response *r;
+	struct timespec now;
+
+	if (!vm->detect_pending || vm->state != VM_RUNNING)
+		return;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return; /* frozen it stays */
+	vm->state = VM_RESPONDING;
+	clock_gettime(CLOCK_REALTIME, &now);
+	r->vm = vm;
+	r->in.time_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	r->in.state = INCIDENT_DETECTED;
+	snprintf(r->in.vm, sizeof(r->in.vm), "%s", vm->cfg->name);
+	snprintf(r->in.vm_state, sizeof(r->in.vm_state), "held");
+	describe_detection(vm, &vm->detect, &r->in);
+	keep(r); /* it has a number from here on */
+	step(r, "detected");
+	locate_and_patch(r);
+	if (vm->cfg->respond == CONFIG_RESPOND_OBSERVE)
+		observe(r);
+	else
+		recover(r);
+	free(r);
+}

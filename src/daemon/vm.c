@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The life of a protected VM: start, checkpoints while it runs, end. What a detection leads to is in respond.c. */
+#include "daemon/vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "daemon/vm_internal.h"
+
+#define READY_MS 60000u
+#define SHADOW_PAGES_MIN 16384u
+#define NET_LOG_LIMIT (64u << 20)
+#define RESTART_STANDBY_MS 20u
+
+void vm_end(struct vm *vm, const struct err *why)
+{
+	if (vm->state == VM_ENDED)
+		return;
+	vm->state = VM_ENDED;
+	vm->ops.ended(vm->ops_arg, why);
+}
+
+/* ---- engines ---- */
+
+static void engine_event(void *arg, struct engine *en, const char *event, const json_t *data)
+{
+	(void)arg;
+	(void)data;
+	log_debug("engine %d: %s", (int)engine_pid(en), event);
+}
+
+static void engine_detected(void *arg, struct engine *en, const struct taint_msg_detect *d)
+{
+	struct vm *vm = arg;
+
+	if (en != vm->active.en || vm->detect_pending)
+		return; /* the vCPU stays held; the engine is about to be thrown away */
+	/* Other vCPUs must not go on while we look. */
+	engine_freeze(en);
+	net_freeze(vm->net);
+	vm->detect = *d;
+	vm->detect_pending = true;
+	vm->detections++;
+	loop_timer_set(vm->respond_timer, 0);
+}
+
+static void engine_connected(void *arg, struct engine *en, int fd)
+{
+	struct vm *vm = arg;
+	struct vm_engine *x = en == vm->active.en ? &vm->active : &vm->standby;
+	struct err e;
+
+	if (net_session_create(vm->net, fd, &x->session, &e) < 0)
+		log_error("network device: %s", e.text);
+}
+
+static void engine_ended(void *arg, struct engine *en, int status)
+{
+	struct vm *vm = arg;
+	struct err e = {0};
+	const char *words = engine_last_words(en);
+
+	if (en == vm->standby.en) {
+		log_warn("the waiting QEMU ended%s%s; starting another", *words ? ": " : "", words);
+		vm->standby.ready = false;
+		loop_timer_set(vm->standby_timer, 1000);
+		return;
+	}
+	if (en != vm->active.en || vm->state == VM_STARTING)
+		return;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		e.code = ERR_OK; /* the guest powered off */
+	else if (WIFSIGNALED(status))
+		err_set(&e, ERR_GONE, "QEMU was killed by signal %d%s%s; the VM is over", WTERMSIG(status),
+			*words ? ": " : "", words);
+	else
+		err_set(&e, ERR_GONE, "QEMU ended with status %d%s%s; the VM is over", WEXITSTATUS(status),
+			*words ? ": " : "", words);
+	vm_end(vm, &e);
+}
+
+int vm_start_engine(struct vm *vm, bool incoming, struct vm_engine *ret, struct err *e)
+{
+	static const struct engine_ops ops = {engine_event, engine_detected, engine_connected, engine_ended};
+	struct engine_config c = {.qemu = vm->cfg->qemu,
+				  .plugin = vm->plugin,
+				  .args = &vm->args,
+				  .ram_fd = vm->ram_fd,
+				  .shadow_fd = vm->shadow_fd,
+				  .console_fd = vm->console_fd,
+				  .incoming = incoming};
+
+	if (engine_start(vm->loop, &c, &ops, vm, &ret->en, e) < 0)
+		return -1;
+	if (engine_wait_ready(ret->en, READY_MS, e) < 0) {
+		vm_stop_engine(vm, ret);
+		return -1;
+	}
+	ret->ready = true;
+	return 0;
+}
+
+void vm_stop_engine(struct vm *vm, struct vm_engine *x)
+{
+	(void)vm;
+	engine_destroy(x->en);
+	if (x->session)
+		net_session_destroy(x->session);
+	*x = (struct vm_engine){0};
+}
+
+static void start_standby(void *arg, uint32_t events)
+{
+	struct vm *vm = arg;
+	struct err e;
+
+	(void)events;
+	if (vm->state != VM_RUNNING || vm->standby.ready)
+		return;
+	vm_stop_engine(vm, &vm->standby);
+	if (vm_start_engine(vm, true, &vm->standby, &e) < 0) {
+		log_warn("no waiting QEMU (recovery will take longer): %s", e.text);
+		loop_timer_set(vm->standby_timer, 5000);
+	}
+}
+
+/* ---- checkpoints ---- */
+
+static void take_checkpoint(void *arg, uint32_t events)
+{
+	struct vm *vm = arg;
+	struct checkpoint_info info;
+	struct err e;
+
+	(void)events;
+	if (vm->state != VM_RUNNING || vm->detect_pending)
+		return;
+	if (checkpoint_take(vm->ring, vm->active.en, &info, &e) < 0) {
+		vm->checkpoints_failed++;
+		if (!vm->detect_pending)
+			log_warn("checkpoint: %s", e.text);
+	} else {
+		vm->checkpoints_taken++;
+		vm->checkpoint_pause_us = info.pause_us;
+		log_debug("checkpoint %llu: %llu us, %llu bytes", (unsigned long long)info.id,
+			  (unsigned long long)info.pause_us, (unsigned long long)info.state_bytes);
+	}
+	vm->last_checkpoint_ns = loop_now_ns();
+	net_resume(vm->net);
+}
+
+static bool may_deliver(void *arg, uint64_t seq)
+{
+	struct vm *vm = arg;
+	uint64_t age = loop_now_ns() - vm->last_checkpoint_ns;
+
+	(void)seq;
+	if (vm->state == VM_RUNNING && !vm->detect_pending && vm->last_checkpoint_ns &&
+	    age < (uint64_t)vm->cfg->checkpoint_interval_ms * 1000000u)
+		return true;
+	loop_timer_set(vm->checkpoint_timer, 0);
+	return false;
+}
+
+/* ---- network ---- */
+
+static void input(void *arg, struct gpa at, size_t len, uint32_t origin)
+{
+	struct vm *vm = arg;
+
+	if (!origin) {
+		shadow_clear(vm->shadow, at, len);
+		return;
+	}
+	shadow_taint_input(vm->shadow, at, len, origin);
+	vm->arrival[vm->n_arrivals++ % VM_ARRIVALS] =
+		(struct vm_arrival){.origin = origin, .len = (uint32_t)len, .time_ns = loop_now_ns()};
+}
+
+uint64_t vm_arrival_time(const struct vm *vm, uint32_t origin)
+{
+	for (unsigned i = 0; i < VM_ARRIVALS && i < vm->n_arrivals; i++) {
+		const struct vm_arrival *a = &vm->arrival[(vm->n_arrivals - 1 - i) % VM_ARRIVALS];
+
+		if (origin - a->origin < a->len)
+			return a->time_ns;
+	}
+	return 0;
+}
+
+static void regions(void *arg, const struct gmem_region *r, size_t n)
+{
+	struct vm *vm = arg;
+	struct err e;
+
+	if (gmem_set_regions(vm->gmem, r, n, &e) < 0)
+		log_error("guest memory map: %s", e.text);
+	vm->guest_seen = true;
+	if (!vm->vmi)
+		loop_timer_set(vm->vmi_timer, 100);
+}
+
+static void replayed(void *arg)
+{
+	(void)arg;
+	log_debug("logged input delivered again");
+}
+
+static void session_lost(void *arg, struct net_session *s, const struct err *why)
+{
+	struct vm *vm = arg;
+
+	if (s == vm->active.session && vm->state == VM_RUNNING)
+		log_error("the guest's network device failed: %s", why->text);
+}
+
+/* ---- preparing introspection, before it is needed ---- */
+
+static bool parse_register(const char *text, const char *name, uint64_t *ret)
+{
+	const char *p = strstr(text, name);
+
+	if (!p)
+		return false;
+	*ret = strtoull(p + strlen(name), NULL, 16);
+	return true;
+}
+
+static void prepare_vmi(void *arg, uint32_t events)
+{
+	struct vm *vm = arg;
+	uint64_t cr0, cr3, cr4, efer;
+	struct vmi_space space;
+	json_t *text = NULL;
+	struct err e;
+
+	(void)events;
+	if (vm->vmi || vm->state != VM_RUNNING || vm->detect_pending)
+		return;
+	if (qmp_call(engine_qmp(vm->active.en), "human-monitor-command",
+		     json_pack("{s:s}", "command-line", "info registers"), 5000, &text, &e) < 0)
+		return;
+	if (json_is_string(text) && parse_register(json_string_value(text), "CR0=", &cr0) &&
+	    parse_register(json_string_value(text), "CR3=", &cr3) &&
+	    parse_register(json_string_value(text), "CR4=", &cr4) &&
+	    parse_register(json_string_value(text), "EFER=", &efer)) {
+		vmi_space_init(&space, vm->gmem, cr0, cr3, cr4, efer);
+		if (vmi_create(&space, &vm->vmi, &e) < 0)
+			log_debug("introspection: %s (tried again at a detection)", e.text);
+	}
+	json_decref(text);
+}
+
+/* ---- start and end ---- */
+
+static void boot_timeout(void *arg, uint32_t events)
+{
+	struct vm *vm = arg;
+	struct err e;
+
+	(void)events;
+	if (vm->guest_seen || vm->state == VM_HELD)
+		return;
+	err_set(&e, ERR_TIMEOUT,
+		"the guest did not start its network device within %u s: does it boot? (look at its console with "
+		"--console, "
+		"or allow more with --boot-timeout)",
+		vm->cfg->boot_timeout_s);
+	vm_end(vm, &e);
+}
+
+static void run_respond(void *arg, uint32_t events)
+{
+	(void)events;
+	respond(arg);
+}
+
+static int find_plugin(struct vm *vm, struct err *e)
+{
+	char exe[2048], *slash;
+	ssize_t n;
+
+	if (vm->cfg->plugin) {
+		snprintf(vm->plugin, sizeof(vm->plugin), "%s", vm->cfg->plugin);
+	} else {
+		n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+		exe[n > 0 ? n : 0] = 0;
+		slash = strrchr(exe, '/');
+		snprintf(vm->plugin, sizeof(vm->plugin), "%.*s/clouder-taint.so", (int)(slash ? slash - exe : 0), exe);
+		if (access(vm->plugin, R_OK) < 0)
+			snprintf(vm->plugin, sizeof(vm->plugin), "%.*s/../lib/clouder/clouder-taint.so",
+				 (int)(slash ? slash - exe : 0), exe);
+	}
+	if (access(vm->plugin, R_OK) < 0)
+		return err_set_errno(e, "the taint plugin %s cannot be read (name it with --plugin)", vm->plugin);
+	if (strchr(vm->plugin, ','))
+		return err_set(e, ERR_USAGE, "the taint plugin's path %s has a comma, which QEMU does not take",
+			       vm->plugin);
+	return 0;
+}
+
+static uint64_t mem_available(void)
+{
+	unsigned long long kib = 0;
+	char line[128];
+	FILE *f = fopen("/proc/meminfo", "re");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %llu", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib << 10;
+}
+
+static int create_ram(struct vm *vm, struct err *e)
+{
+	uint64_t size = vm->args.ram_size, available = mem_available();
+
+	if (available && size > available)
+		return err_set(
+			e, ERR_MISSING,
+			"the guest is to have %llu MiB of memory, but only %llu MiB are free on this host: lower -m",
+			(unsigned long long)(size >> 20), (unsigned long long)(available >> 20));
+	vm->ram_fd = memfd_create("clouder-ram", MFD_CLOEXEC);
+	if (vm->ram_fd < 0 || ftruncate(vm->ram_fd, (off_t)size) < 0)
+		return err_set_errno(e, "guest memory of %llu MiB", (unsigned long long)(size >> 20));
+	return gmem_create(vm->ram_fd, size, &vm->gmem, e);
+}
+
+static int create_shadow(struct vm *vm, struct err *e)
+{
+	/* Above 2 GiB a PC's memory has a hole below 4 GiB; how large depends on the machine type. */
+	uint64_t size = vm->args.ram_size, limit = size > (2ull << 30) ? size + (4ull << 30) : size;
+	uint64_t slots = size >> GUEST_PAGE_SHIFT;
+
+	if (slots < SHADOW_PAGES_MIN)
+		slots = SHADOW_PAGES_MIN;
+	return shadow_create(limit, (uint32_t)slots, &vm->shadow_fd, &vm->shadow, e);
+}
+
+static int create_parts(struct vm *vm, struct err *e)
+{
+	static const struct net_ops net_ops = {may_deliver, input, regions, replayed, session_lost};
+	struct checkpoint_parts parts;
+
+	if (find_plugin(vm, e) < 0 || engine_check_qemu(vm->cfg->qemu, e) < 0 ||
+	    engine_args_parse(vm->cfg->qemu_args, &vm->args, e) < 0)
+		return -1;
+	if (create_ram(vm, e) < 0 || create_shadow(vm, e) < 0)
+		return -1;
+	if (undo_create(vm->gmem, (size_t)vm->args.ram_size, &vm->undo, e) < 0)
+		return -1;
+	if (net_create(vm->loop, vm->gmem, vm->cfg->net, NET_LOG_LIMIT, &net_ops, vm, &vm->net, e) < 0)
+		return -1;
+	parts = (struct checkpoint_parts){vm->net, vm->shadow, vm->undo, TAINT_VCPU_MAX};
+	return checkpoint_ring_create(&parts, vm->cfg->checkpoints, &vm->ring, e);
+}
+
+static int create_timers(struct vm *vm, struct err *e)
+{
+	const struct {
+		struct loop_source **source;
+		loop_fn *fn;
+		unsigned ms;
+	} timers[] = {
+		{&vm->standby_timer, start_standby, RESTART_STANDBY_MS},
+		{&vm->checkpoint_timer, take_checkpoint, 0},
+		{&vm->respond_timer, run_respond, 0},
+		{&vm->vmi_timer, prepare_vmi, 0},
+		{&vm->boot_timer, boot_timeout, vm->cfg->boot_timeout_s * 1000},
+	};
+
+	for (size_t i = 0; i < sizeof(timers) / sizeof(timers[0]); i++) {
+		*timers[i].source = loop_timer_add(vm->loop, timers[i].ms, LOOP_OUTER, timers[i].fn, vm, e);
+		if (!*timers[i].source)
+			return -1;
+		if (!timers[i].ms)
+			loop_timer_cancel(*timers[i].source);
+	}
+	return 0;
+}
+
+static int open_console(struct vm *vm, struct err *e)
+{
+	if (!vm->cfg->console)
+		return 0;
+	vm->console_fd = open(vm->cfg->console, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (vm->console_fd < 0)
+		return err_set_errno(e, "console file %s", vm->cfg->console);
+	return 0;
+}
+
+int vm_create(struct loop *l, const struct config *c, struct store *st, const struct vm_ops *ops, void *arg,
+	      struct vm **ret_vm, struct err *e)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+
+	if (!vm)
+		return err_set_errno(e, "VM");
+	*vm = (struct vm){.loop = l,
+			  .cfg = c,
+			  .store = st,
+			  .ops = *ops,
+			  .ops_arg = arg,
+			  .ram_fd = -1,
+			  .shadow_fd = -1,
+			  .console_fd = -1,
+			  .start_ns = loop_now_ns()};
+	if (open_console(vm, e) < 0 || create_parts(vm, e) < 0 || vm_start_engine(vm, false, &vm->active, e) < 0 ||
+	    undo_attach(vm->undo, l, engine_uffd(vm->active.en), engine_ram(vm->active.en), e) < 0 ||
+	    engine_continue(vm->active.en, e) < 0 || create_timers(vm, e) < 0) {
+		vm_destroy(vm);
+		return -1;
+	}
+	vm->state = VM_RUNNING;
+	*ret_vm = vm;
+	return 0;
+}
+
+void vm_destroy(struct vm *vm)
+{
+	if (!vm)
+		return;
+	vm->state = VM_ENDED;
+	loop_remove(&vm->standby_timer);
+	loop_remove(&vm->checkpoint_timer);
+	loop_remove(&vm->respond_timer);
+	loop_remove(&vm->vmi_timer);
+	loop_remove(&vm->boot_timer);
+	if (vm->undo)
+		undo_detach(vm->undo);
+	vm_stop_engine(vm, &vm->standby);
+	vm_stop_engine(vm, &vm->active);
+	checkpoint_ring_destroy(vm->ring);
+	if (vm->net)
+		net_destroy(vm->net);
+	vmi_destroy(vm->vmi);
+	undo_destroy(vm->undo);
+	shadow_destroy(vm->shadow);
+	gmem_destroy(vm->gmem);
+	engine_args_free(&vm->args);
+	if (vm->ram_fd >= 0)
+		close(vm->ram_fd);
+	if (vm->shadow_fd >= 0)
+		close(vm->shadow_fd);
+	if (vm->console_fd >= 0)
+		close(vm->console_fd);
+	free(vm);
+}

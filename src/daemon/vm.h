@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One protected VM: its engines, its memory, its network, its checkpoints, and what is done when a detector fires.
+ *
+ * States: STARTING (the first engine comes up) -> RUNNING -> [detection] RESPONDING -> RUNNING, or HELD
+ * (frozen where the detector stopped it, because nothing safe could be done) or ENDED.
+ * One engine is active; another waits with `-incoming defer` so that recovery need not start one.
+ */
+#ifndef CLOUDER_DAEMON_VM_H
+#define CLOUDER_DAEMON_VM_H
+
+#include <jansson.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "daemon/config.h"
+#include "store/incident.h"
+#include "store/store.h"
+
+struct vm;
+
+struct vm_ops {
+	/* A step of an incident: "detected", "located", "patched", "rolled-back", "recovered", "failed". */
+	void (*step)(void *arg, const char *event, const struct incident *in);
+	/* The VM is over. why->code ERR_OK: the guest shut down; else what went wrong. */
+	void (*ended)(void *arg, const struct err *why);
+};
+
+/* Starts the VM; returns when the guest runs. c, st and ops must outlive it. */
+int vm_create(struct loop *l, const struct config *c, struct store *st, const struct vm_ops *ops, void *arg,
+	      struct vm **ret_vm, struct err *e) MUST_CHECK;
+/* Ends the VM; nothing of it is left. NULL is fine. */
+void vm_destroy(struct vm *vm);
+
+/* New object: state, engines, checkpoints, taint, network, incidents. */
+json_t *vm_status(struct vm *vm);
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The state of one VM, shared by the files that run it (vm.c), answer a detection (respond.c) and tell of it. */
+#ifndef CLOUDER_DAEMON_VM_INTERNAL_H
+#define CLOUDER_DAEMON_VM_INTERNAL_H
+
+#include "daemon/vm.h"
+#include "locate/finding.h"
+#include "net/net.h"
+#include "patch/patch.h"
+#include "plugin/core/shadow.h"
+#include "qemu/engine.h"
+#include "qemu/gmem.h"
+#include "recover/checkpoint.h"
+#include "recover/undo.h"
+#include "vmi/vmi.h"
+
+enum vm_state { VM_STARTING, VM_RUNNING, VM_RESPONDING, VM_HELD, VM_ENDED };
+
+/* An engine with its network session. */
+struct vm_engine {
+	struct engine *en;
+	struct net_session *session;
+	bool ready;
+};
+
+/* When a stretch of the payload stream was put into guest memory. */
+struct vm_arrival {
+	uint32_t origin, len;
+	uint64_t time_ns;
+};
+
+#define VM_ARRIVALS 1024u
+#define VM_PATCHES_MAX 64u
+
+/* A patch that is in the guest, and must be put in again after a rollback. */
+struct vm_patch {
+	struct patch patch;
+	uint64_t culprit_offset;
+	int64_t incident;
+};
+
+struct vm {
+	struct loop *loop;
+	const struct config *cfg;
+	struct store *store;
+	struct vm_ops ops;
+	void *ops_arg;
+	enum vm_state state;
+	uint64_t start_ns;
+
+	struct engine_args args;
+	char plugin[4096];
+	int ram_fd, shadow_fd, console_fd;
+	struct gmem *gmem;
+	struct shadow *shadow;
+	struct net *net;
+	struct undo *undo;
+	struct checkpoint_ring *ring;
+	struct vm_engine active, standby;
+	struct loop_source *standby_timer, *checkpoint_timer, *respond_timer, *boot_timer, *vmi_timer;
+
+	bool guest_seen; /* the guest's network driver has started */
+	uint64_t last_checkpoint_ns; /* or of the last attempt */
+	uint64_t checkpoint_pause_us; /* of the newest */
+	uint64_t checkpoints_taken, checkpoints_failed;
+	struct vm_arrival arrival[VM_ARRIVALS];
+	unsigned n_arrivals; /* ever; the ring's index is modulo */
+
+	struct vmi *vmi;
+	struct vm_patch patch[VM_PATCHES_MAX];
+	unsigned n_patches;
+
+	/* the detection being answered */
+	bool detect_pending;
+	struct taint_msg_detect detect;
+	uint64_t recoveries, detections, flows_blocked;
+};
+
+/* vm.c */
+void vm_end(struct vm *vm, const struct err *why);
+int vm_start_engine(struct vm *vm, bool incoming, struct vm_engine *ret, struct err *e) MUST_CHECK;
+void vm_stop_engine(struct vm *vm, struct vm_engine *x);
+/* Time at which the payload byte with this origin was delivered, 0 if not known any more. */
+uint64_t vm_arrival_time(const struct vm *vm, uint32_t origin);
+
+/* respond.c: answers vm->detect; called from the outer loop only. */
+void respond(struct vm *vm);
+
+/* describe.c: fills parts of an incident. */
+void describe_detection(const struct vm *vm, const struct taint_msg_detect *d, struct incident *in);
+void describe_finding(const struct finding *f, struct incident *in);
+void describe_patch(const struct patch *p, struct incident *in);
+
+#endif

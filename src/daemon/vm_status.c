@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What `clouder status` says of a VM. */
+#include "daemon/vm_internal.h"
+
+static const char *state_name(enum vm_state s)
+{
+	static const char *const names[] = {[VM_STARTING] = "starting",
+					    [VM_RUNNING] = "running",
+					    [VM_RESPONDING] = "responding",
+					    [VM_HELD] = "held",
+					    [VM_ENDED] = "ended"};
+
+	return names[s];
+}
+
+static json_t *taint_status(struct vm *vm)
+{
+	const struct taint_shm *shm = shadow_header(vm->shadow);
+	uint64_t pages, bytes;
+
+	shadow_count(vm->shadow, &pages, &bytes);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "tainted_pages", (json_int_t)pages,
+			 "tainted_bytes", (json_int_t)bytes, "shadow_exhausted", (json_int_t)shm->slots_exhausted,
+			 "insns_precise", (json_int_t)shm->insn_precise, "insns_conservative",
+			 (json_int_t)shm->insn_conservative, "insns_refused", (json_int_t)shm->insn_refused,
+			 "track_entries", (json_int_t)shm->track_entries, "accesses_followed",
+			 (json_int_t)shm->mem_slow);
+}
+
+static json_t *net_status(struct vm *vm)
+{
+	struct net_stats s;
+
+	net_get_stats(vm->net, &s);
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "uplink", vm->cfg->net, "rx_frames",
+			 (json_int_t)s.rx_frames, "rx_payload_bytes", (json_int_t)s.rx_payload_bytes, "tx_frames",
+			 (json_int_t)s.tx_frames, "tx_bytes", (json_int_t)s.tx_bytes, "replayed_frames",
+			 (json_int_t)s.replayed_frames, "dropped", (json_int_t)s.dropped, "ring_errors",
+			 (json_int_t)s.ring_errors, "held", (json_int_t)s.held, "log_frames", (json_int_t)s.log_frames,
+			 "log_bytes", (json_int_t)s.log_bytes);
+}
+
+static json_t *checkpoint_status(struct vm *vm)
+{
+	struct undo_stats u;
+
+	undo_get_stats(vm->undo, &u);
+	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "kept", (int)checkpoint_count(vm->ring), "taken",
+			 (json_int_t)vm->checkpoints_taken, "failed", (json_int_t)vm->checkpoints_failed,
+			 "last_pause_us", (json_int_t)vm->checkpoint_pause_us, "undo_bytes", (json_int_t)u.bytes,
+			 "write_traps", (json_int_t)u.faults, "pages_lost", (json_int_t)u.lost);
+}
+
+json_t *vm_status(struct vm *vm)
+{
+	return json_pack("{s:s, s:s, s:I, s:i, s:i, s:b, s:s, s:I, s:I, s:i, s:I, s:o, s:o, s:o}", "name",
+			 vm->cfg->name, "state", state_name(vm->state), "uptime_s",
+			 (json_int_t)((loop_now_ns() - vm->start_ns) / 1000000000u), "engine_pid",
+			 vm->active.en ? (int)engine_pid(vm->active.en) : 0, "standby_pid",
+			 vm->standby.ready ? (int)engine_pid(vm->standby.en) : 0, "introspection", vm->vmi != NULL,
+			 "respond", config_respond_name(vm->cfg->respond), "detections", (json_int_t)vm->detections,
+			 "recoveries", (json_int_t)vm->recoveries, "patches", (int)vm->n_patches, "flows_blocked",
+			 (json_int_t)vm->flows_blocked, "taint", taint_status(vm), "network", net_status(vm),
+			 "checkpoints", checkpoint_status(vm));
+}
