@@ -79,6 +79,21 @@ static const struct vm_patch *known_patch(const struct response *r)
 	return NULL;
 }
 
+/* The plugin knows where the instruction lies in RAM, but at which address only of the process translated first. */
+static void resolve_pc(struct response *r)
+{
+	struct taint_msg_detect *d = &r->vm->detect;
+	struct gva pc;
+	struct err e;
+
+	if (gva_is_kernel(gva(d->pc)) || d->code_offset == UINT64_MAX)
+		return;
+	if (vmi_find_code(r->vm->vmi, &r->task, d->code_offset, &pc, &e) < 0)
+		return;
+	d->pc = pc.v;
+	r->in.detect_pc = pc.v;
+}
+
 static int locate(struct response *r, struct err *e)
 {
 	struct locate_input in = {.shadow = r->vm->shadow, .detect = &r->vm->detect};
@@ -89,6 +104,7 @@ static int locate(struct response *r, struct err *e)
 	r->have_task = true;
 	r->in.pid = r->task.tgid;
 	snprintf(r->in.comm, sizeof(r->in.comm), "%s", r->task.comm);
+	resolve_pc(r);
 	in.vmi = r->vm->vmi;
 	rc = locate_culprit(&in, &r->finding, e);
 	r->have_finding = r->finding.culprit.v != 0;
@@ -220,7 +236,8 @@ static void block_flow(struct response *r)
 static int next_engine(struct vm *vm, struct err *e)
 {
 	if (!vm->standby.ready) {
-		vm_stop_engine(vm, &vm->standby);
+		if (vm->standby.dead)
+			vm_stop_engine(vm, &vm->standby);
 		if (vm_start_engine(vm, true, &vm->standby, e) < 0)
 			return -1;
 	}

@@ -17,7 +17,8 @@
 #define READY_MS 60000u
 #define SHADOW_PAGES_MIN 16384u
 #define NET_LOG_LIMIT (64u << 20)
-#define RESTART_STANDBY_MS 20u
+#define STANDBY_LOOK_MS 10u
+#define STANDBY_RETRY_MS 5000u
 
 void vm_end(struct vm *vm, const struct err *why)
 {
@@ -70,7 +71,8 @@ static void engine_ended(void *arg, struct engine *en, int status)
 	if (en == vm->standby.en) {
 		log_warn("the waiting QEMU ended%s%s; starting another", *words ? ": " : "", words);
 		vm->standby.ready = false;
-		loop_timer_set(vm->standby_timer, 1000);
+		vm->standby.dead = true;
+		loop_timer_set(vm->standby_timer, STANDBY_RETRY_MS);
 		return;
 	}
 	if (en != vm->active.en || vm->state == VM_STARTING)
@@ -86,7 +88,7 @@ static void engine_ended(void *arg, struct engine *en, int status)
 	vm_end(vm, &e);
 }
 
-int vm_start_engine(struct vm *vm, bool incoming, struct vm_engine *ret, struct err *e)
+static int spawn_engine(struct vm *vm, bool incoming, struct vm_engine *x, struct err *e)
 {
 	static const struct engine_ops ops = {engine_event, engine_detected, engine_connected, engine_ended};
 	struct engine_config c = {.qemu = vm->cfg->qemu,
@@ -97,13 +99,19 @@ int vm_start_engine(struct vm *vm, bool incoming, struct vm_engine *ret, struct 
 				  .console_fd = vm->console_fd,
 				  .incoming = incoming};
 
-	if (engine_start(vm->loop, &c, &ops, vm, &ret->en, e) < 0)
+	x->start_ns = loop_now_ns();
+	return engine_start(vm->loop, &c, &ops, vm, &x->en, e);
+}
+
+int vm_start_engine(struct vm *vm, bool incoming, struct vm_engine *x, struct err *e)
+{
+	if (!x->en && spawn_engine(vm, incoming, x, e) < 0)
 		return -1;
-	if (engine_wait_ready(ret->en, READY_MS, e) < 0) {
-		vm_stop_engine(vm, ret);
+	if (engine_wait_ready(x->en, READY_MS, e) < 0) {
+		vm_stop_engine(vm, x);
 		return -1;
 	}
-	ret->ready = true;
+	x->ready = true;
 	return 0;
 }
 
@@ -116,6 +124,14 @@ void vm_stop_engine(struct vm *vm, struct vm_engine *x)
 	*x = (struct vm_engine){0};
 }
 
+static void standby_fails(struct vm *vm, const struct err *e)
+{
+	log_warn("no waiting QEMU (recovery will take longer): %s", e->text);
+	vm_stop_engine(vm, &vm->standby);
+	loop_timer_set(vm->standby_timer, STANDBY_RETRY_MS);
+}
+
+/* Starts the waiting engine and looks in on it from time to time: the VM must not stand still while QEMU starts. */
 static void start_standby(void *arg, uint32_t events)
 {
 	struct vm *vm = arg;
@@ -124,11 +140,18 @@ static void start_standby(void *arg, uint32_t events)
 	(void)events;
 	if (vm->state != VM_RUNNING || vm->standby.ready)
 		return;
-	vm_stop_engine(vm, &vm->standby);
-	if (vm_start_engine(vm, true, &vm->standby, &e) < 0) {
-		log_warn("no waiting QEMU (recovery will take longer): %s", e.text);
-		loop_timer_set(vm->standby_timer, 5000);
+	if (vm->standby.dead)
+		vm_stop_engine(vm, &vm->standby);
+	if (!vm->standby.en && spawn_engine(vm, true, &vm->standby, &e) < 0) {
+		standby_fails(vm, &e);
+		return;
 	}
+	if (!engine_is_up(vm->standby.en) && loop_now_ns() - vm->standby.start_ns < READY_MS * 1000000ull) {
+		loop_timer_set(vm->standby_timer, STANDBY_LOOK_MS);
+		return;
+	}
+	if (vm_start_engine(vm, true, &vm->standby, &e) < 0)
+		standby_fails(vm, &e);
 }
 
 /* ---- checkpoints ---- */
@@ -371,7 +394,7 @@ static int create_timers(struct vm *vm, struct err *e)
 		loop_fn *fn;
 		unsigned ms;
 	} timers[] = {
-		{&vm->standby_timer, start_standby, RESTART_STANDBY_MS},
+		{&vm->standby_timer, start_standby, STANDBY_LOOK_MS},
 		{&vm->checkpoint_timer, take_checkpoint, 0},
 		{&vm->respond_timer, run_respond, 0},
 		{&vm->vmi_timer, prepare_vmi, 0},

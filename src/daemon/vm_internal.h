@@ -20,7 +20,8 @@ enum vm_state { VM_STARTING, VM_RUNNING, VM_RESPONDING, VM_HELD, VM_ENDED };
 struct vm_engine {
 	struct engine *en;
 	struct net_session *session;
-	bool ready;
+	bool ready, dead;
+	uint64_t start_ns;
 };
 
 /* When a stretch of the payload stream was put into guest memory. */

@@ -23,6 +23,7 @@ void detect_report(const struct plugin_vcpu *c, enum taint_detector detector, co
 		.detector = detector,
 		.vcpu = c->index,
 		.pc = site->pc,
+		.code_offset = site->code_offset,
 		.object_gva = vaddr,
 		.object_gpa = at.v,
 		.object_len = n,

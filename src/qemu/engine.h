@@ -60,6 +60,8 @@ struct engine_ops {
  */
 int engine_start(struct loop *l, const struct engine_config *c, const struct engine_ops *ops, void *arg,
 		 struct engine **ret_en, struct err *e) MUST_CHECK;
+/* QEMU has greeted and the plugin is loaded: engine_wait_ready() will be quick. */
+bool engine_is_up(const struct engine *en);
 /* QMP negotiated, capabilities set, plugin loaded, RAM registered: ready to run or to take a checkpoint in. */
 int engine_wait_ready(struct engine *en, unsigned ms, struct err *e) MUST_CHECK;
 /* SIGKILL, reaped, descriptors closed. en may be NULL. */

@@ -181,6 +181,11 @@ static int set_capabilities(struct engine *en, struct err *e)
 			e);
 }
 
+bool engine_is_up(const struct engine *en)
+{
+	return qmp_greeted(en->qmp) && en->hello;
+}
+
 int engine_wait_ready(struct engine *en, unsigned ms, struct err *e)
 {
 	if (qmp_negotiate(en->qmp, ms, e) < 0 || set_capabilities(en, e) < 0)

@@ -133,6 +133,11 @@ int qmp_wait(struct qmp *q, const bool *done, unsigned ms, const char *what, str
 		       : err_set(e, ERR_TIMEOUT, "QEMU did not %s within %u ms", what, ms);
 }
 
+bool qmp_greeted(const struct qmp *q)
+{
+	return q->greeted;
+}
+
 int qmp_negotiate(struct qmp *q, unsigned ms, struct err *e)
 {
 	if (qmp_wait(q, &q->greeted, ms, "greet on QMP", e) < 0)

@@ -18,6 +18,8 @@ typedef void qmp_event_fn(void *arg, const char *event, const json_t *data);
 int qmp_create(struct loop *l, int fd, qmp_event_fn *event, void *arg, struct qmp **ret_q, struct err *e) MUST_CHECK;
 void qmp_destroy(struct qmp *q);
 
+/* Whether QEMU's greeting has come. */
+bool qmp_greeted(const struct qmp *q);
 /* Waits for the greeting and leaves negotiation mode. ms: how long at most. */
 int qmp_negotiate(struct qmp *q, unsigned ms, struct err *e) MUST_CHECK;
 
