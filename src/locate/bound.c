@@ -40,12 +40,19 @@ static int64_t lowest_slot(const struct cfi_row *row, int64_t start)
 	return best;
 }
 
-static struct code_depth *depths_of(const struct code_fn *fn)
+/* What the frame information knows at the function's first byte (its cold part does not begin with an empty frame). */
+static struct code_depth *depths_of(const struct bound_input *in, const struct cfi_fde *fde, const struct code_fn *fn)
 {
-	struct code_depth *d = calloc(fn->n_insn, sizeof(*d));
+	struct code_depth *d = calloc(fn->n_insn, sizeof(*d)), entry = {0};
+	struct cfi_row row;
 
+	if (!cfi_row_at(&in->cfi, fde, fde->start, &row, NULL) && row.cfa_known) {
+		entry.rsp_known = row.cfa_reg == X86_RSP;
+		entry.rbp_known = row.cfa_reg == X86_RBP;
+		entry.rsp = entry.rbp = row.cfa_offset;
+	}
 	if (d)
-		code_fn_depths(fn, d);
+		code_fn_depths(fn, &entry, d);
 	return d;
 }
 
@@ -118,7 +125,7 @@ static int own_frame(const struct bound_input *in, struct finding *f, struct err
 		return err_set_addr(
 			e, ERR_REFUSED, f->start_address.v,
 			"the culprit wrote the saved registers from their first byte on: no object to bound");
-	depth = depths_of(in->culprit_fn);
+	depth = depths_of(in, in->culprit_fde, in->culprit_fn);
 	if (!depth)
 		return err_set_errno(e, "no memory for code analysis");
 	f->pointer_store = !frame_store(in->store, &row, &depth[ci - in->culprit_fn->insn], &place);
@@ -185,13 +192,11 @@ static bool read_site(const struct bound_input *in, const struct finding *f, con
 	ret->ret = gva_add(ret->pc, ci->len);
 	if (row_at(in, in->hit_fde, ret->pc, &ret->row, NULL))
 		return false;
-	if (depth[k].reached && depth[k].rsp_known)
-		ret->depth = depth[k].rsp;
-	else if (ret->row.cfa_reg == X86_RSP)
+	if (ret->row.cfa_reg == X86_RSP)
 		ret->depth = ret->row.cfa_offset;
+	else if (depth[k].reached && depth[k].rsp_known)
+		ret->depth = depth[k].rsp;
 	else
-		return false;
-	if (ret->row.cfa_reg == X86_RSP && ret->row.cfa_offset != ret->depth)
 		return false;
 	ret->names_object = names_object(fn, depth, k, object);
 	return object >= -ret->depth && object < lowest_slot(&ret->row, object);
@@ -258,7 +263,7 @@ static int caller_frame(const struct bound_input *in, struct finding *f, struct 
 
 	if (code_fn_create(&in->rd, in->hit_fde->start, in->hit_fde->end, in->text, in->text_end, &fn, e))
 		return err_prefix(e, "in the caller");
-	depth = depths_of(fn);
+	depth = depths_of(in, in->hit_fde, fn);
 	if (depth)
 		rc = choose_site(in, f, fn, depth, &site, e);
 	else

@@ -319,10 +319,10 @@ int cfi_find(const struct cfi *m, struct gva pc, struct cfi_fde *ret, struct err
 
 	if (!m->hdr.v) {
 		eh_frame = cfi_search_eh_frame(m);
-		return eh_frame ? scan(m, eh_frame, pc, ret, e) :
-				  err_set(e, ERR_GUEST, "the module has no frame information (.eh_frame)");
+		return eh_frame ? scan(m, eh_frame, pc, ret, e)
+				: err_set(e, ERR_GUEST, "the module has no frame information (.eh_frame)");
 	}
-	if ( len < 8 || !cfi_inside(m, m->hdr.v, m->hdr_size) || !code_read(&m->rd, m->hdr, head, len))
+	if (len < 8 || !cfi_inside(m, m->hdr.v, m->hdr_size) || !code_read(&m->rd, m->hdr, head, len))
 		return err_set_addr(e, ERR_GUEST, m->hdr.v, "the module's frame information cannot be read");
 	for (unsigned i = 0; i < 4; i++)
 		enc[i] = (uint8_t)cfi_cur_uint(&c, 1);

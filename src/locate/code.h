@@ -86,7 +86,7 @@ struct code_depth {
 	int64_t rsp, rbp;
 };
 
-/* Follows them through the function from its entry. ret: n_insn entries, filled. */
-void code_fn_depths(const struct code_fn *fn, struct code_depth *ret);
+/* Follows them through the function from what is known at its first instruction. ret: n_insn entries, filled. */
+void code_fn_depths(const struct code_fn *fn, const struct code_depth *entry, struct code_depth *ret);
 
 #endif

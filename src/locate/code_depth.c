@@ -175,16 +175,15 @@ static void step(struct walk *w, uint32_t k)
 		arrive(w, k + 1, &d);
 }
 
-void code_fn_depths(const struct code_fn *fn, struct code_depth *ret)
+void code_fn_depths(const struct code_fn *fn, const struct code_depth *entry, struct code_depth *ret)
 {
-	const struct code_depth entry = {.rsp_known = true, .rsp = 8};
 	struct walk w = {.fn = fn, .depth = ret};
 
 	memset(ret, 0, fn->n_insn * sizeof(*ret));
 	w.todo = calloc(fn->n_insn, sizeof(*w.todo));
 	w.queued = calloc(fn->n_insn, sizeof(*w.queued));
 	if (w.todo && w.queued && fn->n_insn) {
-		arrive(&w, 0, &entry);
+		arrive(&w, 0, entry);
 		while (w.n_todo) {
 			uint32_t k = w.todo[--w.n_todo];
 

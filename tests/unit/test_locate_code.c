@@ -305,6 +305,7 @@ static const struct {
 static void test_depths(void **state)
 {
 	const struct code_reader rd = {read_text, NULL};
+	const struct code_depth entry = {.rsp_known = true, .rsp = 8};
 
 	(void)state;
 	for (size_t k = 0; k < sizeof(depths) / sizeof(depths[0]); k++) {
@@ -318,7 +319,7 @@ static void test_depths(void **state)
 			0);
 		all = calloc(fn->n_insn, sizeof(*all));
 		assert_non_null(all);
-		code_fn_depths(fn, all);
+		code_fn_depths(fn, &entry, all);
 		ci = code_fn_insn(fn, at(depths[k].pc));
 		assert_non_null(ci);
 		d = &all[ci - fn->insn];
