@@ -108,7 +108,7 @@ static int own_frame(const struct bound_input *in, struct finding *f, struct err
 	const struct code_insn *ci = code_fn_insn(in->culprit_fn, f->culprit);
 	struct code_depth *depth;
 	struct cfi_row row;
-	int64_t run, place;
+	int64_t run, place = 0;
 
 	if (!ci)
 		return err_set_addr(e, ERR_REFUSED, f->culprit.v, "no instruction of its function begins at 0x%" PRIx64,
