@@ -73,15 +73,23 @@ static struct {
 	uint8_t sent[16][2048];
 	size_t sent_len[16];
 	unsigned n_sent, n_asked, n_regions, n_replayed, n_lost;
-	uint64_t asked[16];
+	uint64_t asked[16], told_when_asked;
 	bool deny;
 	struct err lost;
 } w;
+
+static uint64_t take(int fd)
+{
+	uint64_t v = 0;
+
+	return read(fd, &v, sizeof(v)) == sizeof(v) ? v : 0;
+}
 
 static bool may_deliver(void *arg, uint64_t seq)
 {
 	(void)arg;
 	w.asked[w.n_asked++ % 16] = seq;
+	w.told_when_asked = take(w.eng[0].call[0]);
 	return !w.deny;
 }
 
@@ -392,13 +400,6 @@ static void offer(struct engine *g, int ring, uint16_t head)
 	avail(ring)->idx = g->avail[ring];
 }
 
-static uint64_t take(int fd)
-{
-	uint64_t v = 0;
-
-	return read(fd, &v, sizeof(v)) == sizeof(v) ? v : 0;
-}
-
 static void kick(const struct engine *g, int ring)
 {
 	const uint64_t one = 1;
@@ -614,6 +615,17 @@ static void test_tx(void **state)
 	assert_int_equal(stats().tx_bytes, 200);
 }
 
+static struct vring_desc *table_at_buffers(void)
+{
+	return (struct vring_desc *)(void *)at(BUFFERS);
+}
+
+/* With nothing else wrong, the ring would take it. */
+static void good_buffer(struct vring_desc *d, int ring)
+{
+	set_desc(d, BUFFERS + 0x1000, 400, ring ? 0 : VRING_DESC_F_WRITE, 0);
+}
+
 /* What a hostile driver writes into descriptor 0 (and more) of a ring; the head offered is 0 unless said. */
 static void loop_of_two(int r)
 {
@@ -652,29 +664,40 @@ static void indirect_in_hole(int r)
 }
 static void indirect_odd(int r)
 {
+	good_buffer(table_at_buffers(), r);
 	set_desc(&descs(r)[0], BUFFERS, 17, VRING_DESC_F_INDIRECT, 0);
 }
 static void indirect_empty(int r)
 {
+	good_buffer(table_at_buffers(), r);
 	set_desc(&descs(r)[0], BUFFERS, 0, VRING_DESC_F_INDIRECT, 0);
 }
 static void indirect_huge(int r)
 {
+	good_buffer(table_at_buffers(), r);
 	set_desc(&descs(r)[0], BUFFERS, 16 * (VIRTQ_SIZE_MAX + 1), VRING_DESC_F_INDIRECT, 0);
 }
 static void indirect_nested(int r)
 {
-	set_desc((struct vring_desc *)(void *)at(BUFFERS), BUFFERS, 16, VRING_DESC_F_INDIRECT, 0);
-	set_desc(&descs(r)[0], BUFFERS, 16, VRING_DESC_F_INDIRECT, 0);
+	struct vring_desc *table = table_at_buffers();
+
+	good_buffer(&table[0], r);
+	table[0].flags |= VRING_DESC_F_NEXT;
+	table[0].next = 1;
+	set_desc(&table[1], BUFFERS + 64, 16, VRING_DESC_F_INDIRECT, 0);
+	good_buffer(&table[4], r);
+	set_desc(&descs(r)[0], BUFFERS, 32, VRING_DESC_F_INDIRECT, 0);
 }
 static void indirect_loop(int r)
 {
-	set_desc((struct vring_desc *)(void *)at(BUFFERS), BUFFERS + 64, 16,
-		 (r ? 0 : VRING_DESC_F_WRITE) | VRING_DESC_F_NEXT, 0);
+	struct vring_desc *table = table_at_buffers();
+
+	set_desc(table, BUFFERS + 64, 16, (r ? 0 : VRING_DESC_F_WRITE) | VRING_DESC_F_NEXT, 0);
 	set_desc(&descs(r)[0], BUFFERS, 16, VRING_DESC_F_INDIRECT, 0);
 }
 static void indirect_and_next(int r)
 {
+	good_buffer(table_at_buffers(), r);
 	set_desc(&descs(r)[0], BUFFERS, 16, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT, 1);
 }
 static void head_outside(int r)
@@ -683,6 +706,7 @@ static void head_outside(int r)
 }
 static void index_jumps(int r)
 {
+	good_buffer(&descs(r)[0], r);
 	avail(r)->idx = RING_NUM + 1;
 }
 
@@ -801,6 +825,49 @@ static void test_hold(void **state)
 	assert_int_equal(used(0)->idx, 4);
 	assert_int_equal(stats().held, 1);
 	assert_int_equal(take(g->call[0]), 1);
+}
+
+/* Frames given before one that must wait: the guest is told of them before the supervisor is asked. */
+static void test_told_before_asked(void **state)
+{
+	const uint8_t arp[60] = {[12] = 0x08, [13] = 0x06};
+	struct engine *g = &w.eng[0];
+	uint8_t f[64];
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 2, 400);
+	net_uplink_frame(w.net, arp, sizeof(arp));
+	net_uplink_frame(w.net, f, tcp_frame(f, 10, 0));
+	settle();
+	assert_int_equal(w.told_when_asked, 1);
+	assert_int_equal(take(g->call[0]), 1);
+}
+
+/* A driver of before virtio 1: a shorter header, one buffer for each frame, and no indirect tables. */
+static void test_old_driver(void **state)
+{
+	struct engine *g = &w.eng[0];
+
+	(void)state;
+	connect_and_start(g, 1 << 30);
+	offer_buffers(g, 2, 70);
+	frame_in(10, 0); /* 10 + 64 bytes do not fit */
+	assert_int_equal(stats().dropped, 1);
+	frame_in(6, 0);
+	assert_int_equal(used(0)->idx, 1);
+	assert_int_equal(used(0)->ring[0].len, 70);
+	assert_int_equal(*at(BUFFERS + 10 + 54), 6); /* first byte of payload */
+	set_desc(&descs(1)[0], BUFFERS + 0x8000, 110, 0, 0);
+	offer(g, 1, 0);
+	kick(g, 1);
+	assert_int_equal(w.sent_len[0], 100);
+	good_buffer(table_at_buffers(), 1);
+	set_desc(&descs(1)[1], BUFFERS, 16, VRING_DESC_F_INDIRECT, 0);
+	offer(g, 1, 1);
+	kick(g, 1);
+	assert_int_equal(w.n_sent, 1);
+	assert_int_equal(stats().ring_errors, 1);
 }
 
 static void test_freeze(void **state)
@@ -1168,6 +1235,29 @@ static void test_no_leak(void **state)
 	assert_int_equal(count_fds(), before);
 }
 
+/* More descriptors than a message may have, spread over its pieces. */
+static void test_fds_in_pieces(void **state)
+{
+	struct engine *g = &w.eng[0];
+	unsigned before = count_fds();
+	int fds[8], sp[2];
+	struct err e;
+
+	(void)state;
+	for (int i = 0; i < 8; i++)
+		fds[i] = w.ram_fd;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sp), 0);
+	g->fd = sp[0];
+	assert_int_equal(net_session_create(w.net, sp[1], &g->s, &e), 0);
+	send_raw(g, "\x05\0\0\0", 4, fds, 8);
+	send_raw(g, "\x01\0\0\0", 4, fds, 2);
+	settle();
+	assert_string_equal(w.lost.text, "vhost-user: more than 8 descriptors");
+	close(g->fd);
+	g->fd = -1;
+	assert_int_equal(count_fds(), before);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -1182,6 +1272,8 @@ int main(void)
 		cmocka_unit_test(test_hostile_tx),
 		TEST(test_ring_in_hole),
 		TEST(test_hold),
+		TEST(test_told_before_asked),
+		TEST(test_old_driver),
 		TEST(test_freeze),
 		TEST(test_replay),
 		TEST(test_block),
@@ -1192,6 +1284,7 @@ int main(void)
 		TEST(test_breaches),
 		TEST(test_two_ram_files),
 		TEST(test_no_leak),
+		TEST(test_fds_in_pieces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
