@@ -55,7 +55,8 @@ start() {
 
 wait_line() {
 	if [ -n "${pid_of[$1]:-}" ]; then
-		timeout "$LIMIT" tail -n +1 -f -s 0.2 --pid="${pid_of[$1]}" "$T/$1.log" 2>/dev/null | grep -a -m 1 -E -- "$2"
+		grep -a -m 1 -E -- "$2" \
+			< <(timeout "$LIMIT" tail -n +1 -f -s 0.2 --pid="${pid_of[$1]}" "$T/$1.log" 2>/dev/null)
 	else
 		grep -a -m 1 -E -- "$2" "$T/$1.log"
 	fi
@@ -141,7 +142,7 @@ left_over() {
 		qemu-system* | clouder*) ;;
 		*) continue ;;
 		esac
-		if cat "$dir/cmdline" "$dir/environ" 2>/dev/null | grep -qaF "$T"; then
+		if grep -qsaF "$T" "$dir/cmdline" "$dir/environ"; then
 			echo "process ${dir#/proc/}: $(tr '\0' ' ' <"$dir/cmdline")"
 		fi
 	done
