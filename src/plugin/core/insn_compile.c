@@ -96,6 +96,7 @@ struct span insn_reg_span(ZydisRegister reg, unsigned size)
 		return gpr_span(reg, size > 8 ? 8 : size);
 	case ZYDIS_REGCLASS_XMM:
 	case ZYDIS_REGCLASS_YMM:
+	case ZYDIS_REGCLASS_ZMM:
 		if (id < 16)
 			return (struct span){(uint16_t)(TAINT_REG_YMM + 32 * id), (uint8_t)(size > 32 ? 32 : size)};
 		break;

@@ -107,9 +107,9 @@ const struct insn_rule insn_rules[] = {
 	{rule_counter, P, 0, 0, 0, "loop loope loopne"},
 	{rule_fninit, P, 0, 0, 0, "fninit"},
 	{rule_union, C, 0, 0, 0,
-	 "div idiv shld shrd shlx shrx sarx mulx bextr bzhi pdep pext crc32 aaa aad aam aas daa das arpl"
-	 " lar lsl"},
+	 "div idiv shlx shrx sarx mulx bextr bzhi pdep pext crc32 aaa aad aam aas daa das arpl lar lsl"},
 	{rule_union, C, 0, 0, FLAGS_IN, "rcl rcr salc"},
+	{rule_union, C, 0, 0, UPPER, "shld shrd"},
 	/* several accesses, whose order is the emulator's affair */
 	{rule_union, C, 0, 0, PIECES, "pusha pushad popa popad iret iretd iretq lds les lfs lgs lss"},
 	{rule_mov_scalar, P, 4, 0, 0, "?movss"},

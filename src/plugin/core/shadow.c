@@ -181,9 +181,32 @@ void shadow_unlock(const struct shadow *sh)
 	shadow_store(&sh->shm->lock, 0);
 }
 
+static uint32_t count_labels(const uint64_t *data)
+{
+	uint32_t n = 0;
+
+	for (unsigned i = 0; i < SHADOW_PAGE_LABELS; i++)
+		n += shadow_label_tainted(__atomic_load_n(&data[i], __ATOMIC_RELAXED));
+	return n;
+}
+
+/* The engine may have died between a label's change and its count. */
+static void count_anew(struct shadow *sh)
+{
+	uint32_t used = shadow_load(&sh->shm->slots_used);
+
+	for (uint32_t i = 1; i < used && i < sh->max_slots; i++) {
+		uint32_t page = shadow_load(&sh->slot[i].page);
+
+		if (page < sh->pages && shadow_page_slot(sh, page) == i)
+			shadow_store(&sh->slot[i].count, count_labels(shadow_slot_data(sh, i)));
+	}
+}
+
 void shadow_unlock_dead(struct shadow *sh)
 {
 	shadow_unlock(sh);
+	count_anew(sh);
 }
 
 bool shadow_slots_full(const struct shadow *sh)

@@ -75,7 +75,7 @@ int shadow_rollback(struct shadow *sh, uint32_t epoch, struct err *e) MUST_CHECK
 void shadow_epoch_forget(struct shadow *sh, uint32_t oldest_kept);
 /* Gives back the slots of pages without tainted bytes. */
 void shadow_sweep(struct shadow *sh);
-/* After an engine was killed: a lock that it held is released. */
+/* After an engine was killed: a lock that it held is released, and what it may have miscounted is counted anew. */
 void shadow_unlock_dead(struct shadow *sh);
 
 /* Tainted pages and bytes now (walks the slots). */

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The shadow file: labels, counts, epochs and rollback, exhaustion, damaged files, writer records. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "plugin/core/shadow.h"
+
+#define GPA_LIMIT (64ull << 20)
+#define SLOTS 32u
+
+struct fixture {
+	int fd;
+	struct shadow *sh;
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct err e;
+
+	*state = f;
+	return shadow_create(GPA_LIMIT, SLOTS, &f->fd, &f->sh, &e);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	shadow_destroy(f->sh);
+	close(f->fd);
+	free(f);
+	return 0;
+}
+
+static struct taint_label get1(const struct shadow *sh, uint64_t at)
+{
+	struct taint_label l;
+
+	shadow_get(sh, gpa(at), &l, 1);
+	return l;
+}
+
+static void set1(struct shadow *sh, uint64_t at, uint32_t origin, uint32_t writer)
+{
+	struct taint_label l = {origin, writer};
+
+	shadow_set(sh, gpa(at), &l, 1);
+}
+
+static void expect_count(const struct shadow *sh, uint64_t pages, uint64_t bytes)
+{
+	uint64_t p, b;
+
+	shadow_count(sh, &p, &b);
+	assert_int_equal(p, pages);
+	assert_int_equal(b, bytes);
+}
+
+static void test_labels(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	struct taint_label in[4] = {{1, 10}, {0, 99}, {3, 30}, {0, 0}}, out[6];
+
+	assert_false(shadow_get(sh, gpa(0x5000), out, 6));
+	shadow_set(sh, gpa(0x5001), in, 4);
+	assert_true(shadow_get(sh, gpa(0x5000), out, 6));
+	assert_int_equal(out[0].origin, 0);
+	assert_int_equal(out[1].origin, 1);
+	assert_int_equal(out[1].writer, 10);
+	assert_int_equal(out[2].writer, 0); /* a clean byte has no writer */
+	assert_int_equal(out[3].writer, 30);
+	expect_count(sh, 1, 2);
+	shadow_clear(sh, gpa(0x5000), 3);
+	assert_int_equal(get1(sh, 0x5001).origin, 0);
+	assert_int_equal(get1(sh, 0x5003).origin, 3);
+	expect_count(sh, 1, 1);
+}
+
+static void test_page_crossing(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	struct taint_label in[8], out[8];
+
+	for (uint32_t i = 0; i < 8; i++)
+		in[i] = (struct taint_label){i + 1, 100 + i};
+	shadow_set(sh, gpa(0x1ffd), in, 8);
+	assert_true(shadow_get(sh, gpa(0x1ffd), out, 8));
+	assert_memory_equal(in, out, sizeof(in));
+	assert_int_equal(get1(sh, 0x2000).origin, 4);
+	expect_count(sh, 2, 8);
+	assert_true(shadow_page_tainted(sh, gpa(0x1000)));
+	assert_true(shadow_page_tainted(sh, gpa(0x2fff)));
+	assert_false(shadow_page_tainted(sh, gpa(0x3000)));
+	shadow_clear(sh, gpa(0x1000), 0x2000);
+	expect_count(sh, 0, 0);
+	assert_false(shadow_page_tainted(sh, gpa(0x1000)));
+}
+
+static void test_limits(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	struct taint_label in[4] = {{1, 0}, {2, 0}, {3, 0}, {4, 0}}, out[4];
+
+	shadow_set(sh, gpa(GPA_LIMIT - 2), in, 4);
+	assert_true(shadow_get(sh, gpa(GPA_LIMIT - 2), out, 4));
+	assert_int_equal(out[1].origin, 2);
+	assert_int_equal(out[2].origin, 0);
+	assert_null(shadow_page_entry(sh, gpa(GPA_LIMIT)));
+	assert_null(shadow_page_entry(sh, gpa(UINT64_MAX)));
+	assert_false(shadow_page_tainted(sh, gpa(UINT64_MAX)));
+	shadow_set(sh, gpa(UINT64_MAX - 1), in, 2);
+	expect_count(sh, 1, 2);
+}
+
+static void test_entry(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	const uint32_t *entry = shadow_page_entry(sh, gpa(0x7123));
+
+	assert_int_equal(*entry, 0);
+	set1(sh, 0x7fff, 0, 5);
+	assert_int_equal(*entry, 0); /* clean labels make no slot */
+	set1(sh, 0x7fff, 1, 5);
+	assert_int_not_equal(*entry, 0);
+	set1(sh, 0x7fff, 0, 0);
+	assert_int_not_equal(*entry, 0);
+	shadow_sweep(sh);
+	assert_int_equal(*entry, 0);
+}
+
+static void test_input(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+
+	shadow_taint_input(sh, gpa(0x1ff0), 200, UINT32_MAX - 1);
+	assert_int_equal(get1(sh, 0x1ff0).origin, UINT32_MAX - 1);
+	assert_int_equal(get1(sh, 0x1ff1).origin, UINT32_MAX);
+	assert_int_equal(get1(sh, 0x1ff2).origin, 1); /* 0 is skipped */
+	assert_int_equal(get1(sh, 0x1ff0 + 199).origin, 198);
+	assert_int_equal(get1(sh, 0x1ff0).writer, 0);
+	expect_count(sh, 2, 200);
+	shadow_taint_input(sh, gpa(0x9000), 1, 0);
+	assert_int_equal(get1(sh, 0x9000).origin, 1);
+}
+
+static void test_rollback(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	struct err e;
+	uint32_t second, third;
+
+	set1(sh, 0x1000, 1, 1);
+	second = shadow_epoch_begin(sh);
+	assert_int_equal(second, 2);
+	set1(sh, 0x1000, 2, 2);
+	set1(sh, 0x1001, 3, 3);
+	set1(sh, 0x2000, 4, 4); /* a page that was clean */
+	third = shadow_epoch_begin(sh);
+	set1(sh, 0x1000, 0, 0);
+	set1(sh, 0x2000, 5, 5);
+	set1(sh, 0x3000, 6, 6);
+
+	assert_int_equal(shadow_rollback(sh, third, &e), 0);
+	assert_int_equal(get1(sh, 0x1000).origin, 2);
+	assert_int_equal(get1(sh, 0x2000).writer, 4);
+	expect_count(sh, 2, 3);
+	assert_int_equal(*shadow_page_entry(sh, gpa(0x3000)), 0);
+
+	set1(sh, 0x1000, 7, 7); /* epoch 3 again: must be undone again */
+	set1(sh, 0x3000, 8, 8);
+	assert_int_equal(shadow_rollback(sh, third, &e), 0);
+	assert_int_equal(get1(sh, 0x1000).origin, 2);
+	expect_count(sh, 2, 3);
+
+	assert_int_equal(shadow_rollback(sh, second, &e), 0);
+	assert_int_equal(get1(sh, 0x1000).origin, 1);
+	assert_int_equal(get1(sh, 0x1001).origin, 0);
+	assert_int_equal(get1(sh, 0x2000).origin, 0);
+	expect_count(sh, 1, 1);
+	assert_int_equal(shadow_header(sh)->epoch, 2);
+	assert_int_equal(shadow_header(sh)->undo_used, 1); /* that of epoch 1 */
+}
+
+/* From several epochs at once, twice over, with the slots coming and going. */
+static void test_rollback_deep(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	struct err e;
+
+	set1(sh, 0x1000, 1, 0);
+	for (unsigned round = 0; round < 20; round++) {
+		uint32_t epoch = shadow_epoch_begin(sh);
+
+		for (uint32_t i = 0; i < 3; i++) {
+			set1(sh, 0x1000, 10 + i, 0);
+			set1(sh, 0x2000 + 0x1000 * i, 20 + i, 0);
+			shadow_epoch_begin(sh);
+		}
+		shadow_clear(sh, gpa(0x1000), 0x8000);
+		shadow_sweep(sh);
+		set1(sh, 0x1000, 99, 0);
+		assert_int_equal(shadow_rollback(sh, epoch, &e), 0);
+		assert_int_equal(get1(sh, 0x1000).origin, 1);
+		expect_count(sh, 1, 1);
+	}
+	assert_int_equal(shadow_header(sh)->slots_exhausted, 0); /* no slot leaked */
+}
+
+static void test_forget(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	struct err e;
+	uint32_t epoch = 1;
+
+	for (uint32_t i = 0; i < 200; i++) {
+		set1(sh, 0x1000, i + 1, 0);
+		set1(sh, 0x2000, i + 1, 0);
+		epoch = shadow_epoch_begin(sh);
+		shadow_epoch_forget(sh, epoch > 3 ? epoch - 3 : 1);
+	}
+	assert_int_equal(shadow_header(sh)->slots_exhausted, 0);
+	assert_int_equal(shadow_header(sh)->undo_used, 2 * 3);
+	assert_int_equal(shadow_rollback(sh, epoch - 4, &e), -1);
+	assert_int_equal(e.code, ERR_STATE);
+	assert_int_equal(shadow_rollback(sh, epoch + 1, &e), -1);
+	assert_int_equal(shadow_rollback(sh, epoch - 3, &e), 0);
+	assert_int_equal(get1(sh, 0x1000).origin, 197);
+	assert_int_equal(get1(sh, 0x2000).origin, 197);
+}
+
+static void test_exhausted(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	struct err e;
+	uint32_t epoch;
+
+	for (uint64_t i = 0; i < SLOTS + 8; i++)
+		set1(sh, i * 0x1000, 1, 0);
+	expect_count(sh, SLOTS - 1, SLOTS - 1);
+	assert_int_equal(shadow_header(sh)->slots_exhausted, 9);
+	epoch = shadow_epoch_begin(sh);
+	set1(sh, 0x1000, 2, 0); /* no room for the copy: changes all the same */
+	assert_int_equal(get1(sh, 0x1000).origin, 2);
+	assert_int_equal(shadow_header(sh)->slots_exhausted, 10);
+	assert_int_equal(shadow_rollback(sh, epoch, &e), 0);
+	assert_int_equal(get1(sh, 0x1000).origin, 2); /* could not be undone */
+	shadow_header(sh)->slot_free = SLOTS - 1; /* room again, at the price of another page */
+	set1(sh, 0x1000, 3, 0);
+	assert_int_equal(shadow_rollback(sh, epoch, &e), 0);
+	assert_int_equal(get1(sh, 0x1000).origin, 2); /* and now it can */
+	shadow_clear(sh, gpa(0), SLOTS * 0x1000);
+	shadow_sweep(sh);
+	expect_count(sh, 0, 0);
+	set1(sh, 0x1000, 3, 0);
+	assert_int_equal(get1(sh, 0x1000).origin, 3);
+	expect_count(sh, 1, 1);
+}
+
+static void test_undo_full(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	struct err e;
+	uint32_t epoch = 1;
+
+	shadow_header(sh)->undo_used = shadow_header(sh)->max_undo - 1;
+	set1(sh, 0x1000, 1, 0);
+	assert_int_equal(shadow_header(sh)->slots_exhausted, 0);
+	epoch = shadow_epoch_begin(sh);
+	for (unsigned i = 0; i < 3 * SLOTS; i++) {
+		set1(sh, 0x1000, i + 2, 0); /* the copy's slot is given back, each time */
+		shadow_epoch_begin(sh);
+	}
+	assert_int_equal(shadow_header(sh)->slots_exhausted, 3 * SLOTS);
+	assert_int_equal(shadow_header(sh)->slots_used, 3);
+	assert_int_equal(shadow_rollback(sh, epoch, &e), 0);
+	expect_count(sh, 1, 1);
+}
+
+/* What QEMU could write into the file must not make us go outside it. */
+static void test_hostile_indexes(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	struct taint_shm *h = shadow_header(sh);
+	struct taint_undo *undo = (struct taint_undo *)((char *)h + h->off_undo);
+	uint32_t *page_slot = (uint32_t *)((char *)h + h->off_page_slot);
+	struct taint_label out;
+	struct err e;
+
+	page_slot[1] = 0xfffffff0u;
+	assert_false(shadow_get(sh, gpa(0x1000), &out, 1));
+	assert_false(shadow_page_tainted(sh, gpa(0x1000)));
+	shadow_clear(sh, gpa(0x1000), 8);
+	h->slot_free = 0x80000000u;
+	h->slots_used = 0xffffffffu;
+	set1(sh, 0x2000, 1, 0);
+	expect_count(sh, 0, 0);
+	undo[0] = (struct taint_undo){0xffffffffu, 1, 1, 1};
+	undo[1] = (struct taint_undo){1, 0xffffffffu, 1, 0xffffffffu};
+	h->undo_used = 2;
+	assert_int_equal(shadow_rollback(sh, 1, &e), 0);
+	h->undo_used = 0xffffffffu;
+	shadow_epoch_forget(sh, 5);
+	shadow_sweep(sh);
+}
+
+static void test_attach(void **state)
+{
+	struct fixture *f = *state;
+	struct shadow *other;
+	struct err e;
+
+	assert_int_equal(shadow_attach(f->fd, &other, &e), 0);
+	set1(other, 0x1234, 77, 8);
+	assert_int_equal(get1(f->sh, 0x1234).origin, 77);
+	shadow_vcpu(other, TAINT_VCPU_MAX - 1)->reg[3] = 5;
+	assert_int_equal(shadow_vcpu(f->sh, TAINT_VCPU_MAX - 1)->reg[3], 5);
+	shadow_destroy(other);
+}
+
+static void refuse(struct fixture *f, const struct taint_shm *h)
+{
+	struct shadow *other;
+	struct err e;
+
+	assert_int_equal(pwrite(f->fd, h, sizeof(*h), 0), sizeof(*h));
+	assert_int_equal(shadow_attach(f->fd, &other, &e), -1);
+	assert_int_equal(e.code, ERR_PROTOCOL);
+}
+
+static void test_attach_damaged(void **state)
+{
+	struct fixture *f = *state;
+	struct taint_shm good = *shadow_header(f->sh), h;
+	int pipes[2], small = memfd_create("small", MFD_CLOEXEC);
+	struct shadow *other;
+	struct err e;
+
+	h = good, h.magic ^= 1, refuse(f, &h);
+	h = good, h.version++, refuse(f, &h);
+	h = good, h.header_size--, refuse(f, &h);
+	h = good, h.gpa_limit += 1, refuse(f, &h);
+	h = good, h.gpa_limit *= 2, refuse(f, &h);
+	h = good, h.max_slots *= 2, refuse(f, &h);
+	h = good, h.max_slots = UINT32_MAX, refuse(f, &h);
+	h = good, h.max_writers = UINT32_MAX, refuse(f, &h);
+	h = good, h.off_data += 4096, refuse(f, &h);
+	h = good, h.off_vcpu = UINT64_MAX - 4095, refuse(f, &h);
+	h = good, h.file_size = 4096, refuse(f, &h);
+	assert_int_equal(write(small, &good, sizeof(good)), sizeof(good)); /* right header, short file */
+	assert_int_equal(shadow_attach(small, &other, &e), -1);
+	assert_int_equal(ftruncate(small, 10), 0);
+	assert_int_equal(shadow_attach(small, &other, &e), -1);
+	assert_int_equal(pipe(pipes), 0);
+	assert_int_equal(shadow_attach(pipes[0], &other, &e), -1);
+	close(small);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+static void test_create_refused(void **state)
+{
+	struct shadow *sh;
+	struct err e;
+	int fd;
+
+	(void)state;
+	assert_int_equal(shadow_create(0, SLOTS, &fd, &sh, &e), -1);
+	assert_int_equal(shadow_create(4097, SLOTS, &fd, &sh, &e), -1);
+	assert_int_equal(shadow_create(1ull << 60, SLOTS, &fd, &sh, &e), -1);
+	assert_int_equal(shadow_create(GPA_LIMIT, 1, &fd, &sh, &e), -1);
+	assert_int_equal(e.code, ERR_USAGE);
+}
+
+static void test_dead_engine(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	struct taint_shm *h = shadow_header(sh);
+	struct taint_slot *slot = (struct taint_slot *)((char *)h + h->off_slot);
+
+	set1(sh, 0x1000, 1, 0);
+	slot[1].count = 0; /* it died before it counted, and with the lock */
+	h->lock = 1;
+	shadow_unlock_dead(sh);
+	shadow_sweep(sh);
+	assert_int_equal(get1(sh, 0x1000).origin, 1);
+	expect_count(sh, 1, 1);
+}
+
+static void test_writers(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	struct taint_writer w = {.code_offset = 0x1000, .pc = 0x401000, .len = 3, .bytes = {0x88, 0x04, 0x17}}, out;
+	uint32_t a = shadow_writer_intern(sh, &w), b;
+
+	assert_int_not_equal(a, 0);
+	w.pc = 0x7f0000401000; /* the same code at another address */
+	assert_int_equal(shadow_writer_intern(sh, &w), a);
+	w.bytes[0] = 0x89;
+	b = shadow_writer_intern(sh, &w);
+	assert_int_not_equal(b, a);
+	assert_true(shadow_writer_get(sh, a, &out));
+	assert_int_equal(out.pc, 0x401000);
+	assert_int_equal(out.bytes[0], 0x88);
+	assert_false(shadow_writer_get(sh, 0, &out));
+	assert_false(shadow_writer_get(sh, b + 1, &out));
+	assert_false(shadow_writer_get(sh, UINT32_MAX, &out));
+}
+
+static void test_writers_full(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	struct taint_writer w = {.len = 1};
+	uint32_t max = shadow_header(sh)->max_writers;
+
+	for (uint32_t i = 1; i < max; i++) {
+		w.code_offset = i;
+		assert_int_equal(shadow_writer_intern(sh, &w), i);
+	}
+	w.code_offset = max;
+	assert_int_equal(shadow_writer_intern(sh, &w), 0);
+	w.code_offset = 5;
+	assert_int_equal(shadow_writer_intern(sh, &w), 5);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_labels, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_page_crossing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_entry, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_input, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rollback, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rollback_deep, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_forget, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_exhausted, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_undo_full, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hostile_indexes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_attach, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_attach_damaged, setup, teardown),
+		cmocka_unit_test(test_create_refused),
+		cmocka_unit_test_setup_teardown(test_dead_engine, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_writers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_writers_full, setup, teardown),
+	};
+
+	return cmocka_run_group_tests_name("shadow", tests, NULL, NULL);
+}
