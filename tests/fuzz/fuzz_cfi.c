@@ -46,6 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	m.high = gva(BASE + in.size);
 	m.hdr_size = data[0] < in.size ? data[0] : in.size;
 	m.is_32bit = data[1] & 1;
+	if (data[1] & 2)
+		m.hdr = gva(0);
 	pc = gva(BASE + (data[2] | (uint64_t)data[3] << 8));
 	if (cfi_find(&m, pc, &fde, &e))
 		return 0;

@@ -189,8 +189,24 @@ static void test_outside(void **state)
 	assert_int_equal(cfi_find(&m, m.low, &fde, &e), -1);
 	assert_int_equal(e.code, ERR_GUEST);
 	assert_int_equal(cfi_find(&m, gva(UINT64_MAX), &fde, &e), -1);
-	m.hdr = gva(0);
+	m.hdr_size = 7;
 	assert_int_equal(cfi_find(&m, gva((uintptr_t)fix_rbp), &fde, &e), -1);
+}
+
+/* Without a header .eh_frame is looked for; where there is none, none is found. */
+static void test_search_without_header(void **state)
+{
+	struct cfi m = self();
+	struct cfi_fde fde;
+	struct err e;
+
+	(void)state;
+	m.hdr = gva(0);
+	check_golden(&m);
+	m.low = gva((uintptr_t)fix_rbp);
+	m.high = gva_add(m.low, 64);
+	assert_int_equal(cfi_find(&m, m.low, &fde, &e), -1);
+	assert_int_equal(e.code, ERR_GUEST);
 }
 
 /* A hand-made module at address BASE: header, .eh_frame from 0x20, code (not there) from 0x1000. */
@@ -417,10 +433,11 @@ static void test_landing_pads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_golden),		cmocka_unit_test(test_scan_without_table),
-		cmocka_unit_test(test_outside),		cmocka_unit_test(test_plt_expression),
-		cmocka_unit_test(test_32bit),		cmocka_unit_test(test_hostile_programs),
-		cmocka_unit_test(test_hostile_records), cmocka_unit_test(test_landing_pads),
+		cmocka_unit_test(test_golden),		 cmocka_unit_test(test_scan_without_table),
+		cmocka_unit_test(test_outside),		 cmocka_unit_test(test_search_without_header),
+		cmocka_unit_test(test_plt_expression),	 cmocka_unit_test(test_32bit),
+		cmocka_unit_test(test_hostile_programs), cmocka_unit_test(test_hostile_records),
+		cmocka_unit_test(test_landing_pads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -161,25 +161,44 @@ __asm__(".section .rodata\n"
 	"1:	\n"
 	"d7:	and $-16, %rsp\n"
 	"d8:	ret\n"
-	"f21:\n"
+	/* 21: rbp differs between the ways that meet */
+	"f21:	mov %rsp, %rbp\n"
+	"	test %edi, %edi\n"
+	"	je 1f\n"
+	"	lea 8(%rsp), %rbp\n"
+	"1:	\n"
+	"d9:	ret\n"
+	/* 22: something returns behind a syscall: it can only be the last */
+	"f22:	jmp c22\n"
+	"c22:	mov %al, (%rsi)\n"
+	"	syscall\n"
+	"	mov %rax, %rcx\n"
+	"	ret\n"
+	"f23:	jmp c23\n"
+	"w23:\n"
+	"c23:	mov %al, 1(%rsi)\n"
+	"	syscall\n"
+	"e23:	ret\n"
+	"f24:\n"
 	"text_end:\n"
 	".text\n"
 	".macro export names:vararg\n"
 	".irp n, \\names\n.globl \\n\n.endr\n"
 	".endm\n"
-	"export f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19, f20, f21\n"
-	"export c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c12, c13, c14, c15, c17, x7, x8\n"
-	"export w1, w2, w4, w5, w7, w8, w10, w14, w17, e1, e2, e4, e5, e7, e8, e10, e14, e17\n"
-	"export d1, d2, d3, d4, d5, d6, d7, d8\n");
+	"export f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19, f20, f21, f22, "
+	"f23, f24\n"
+	"export c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c12, c13, c14, c15, c17, c22, c23, x7, x8\n"
+	"export w1, w2, w4, w5, w7, w8, w10, w14, w17, w23, e1, e2, e4, e5, e7, e8, e10, e14, e17, e23\n"
+	"export d1, d2, d3, d4, d5, d6, d7, d8, d9\n");
 
 extern const uint8_t text[], text_end[];
 extern const uint8_t f1[], f2[], f3[], f4[], f5[], f6[], f7[], f8[], f9[], f10[], f11[], f12[], f13[], f14[], f15[],
-	f16[], f17[], f18[], f19[], f20[], f21[];
+	f16[], f17[], f18[], f19[], f20[], f21[], f22[], f23[], f24[];
 extern const uint8_t c1[], c2[], c3[], c4[], c5[], c6[], c7[], c8[], c9[], c10[], c12[], c13[], c14[], c15[], c17[],
-	x7[], x8[];
-extern const uint8_t w1[], w2[], w4[], w5[], w7[], w8[], w10[], w14[], w17[];
-extern const uint8_t e1[], e2[], e4[], e5[], e7[], e8[], e10[], e14[], e17[];
-extern const uint8_t d1[], d2[], d3[], d4[], d5[], d6[], d7[], d8[];
+	c22[], c23[], x7[], x8[];
+extern const uint8_t w1[], w2[], w4[], w5[], w7[], w8[], w10[], w14[], w17[], w23[];
+extern const uint8_t e1[], e2[], e4[], e5[], e7[], e8[], e10[], e14[], e17[], e23[];
+extern const uint8_t d1[], d2[], d3[], d4[], d5[], d6[], d7[], d8[], d9[];
 
 static struct gva at(const uint8_t *label)
 {
@@ -204,11 +223,12 @@ static const struct {
 	const uint8_t *start, *end, *culprit;
 	const uint8_t *window, *window_end; /* NULL: refused */
 } windows[] = {
-	{f1, f2, c1, w1, e1},	   {f2, f3, c2, w2, e2},	{f3, f4, c3, NULL, NULL},
-	{f4, f5, c4, w4, e4},	   {f5, f6, c5, w5, e5},	{f6, f7, c6, NULL, NULL},
-	{f7, x7, c7, w7, e7},	   {f8, x8, c8, w8, e8},	{f9, f10, c9, NULL, NULL},
-	{f10, f11, c10, w10, e10}, {f12, f13, c12, NULL, NULL}, {f13, f14, c13, NULL, NULL},
-	{f14, f15, c14, w14, e14}, {f15, f16, f15, NULL, NULL}, {f17, f18, c17, w17, e17},
+	{f1, f2, c1, w1, e1},	     {f2, f3, c2, w2, e2},	  {f3, f4, c3, NULL, NULL},
+	{f4, f5, c4, w4, e4},	     {f5, f6, c5, w5, e5},	  {f6, f7, c6, NULL, NULL},
+	{f7, x7, c7, w7, e7},	     {f8, x8, c8, w8, e8},	  {f9, f10, c9, NULL, NULL},
+	{f10, f11, c10, w10, e10},   {f12, f13, c12, NULL, NULL}, {f13, f14, c13, NULL, NULL},
+	{f14, f15, c14, w14, e14},   {f15, f16, f15, NULL, NULL}, {f17, f18, c17, w17, e17},
+	{f22, f23, c22, NULL, NULL}, {f23, f24, c23, w23, e23},
 };
 
 /* Returns 0 and the window, or -1 with e->code ERR_REFUSED. */
@@ -300,6 +320,7 @@ static const struct {
 	{f19, f20, f19, 8, UNKNOWN}, {f19, f20, d1, 16, UNKNOWN},      {f19, f20, d2, 64, 16},
 	{f19, f20, d3, 80, 16},	     {f19, f20, d4, 64, 16},	       {f19, f20, d5, 24, 16},
 	{f19, f20, d6, 8, UNKNOWN},  {f20, f21, d7, UNKNOWN, UNKNOWN}, {f20, f21, d8, UNKNOWN, UNKNOWN},
+	{f21, f22, d9, 8, UNKNOWN},
 };
 
 static void test_depths(void **state)

@@ -428,34 +428,80 @@ static void test_strings(void **state)
 					   k & 1);
 }
 
-/* A copy far above the object (another one, on the heap, say) is not touched by the guard. */
-static void test_string_elsewhere(void **state)
+/* Downward copies are none of a guard's business: they run as they are. */
+static void test_string_downward(void **state)
 {
-	const size_t size = 16 << 20;
-	struct guard_case c = {.what = "elsewhere",
-			       .bug = {0xf3, 0xa4, 0x90, 0x90, 0x90},
-			       .bug_len = 5,
-			       .culprit_len = 2,
-			       .cfa_reg = RBP,
-			       .cfa_offset = 16};
-	uint8_t *far = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const struct guard_case c = {.what = "downward",
+				     .bug = {0xf3, 0xa4, 0x90, 0x90, 0x90},
+				     .bug_len = 5,
+				     .culprit_len = 2,
+				     .cfa_reg = RBP,
+				     .cfa_offset = 16};
 	struct finding f = make_finding(&c);
+	struct regs in = random_regs(), want, got;
+	static uint8_t want_stack[STACK];
+
+	(void)state;
+	in.flags |= 0x400;
+	in.gpr[RBP] = cfa() - 16;
+	in.gpr[RDI] = cfa() + END + 10;
+	in.gpr[RSI] = (uintptr_t)source + 100;
+	in.gpr[RCX] = 20;
+	fill_stack();
+	put_code(c.bug, c.bug_len);
+	run_code(&in, &want, code);
+	memcpy(want_stack, stack, STACK);
+	fill_stack();
+	put_guard(&f);
+	run_code(&in, &got, code);
+	compare(&c, 0, &want, &got, true);
+	assert_memory_equal(stack + 1024, want_stack + 1024, STACK - 1024);
+}
+
+#define FAR (16u << 20)
+#define SPAN (8u << 20)
+
+/* Runs a guarded culprit whose frame is at the start of far, its address `above` bytes above the object's end. */
+static void run_far(const struct guard_case *c, uint8_t *far, uint64_t above)
+{
+	struct finding f = make_finding(c);
 	struct regs in = random_regs(), got;
+
+	memset(far, 0, FAR);
+	in.gpr[RBP] = (uintptr_t)far + 256 - 16;
+	in.gpr[RDI] = (uintptr_t)far + 256 + (uint64_t)END + above;
+	in.gpr[RSI] = c->culprit_len == 2 ? (uintptr_t)source : in.gpr[RDI];
+	in.gpr[RAX] = 0x5a5a5a5a5a5a5a5a;
+	in.gpr[RCX] = 100;
+	put_guard(&f);
+	run_code(&in, &got, code);
+}
+
+/* Another object far above this one (on the heap, say) is not kept from being written. */
+static void test_elsewhere(void **state)
+{
+	const struct guard_case string = {.what = "string",
+					  .bug = {0xf3, 0xa4, 0x90, 0x90, 0x90},
+					  .bug_len = 5,
+					  .culprit_len = 2,
+					  .cfa_reg = RBP,
+					  .cfa_offset = 16};
+	const struct guard_case *both[] = {&string, &cases[2]};
+	uint8_t *far = mmap(NULL, FAR, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *end = far + 256 + END;
 
 	(void)state;
 	assert_ptr_not_equal(far, MAP_FAILED);
-	in.gpr[RBP] = (uintptr_t)far; /* the frame is at the start, the copy goes 9 MiB above it */
-	in.gpr[RDI] = (uintptr_t)far + (9 << 20);
-	in.gpr[RSI] = (uintptr_t)source;
-	in.gpr[RCX] = 100;
 	memset(source, 0x5a, 100);
-	put_guard(&f);
-	run_code(&in, &got, code);
-	assert_memory_equal(far + (9 << 20), source, 100);
-	in.gpr[RDI] = (uintptr_t)far + (7 << 20);
-	run_code(&in, &got, code);
-	assert_int_equal(far[7 << 20], 0);
-	munmap(far, size);
+	for (unsigned k = 0; k < 2; k++) {
+		run_far(both[k], far, SPAN);
+		assert_int_equal(end[SPAN], 0x5a);
+		assert_int_equal(end[SPAN + 7], 0x5a);
+		run_far(both[k], far, SPAN - 1);
+		assert_int_equal(end[SPAN - 1], 0);
+		assert_int_equal(end[SPAN], 0);
+	}
+	munmap(far, FAR);
 }
 
 /* Displaced neighbours that depend on where they are. */
@@ -552,10 +598,10 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_stores),	 cmocka_unit_test(test_caller),
-		cmocka_unit_test(test_strings),	 cmocka_unit_test(test_string_elsewhere),
-		cmocka_unit_test(test_moved),	 cmocka_unit_test(test_moved_too_far),
-		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_stores),	      cmocka_unit_test(test_caller),
+		cmocka_unit_test(test_strings),	      cmocka_unit_test(test_string_downward),
+		cmocka_unit_test(test_elsewhere),     cmocka_unit_test(test_moved),
+		cmocka_unit_test(test_moved_too_far), cmocka_unit_test(test_refusals),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -597,6 +597,22 @@ static void test_refusals(void **state)
 	assert_int_equal(e.code, ERR_GUEST);
 }
 
+/* The run begins inside the array: the store tells where the array does. */
+static void test_place(void **state)
+{
+	struct attack a;
+	struct finding f;
+	struct err e;
+
+	(void)state;
+	stage(&a, fix_index, fix_index);
+	memset(&world.label[(uintptr_t)a.buffer - world.label_base], 0, 3 * sizeof(struct taint_label));
+	assert_int_equal(find(&a, &f, &e), 0);
+	assert_int_equal(f.start_address.v, (uintptr_t)a.buffer + 3);
+	assert_int_equal(f.cfa_value + (uint64_t)f.start_offset, (uintptr_t)a.buffer);
+	assert_int_equal(f.confidence, 85);
+}
+
 /* A loop counter in the way of the run does not hide its start. */
 static void test_gap(void **state)
 {
@@ -665,9 +681,10 @@ static void test_apply_refusals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals),       cmocka_unit_test(test_gap),	 cmocka_unit_test(test_index),
-		cmocka_unit_test(test_pointer),	       cmocka_unit_test(test_two_calls), cmocka_unit_test(test_helper),
-		cmocka_unit_test(test_apply_refusals),
+		cmocka_unit_test(test_refusals), cmocka_unit_test(test_gap),
+		cmocka_unit_test(test_place),	 cmocka_unit_test(test_index),
+		cmocka_unit_test(test_pointer),	 cmocka_unit_test(test_two_calls),
+		cmocka_unit_test(test_helper),	 cmocka_unit_test(test_apply_refusals),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
