@@ -113,6 +113,13 @@ static inline bool nothing_to_do(struct plugin_vcpu *c, qemu_plugin_meminfo_t in
 	       likely((vaddr & GUEST_PAGE_MASK) <= GUEST_PAGE_SIZE - ACCESS_MAX);
 }
 
+/* The same, for what nothing_to_do() was not sure of because it is near the end of its page; n: bytes accessed. */
+static bool leave_alone(struct plugin_vcpu *c, uint64_t vaddr, unsigned n)
+{
+	return !c->hot && (vaddr & GUEST_PAGE_MASK) + n <= GUEST_PAGE_SIZE &&
+	       !__atomic_load_n(tlb_entry(c, vaddr)->slot, __ATOMIC_RELAXED);
+}
+
 /* One access in at most two pieces, one for each page it touches. */
 struct piece {
 	struct gpa at;
@@ -203,23 +210,29 @@ void follow_exec(unsigned vcpu, void *insn)
 
 void follow_begin(unsigned vcpu, void *insn)
 {
+	struct plugin_vcpu *c = plugin.vcpu[vcpu];
+
 	(void)insn;
-	taint_insn_begin(&plugin.vcpu[vcpu]->run);
+	c->n_skipped = 0;
+	taint_insn_begin(&c->run);
 }
 
 static void load_slow(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr)
 {
 	struct taint_label labels[ACCESS_MAX];
 	unsigned n = access_size(info);
-	bool any = labels_get(c, info, vaddr, labels, n);
+	bool any;
 
+	if (leave_alone(c, vaddr, n))
+		return;
 	__atomic_fetch_add(&plugin.shm->mem_slow, 1, __ATOMIC_RELAXED);
+	any = labels_get(c, info, vaddr, labels, n);
 	if (!any && !c->hot)
 		return;
 	taint_insn_load(c->regs, &c->run, in, vaddr, labels, n);
 	settle(c);
-	/* Half-loaded operands, and what a store of the same instruction will write, are in the scratch registers. */
-	if (in->has_store || in->needs_begin)
+	/* What a store of the same instruction will write is in the scratch registers. */
+	if (in->has_store)
 		c->hot = 1;
 	c->tmp_loaded = true;
 }
@@ -230,6 +243,8 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 	unsigned n = access_size(info);
 	bool followed = c->hot && (!s->in->has_load || c->tmp_loaded);
 
+	if (leave_alone(c, vaddr, n))
+		return;
 	__atomic_fetch_add(&plugin.shm->mem_slow, 1, __ATOMIC_RELAXED);
 	if (followed && taint_insn_store(c->regs, &c->run, s->in, vaddr, labels, n)) {
 		if (!s->writer) {
@@ -246,6 +261,33 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 	labels_set(c, info, vaddr, labels, n);
 	if (c->hot)
 		settle(c);
+}
+
+/*
+ * The core must know of every part of a wide load, or it could not tell which part is tainted: parts that are left
+ * alone are remembered until one is not.
+ */
+void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *insn)
+{
+	static const struct taint_label clean[ACCESS_MAX];
+	struct plugin_vcpu *c = plugin.vcpu[vcpu];
+	const struct taint_insn *in = insn;
+	struct taint_label labels[ACCESS_MAX];
+	unsigned n = access_size(info);
+
+	if (likely(nothing_to_do(c, info, vaddr)) || (!labels_get(c, info, vaddr, labels, n) && !c->hot)) {
+		if (c->n_skipped < PLUGIN_WIDE_MAX) {
+			c->skipped[c->n_skipped].vaddr = vaddr;
+			c->skipped[c->n_skipped++].n = (uint8_t)n;
+		}
+		return;
+	}
+	for (unsigned i = 0; i < c->n_skipped; i++)
+		taint_insn_load(c->regs, &c->run, in, c->skipped[i].vaddr, clean, c->skipped[i].n);
+	c->n_skipped = 0;
+	taint_insn_load(c->regs, &c->run, in, vaddr, labels, n);
+	settle(c);
+	c->hot = 1; /* the rest of the load follows */
 }
 
 void follow_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *insn)
@@ -278,6 +320,8 @@ void follow_load_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr
 		return;
 	}
 	c->tmp_loaded = false;
+	if (s->in->needs_begin)
+		c->hot = 1; /* in parts, see above; rare enough to be followed always */
 	if (likely(nothing_to_do(c, info, vaddr)))
 		return;
 	load_slow(c, s->in, info, vaddr);

@@ -23,6 +23,9 @@ struct plugin_tlb_entry {
 	uint64_t page; /* guest-physical address of the page */
 };
 
+/* Reads that one wide load (of more bytes than QEMU reads at once) is made of, at most. */
+#define PLUGIN_WIDE_MAX 8u
+
 /* Everything a vCPU's callbacks need; only its own thread touches it. */
 struct plugin_vcpu {
 	struct plugin_tlb_entry tlb[PLUGIN_TLB_SIZE];
@@ -32,6 +35,11 @@ struct plugin_vcpu {
 	uint32_t hot; /* registers may be tainted, or a load-store instruction is half done */
 	bool tmp_loaded; /* the current load-store instruction's load was followed */
 	bool track; /* what the scoreboard says */
+	uint8_t n_skipped; /* reads of the current wide load that were left alone, and not told to the core yet */
+	struct {
+		uint64_t vaddr;
+		uint8_t n;
+	} skipped[PLUGIN_WIDE_MAX];
 	uint32_t until_check; /* followed instructions until the registers are looked over */
 	unsigned index;
 };
@@ -63,6 +71,7 @@ void follow_resume_vcpu(unsigned index);
 void follow_exec(unsigned vcpu, void *insn);
 void follow_begin(unsigned vcpu, void *insn);
 void follow_flush_tlb(unsigned vcpu, void *insn);
+void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *insn);
 void follow_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *insn);
 void follow_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_load_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);

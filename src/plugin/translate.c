@@ -133,6 +133,8 @@ static void instrument_memory(struct qemu_plugin_insn *insn, struct taint_insn *
 	else if (in->has_load && in->has_store)
 		qemu_plugin_register_vcpu_mem_cb(insn, follow_load_store, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW,
 						 s);
+	else if (in->has_load && in->needs_begin)
+		qemu_plugin_register_vcpu_mem_cb(insn, follow_wide_load, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_R, in);
 	else if (in->has_load)
 		qemu_plugin_register_vcpu_mem_cb(insn, follow_load, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_R, in);
 	else if (in->has_store)
@@ -155,15 +157,16 @@ static void instrument(struct qemu_plugin_insn *insn, unsigned mode)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_flush_tlb, QEMU_PLUGIN_CB_NO_REGS, in);
 	if (in->needs_begin)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_begin, QEMU_PLUGIN_CB_NO_REGS, in);
-	if (in->has_load || in->has_store) {
-		if (in->has_store || in->is_ret)
-			s = site_new(k, insn);
-		if (s || !(in->has_store || in->is_ret))
-			instrument_memory(insn, in, s);
-	} else if (in->n_ops) {
+	/* With a load the operations run when it is complete. */
+	if (in->n_ops && !in->has_load)
 		qemu_plugin_register_vcpu_insn_exec_cond_cb(insn, follow_exec, QEMU_PLUGIN_CB_NO_REGS,
 							    QEMU_PLUGIN_COND_NE, plugin.track, 0, in);
+	if (in->has_store || in->is_ret) {
+		s = site_new(k, insn);
+		if (!s)
+			return;
 	}
+	instrument_memory(insn, in, s);
 }
 
 static unsigned code_mode(void)
