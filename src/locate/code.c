@@ -195,6 +195,8 @@ static int analyse(struct code_fn *fn, const struct code_text *text, struct err 
 		return -1;
 	scan_range(fn, text, text->low.v, fn->start.v);
 	scan_range(fn, text, fn->start.v + fn->size, text->high.v);
+	/* guards of earlier patches, which jump back: in what is left of the last page */
+	scan_range(fn, text, text->high.v, (text->high.v + GUEST_PAGE_MASK) & ~(uint64_t)GUEST_PAGE_MASK);
 	return 0;
 }
 

@@ -6,7 +6,7 @@
  * Displacing bytes is safe only if nothing jumps into their middle. Counted as
  * arrivals: direct branches of the function, entries of its jump tables,
  * landing pads of exceptions, and direct branches from the rest of the module's
- * code (a function may be split in a hot and a cold part). An indirect jump
+ * code (a function may be split in a hot and a cold part) and from guards behind it. An indirect jump
  * that is not understood makes the whole function off limits.
  */
 #ifndef CLOUDER_LOCATE_CODE_H

@@ -18,8 +18,8 @@
  */
 #define BASE 0x400000ull
 __asm__(".section .rodata\n"
-	".balign 16\n"
-	".globl text, text_end\n"
+	".balign 4096\n"
+	".globl text, text_end, text_page\n"
 	"text:\n"
 	/* 1: the culprit and the instruction before it */
 	"f1:	push %rbp\n"
@@ -181,6 +181,8 @@ __asm__(".section .rodata\n"
 	"e23:	ret\n"
 	"f24:\n"
 	"text_end:\n"
+	".balign 4096\n"
+	"text_page:\n"
 	".text\n"
 	".macro export names:vararg\n"
 	".irp n, \\names\n.globl \\n\n.endr\n"
@@ -191,7 +193,7 @@ __asm__(".section .rodata\n"
 	"export w1, w2, w4, w5, w7, w8, w10, w14, w17, w23, e1, e2, e4, e5, e7, e8, e10, e14, e17, e23\n"
 	"export d1, d2, d3, d4, d5, d6, d7, d8, d9\n");
 
-extern const uint8_t text[], text_end[];
+extern const uint8_t text[], text_end[], text_page[];
 extern const uint8_t f1[], f2[], f3[], f4[], f5[], f6[], f7[], f8[], f9[], f10[], f11[], f12[], f13[], f14[], f15[],
 	f16[], f17[], f18[], f19[], f20[], f21[], f22[], f23[], f24[];
 extern const uint8_t c1[], c2[], c3[], c4[], c5[], c6[], c7[], c8[], c9[], c10[], c12[], c13[], c14[], c15[], c17[],
@@ -211,7 +213,7 @@ static bool read_text(void *arg, struct gva from, void *ret, size_t len)
 	const uint8_t *absent = arg;
 	uint64_t off = from.v - BASE;
 
-	if (from.v < BASE || off > (uint64_t)(text_end - text) || len > (uint64_t)(text_end - text) - off)
+	if (from.v < BASE || off > (uint64_t)(text_page - text) || len > (uint64_t)(text_page - text) - off)
 		return false;
 	if (absent && text + off <= absent && text + off + len > absent)
 		return false;
@@ -290,6 +292,22 @@ static void test_landing_pad(void **state)
 	code_fn_add_target(fn, at(f2)); /* outside: ignored */
 	assert_int_equal(code_fn_window(fn, at(c1), 16, &from, &len, &e), 0);
 	assert_int_equal(from.v, at(c1).v);
+	code_fn_destroy(fn);
+}
+
+/* A guard in the slack behind the code jumps back to what follows its site. */
+static void test_earlier_guard(void **state)
+{
+	const struct code_reader rd = {read_text, NULL};
+	struct code_fn *fn;
+	struct gva from;
+	uint32_t len;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(code_fn_create(&rd, at(f10), at(f11), at(text), at(f11), &fn, &e), 0);
+	assert_int_equal(code_fn_window(fn, at(c10), 16, &from, &len, &e), 0);
+	assert_int_equal(from.v, at(w10).v);
 	code_fn_destroy(fn);
 }
 
@@ -402,9 +420,10 @@ static void test_stores(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_windows),	    cmocka_unit_test(test_culprit_between_instructions),
-		cmocka_unit_test(test_landing_pad), cmocka_unit_test(test_absent),
-		cmocka_unit_test(test_depths),	    cmocka_unit_test(test_stores),
+		cmocka_unit_test(test_windows),	      cmocka_unit_test(test_culprit_between_instructions),
+		cmocka_unit_test(test_landing_pad),   cmocka_unit_test(test_absent),
+		cmocka_unit_test(test_earlier_guard), cmocka_unit_test(test_depths),
+		cmocka_unit_test(test_stores),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

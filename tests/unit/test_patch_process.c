@@ -93,6 +93,17 @@ PLAIN static int fix_spare(const char *src, size_t n)
 	return buf[1] + buf[2];
 }
 
+/* Whose frame a pointer leads to is not sure here. */
+PLAIN static int fix_recursive(const char *src, size_t n)
+{
+	volatile char buf[BUFFER];
+	volatile char *p = buf;
+
+	last_buffer = (char *)buf;
+	ROLLED for (size_t k = n & 1023; k; k--) *p++ = *src++;
+	return n >= 1024 ? fix_recursive(src, n - 1024) + buf[3] : digest(buf, n);
+}
+
 /* The copy is in a function of its own. */
 PLAIN static void copy(volatile char *dst, const char *src, size_t n)
 {
@@ -613,6 +624,20 @@ static void test_place(void **state)
 	assert_int_equal(f.confidence, 85);
 }
 
+static void test_recursive(void **state)
+{
+	struct attack a;
+	struct finding f;
+	struct err e;
+
+	(void)state;
+	stage(&a, fix_recursive, fix_recursive);
+	if (find(&a, &f, &e))
+		assert_int_equal(e.code, ERR_REFUSED);
+	else
+		assert_false(f.pointer_store); /* the compiler made it an index */
+}
+
 /* A loop counter in the way of the run does not hide its start. */
 static void test_gap(void **state)
 {
@@ -681,10 +706,9 @@ static void test_apply_refusals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals), cmocka_unit_test(test_gap),
-		cmocka_unit_test(test_place),	 cmocka_unit_test(test_index),
-		cmocka_unit_test(test_pointer),	 cmocka_unit_test(test_two_calls),
-		cmocka_unit_test(test_helper),	 cmocka_unit_test(test_apply_refusals),
+		cmocka_unit_test(test_refusals),  cmocka_unit_test(test_gap),	 cmocka_unit_test(test_place),
+		cmocka_unit_test(test_recursive), cmocka_unit_test(test_index),	 cmocka_unit_test(test_pointer),
+		cmocka_unit_test(test_two_calls), cmocka_unit_test(test_helper), cmocka_unit_test(test_apply_refusals),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
