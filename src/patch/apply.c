@@ -129,8 +129,8 @@ int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, 
 				    at.guard.v);
 	if (check_threads(p, v, t, at.site, e))
 		return -1;
-	if (!vmi_write(&t->space, at.guard, p->guard, p->guard_len) ||
-	    !vmi_write(&t->space, at.site, p->site_after, p->site_len))
+	if (!vmi_task_write(v, t, at.guard, p->guard, p->guard_len) ||
+	    !vmi_task_write(v, t, at.site, p->site_after, p->site_len))
 		return err_set_addr(e, ERR_GUEST, at.site.v, "the patch could not be written");
 	if (!read_place(p, v, t, &at, &now) || !in_place(p, &now))
 		return err_set_addr(e, ERR_GUEST, at.site.v, "the patch did not stay as it was written");

@@ -88,7 +88,8 @@ int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task
 		return -1;
 	if (check_module(&m, f, e) || cave_find(&rd, &m, &cave, &room, e))
 		return -1;
-	if (!vmi_translate(&t->space, cave, &page) || !page.executable || !page.user)
+	/* A page not touched yet is no worse: it lies in the executable segment's last page, and is read from the page cache. */
+	if (vmi_translate(&t->space, cave, &page) && (!page.executable || !page.user))
 		return err_set_addr(e, ERR_REFUSED, cave.v, "the bytes behind the code of %s cannot be executed",
 				    m.path);
 	emit_init(&em, cave.v);

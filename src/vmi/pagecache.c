@@ -189,3 +189,35 @@ bool vmi_task_read(struct vmi *v, const struct vmi_task *t, struct gva at, void 
 	}
 	return true;
 }
+
+/* Where the bytes [at, at + len) are, one piece for each page; at most max. 0: some of them are nowhere. */
+static unsigned locate_pieces(struct vmi *v, const struct vmi_task *t, struct gva at, size_t len, struct gpa *ret,
+			      unsigned max)
+{
+	unsigned n = 0;
+
+	for (uint64_t done = 0; done < len; n++) {
+		if (n == max || !locate_byte(v, t, gva_add(at, done), &ret[n]))
+			return 0;
+		done += GUEST_PAGE_SIZE - ((at.v + done) & GUEST_PAGE_MASK);
+	}
+	return n;
+}
+
+bool vmi_task_write(struct vmi *v, const struct vmi_task *t, struct gva at, const void *buf, size_t len)
+{
+	struct gpa piece[4];
+	unsigned n = at.v + len < at.v ? 0 : locate_pieces(v, t, at, len, piece, 4);
+	const uint8_t *from = buf;
+	bool good = n > 0;
+
+	for (unsigned i = 0; i < n && good; i++) {
+		size_t part = GUEST_PAGE_SIZE - (piece[i].v & GUEST_PAGE_MASK);
+
+		part = part < len ? part : len;
+		good = gmem_write(v->kernel.gm, piece[i], from, part);
+		from += part;
+		len -= part;
+	}
+	return good;
+}

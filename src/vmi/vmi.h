@@ -90,6 +90,12 @@ int vmi_maps(struct vmi *v, const struct vmi_task *t, struct vmi_vma *ret, size_
  */
 bool vmi_task_read(struct vmi *v, const struct vmi_task *t, struct gva at, void *ret, size_t len) MUST_CHECK;
 
+/*
+ * Writes where vmi_task_read() would read: into the page cache for a page of a file that the process has not touched, so
+ * that it finds the bytes when it does. All or nothing. Page permissions are ignored, as in vmi_write.
+ */
+bool vmi_task_write(struct vmi *v, const struct vmi_task *t, struct gva at, const void *buf, size_t len) MUST_CHECK;
+
 /* An ELF file as mapped in a process. */
 struct vmi_module {
 	char path[VMI_PATH_MAX];

@@ -207,11 +207,12 @@ bool vmi_task_read(struct vmi *v, const struct vmi_task *t, struct gva at, void 
 	return vmi_read(&t->space, at, ret, len);
 }
 
-bool vmi_write(const struct vmi_space *s, struct gva at, const void *buf, size_t len)
+bool vmi_task_write(struct vmi *v, const struct vmi_task *t, struct gva at, const void *buf, size_t len)
 {
 	uint64_t page = at.v & ~4095ull;
 
-	(void)s;
+	(void)v;
+	(void)t;
 	if (world.write_fails)
 		return false;
 	if (mprotect((void *)(uintptr_t)page, 8192, PROT_READ | PROT_WRITE | PROT_EXEC))

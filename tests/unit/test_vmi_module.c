@@ -220,6 +220,11 @@ static void reads_untouched_pages_from_the_cache(void **state)
 	set_entry(p, PROG_BASE + 0x1000, 0);
 	assert_true(vmi_task_read(p->g.vmi, &p->t, gva(PROG_BASE + 0x1ff8), c, 8));
 	assert_memory_equal(c, "end of t", 8);
+	assert_true(vmi_task_write(p->g.vmi, &p->t, gva(PROG_BASE + 0x1ff8), "written!", 8));
+	assert_true(vmi_task_read(p->g.vmi, &p->t, gva(PROG_BASE + 0x1ff8), c, 8));
+	assert_memory_equal(c, "written!", 8);
+	assert_false(vmi_task_write(p->g.vmi, &p->t, gva(0x10), "x", 1));
+	assert_false(vmi_task_write(p->g.vmi, &p->t, gva(UINT64_MAX), "xx", 2));
 	set_entry(p, PROG_BASE + 0x1000, 0x1234567890ull << 8); /* a page in swap is not the file's */
 	assert_false(vmi_task_read(p->g.vmi, &p->t, gva(PROG_BASE + 0x1ff8), c, 8));
 	set_entry(p, PROG_BASE, 0);
