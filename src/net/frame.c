@@ -3,7 +3,6 @@
 #include "net/frame_internal.h"
 
 #include <netinet/in.h>
-#include <stdbool.h>
 #include <string.h>
 
 #define ETH_HEADER 14u
@@ -34,6 +33,11 @@ static uint16_t get16(const struct cursor *c, uint32_t off)
 	return (uint16_t)(c->frame[c->at + off] << 8 | c->frame[c->at + off + 1]);
 }
 
+static uint32_t get32(const struct cursor *c, uint32_t off)
+{
+	return (uint32_t)get16(c, off) << 16 | get16(c, off + 2);
+}
+
 static void set_payload(const struct cursor *c, struct frame_info *ret)
 {
 	ret->payload_off = c->at;
@@ -51,6 +55,10 @@ static void parse_tcp(struct cursor *c, struct frame_info *ret)
 		return;
 	ret->src_port = get16(c, 0);
 	ret->dst_port = get16(c, 2);
+	ret->tcp_header = true;
+	ret->tcp_seq = get32(c, 4);
+	ret->tcp_ack = get32(c, 8);
+	ret->tcp_flags = c->frame[c->at + 13];
 	c->at += header;
 	set_payload(c, ret);
 }

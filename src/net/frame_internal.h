@@ -3,6 +3,7 @@
 #ifndef CLOUDER_NET_FRAME_INTERNAL_H
 #define CLOUDER_NET_FRAME_INTERNAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,9 @@ struct frame_info {
 	uint8_t ip_version; /* 4, 6; 0: not IP */
 	uint8_t src[16], dst[16]; /* 4 or 16 bytes used */
 	uint16_t src_port, dst_port; /* 0 in later fragments, which carry no ports */
+	bool tcp_header; /* the next three are of a whole TCP header */
+	uint8_t tcp_flags;
+	uint32_t tcp_seq, tcp_ack;
 };
 
 /*

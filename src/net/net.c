@@ -105,6 +105,8 @@ static bool tx_one(struct net *n, struct virtq *q)
 		ring_break(n, q);
 		return false;
 	}
+	if (n->replay_ends)
+		pace_guest_sends(&n->pace, n->packet + header, n->batch.bytes - header);
 	n->stats.tx_frames++;
 	n->stats.tx_bytes += n->batch.bytes - header;
 	n->uplink_ops->send(n->uplink, n->packet + header, n->batch.bytes - header);
@@ -238,12 +240,39 @@ static enum rx_result rx_frame(struct net *n, struct virtq *q, const struct inlo
 	return result;
 }
 
+static void pace_timed_out(void *arg, uint32_t events)
+{
+	struct net *n = arg;
+
+	(void)events;
+	n->pace_overdue = true;
+	net_schedule(n);
+}
+
+/* Whether a replayed frame must wait for what the guest has yet to send. */
+static bool rx_paced(struct net *n, const struct inlog_record *r)
+{
+	if (pace_may_deliver(&n->pace, r->data, r->len))
+		return false;
+	if (n->pace_seq != r->seq) {
+		n->pace_seq = r->seq;
+		n->pace_overdue = false;
+		loop_timer_set(n->pace_timer, n->pace_patience_ms);
+	}
+	if (n->pace_overdue)
+		pace_give_up(&n->pace, r->data, r->len);
+	return !n->pace_overdue;
+}
+
 /* Delivers the next frame of a replay. */
 static bool rx_replay(struct net *n, struct virtq *q)
 {
 	struct inlog_record *r = inlog_replay(&n->log);
-	enum rx_result result = r->dropped ? RX_TOO_LARGE : rx_frame(n, q, r);
+	enum rx_result result;
 
+	if (!r->dropped && rx_paced(n, r))
+		return false;
+	result = r->dropped ? RX_TOO_LARGE : rx_frame(n, q, r);
 	if (result == RX_WAIT || result == RX_BROKEN)
 		return false;
 	n->stats.replayed_frames += result == RX_DONE;
@@ -345,11 +374,13 @@ int net_create_uplink(struct loop *l, struct gmem *gm, const struct uplink_confi
 	n->ops = ops;
 	n->arg = arg;
 	n->uplink_ops = c->ops;
+	n->pace_patience_ms = PACE_PATIENCE_MS;
 	LIST_INIT(&n->sessions);
 	if (inlog_init(&n->log, log_limit, e) < 0)
 		goto fail;
 	n->work = loop_timer_add(l, 0, LOOP_OUTER, net_work, n, e);
-	if (!n->work || c->ops->create(n, l, c, &n->uplink, e) < 0)
+	n->pace_timer = loop_timer_add(l, 0, LOOP_OUTER, pace_timed_out, n, e);
+	if (!n->work || !n->pace_timer || c->ops->create(n, l, c, &n->uplink, e) < 0)
 		goto fail;
 	*ret_net = n;
 	return 0;
@@ -377,6 +408,7 @@ void net_destroy(struct net *n)
 	if (n->uplink)
 		n->uplink_ops->destroy(n->uplink);
 	loop_remove(&n->work);
+	loop_remove(&n->pace_timer);
 	inlog_deinit(&n->log);
 	free(n);
 }
@@ -413,6 +445,8 @@ int net_replay(struct net *n, uint64_t seq, struct err *e)
 	bool kept = inlog_replay_from(&n->log, seq);
 
 	n->replay_ends = true;
+	n->pace_seq = 0;
+	pace_begin(&n->pace);
 	net_schedule(n);
 	if (!kept)
 		return err_set(e, ERR_LIMIT, "the input log begins at frame %llu, frame %llu is gone",

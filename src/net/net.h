@@ -86,6 +86,8 @@ uint64_t net_position(const struct net *n);
 void net_trim(struct net *n, uint64_t seq);
 /*
  * Delivers all frames from seq up to net_position() again, before anything new.
+ * A TCP segment that acknowledges what the guest has not sent again yet waits for that (at most 5 s), or the guest would
+ * throw it away.
  * 0, or -1 (ERR_LIMIT) if the log no longer holds seq: then delivery starts at the oldest kept.
  */
 int net_replay(struct net *n, uint64_t seq, struct err *e) MUST_CHECK;

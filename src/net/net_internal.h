@@ -7,6 +7,7 @@
 
 #include "net/inlog_internal.h"
 #include "net/net.h"
+#include "net/pace_internal.h"
 #include "net/uplink_internal.h"
 #include "net/virtq_internal.h"
 
@@ -67,6 +68,11 @@ struct net {
 	bool frozen;
 	bool holding; /* may_deliver() said no */
 	bool interrupt_due; /* frames were given to the guest since it was interrupted */
+	struct pace pace;
+	struct loop_source *pace_timer;
+	uint64_t pace_seq; /* the replayed frame that waits, or waited last */
+	bool pace_overdue;
+	unsigned pace_patience_ms;
 	bool replay_ends; /* replayed() is to be called when no frame of the replay is left */
 	struct net_flow blocked[NET_BLOCKED_MAX];
 	unsigned n_blocked; /* ever; the table's index is modulo */

@@ -74,7 +74,7 @@ static struct {
 	size_t sent_len[16];
 	unsigned n_sent, n_asked, n_regions, n_replayed, n_lost;
 	uint64_t asked[16], told_when_asked;
-	bool deny;
+	bool deny, is_replayed;
 	struct err lost;
 } w;
 
@@ -117,6 +117,7 @@ static void replayed(void *arg)
 {
 	(void)arg;
 	w.n_replayed++;
+	w.is_replayed = true;
 }
 
 static void session_lost(void *arg, struct net_session *s, const struct err *why)
@@ -961,6 +962,83 @@ static void test_replay(void **state)
 	assert_int_equal(w.n_replayed, 3);
 }
 
+/* A TCP segment of the guest (ring 1, descriptor 0): sequence number and bytes of payload. */
+static void guest_sends(struct engine *g, uint32_t seq, size_t n)
+{
+	uint8_t *f = at(BUFFERS + 0x8000);
+	size_t len;
+
+	memset(f, 0, 12);
+	len = tcp_frame(f + 12, n, 0);
+	memcpy(f + 12 + 26, "\x0a\x00\x02\x0f\x0a\x00\x02\x02\x00\x07\x12\x34", 12);
+	f[12 + 41] = (uint8_t)seq;
+	set_desc(&descs(1)[0], BUFFERS + 0x8000, (uint32_t)(12 + len), 0, 0);
+	offer(g, 1, 0);
+	kick(g, 1);
+}
+
+static void guest_ends(struct engine *g)
+{
+	at(BUFFERS + 0x8000)[12 + 47] = 0x11;
+	offer(g, 1, 0);
+	kick(g, 1);
+}
+
+static void acked_frame_in(uint32_t ack, size_t n)
+{
+	uint8_t f[512];
+	size_t len = tcp_frame(f, n, 0);
+
+	f[45] = (uint8_t)ack;
+	f[47] = 0x10;
+	net_uplink_frame(w.net, f, len);
+	settle();
+}
+
+/* A replayed segment waits until the guest has sent what it acknowledges; segments of other kinds do not. */
+static void test_replay_pace(void **state)
+{
+	struct engine *g = &w.eng[0];
+	struct err e;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 8, 400);
+	acked_frame_in(100, 10);
+	guest_sends(g, 100, 20);
+	acked_frame_in(120, 10);
+	arp_in();
+	assert_int_equal(used(0)->idx, 3);
+	assert_int_equal(net_replay(w.net, 1, &e), 0);
+	settle();
+	assert_int_equal(used(0)->idx, 4); /* the first of the flow; the second acknowledges too much */
+	guest_sends(g, 100, 19);
+	assert_int_equal(used(0)->idx, 4);
+	assert_int_equal(w.n_replayed, 0);
+	guest_sends(g, 119, 1);
+	assert_int_equal(used(0)->idx, 6);
+	assert_int_equal(w.n_replayed, 1);
+	/* A guest that ends the connection is not waited for; */
+	offer_buffers(g, 3, 400);
+	assert_int_equal(net_replay(w.net, 1, &e), 0);
+	settle();
+	assert_int_equal(used(0)->idx, 7);
+	guest_ends(g);
+	assert_int_equal(used(0)->idx, 9);
+	assert_int_equal(w.n_replayed, 2);
+	/* one that answers otherwise is not waited for without end. */
+	offer_buffers(g, 3, 400);
+	assert_int_equal(net_replay(w.net, 1, &e), 0);
+	settle();
+	assert_int_equal(used(0)->idx, 10);
+	w.net->pace_patience_ms = 1;
+	assert_int_equal(net_replay(w.net, 1, &e), 0);
+	w.is_replayed = false;
+	loop_run_until(w.loop, &w.is_replayed, 0);
+	assert_int_equal(used(0)->idx, 13);
+	assert_int_equal(w.n_replayed, 3);
+}
+
 /* A blocked connection's frames reach the guest no more, others do, and no buffer is used up. */
 static void test_block(void **state)
 {
@@ -1276,6 +1354,7 @@ int main(void)
 		TEST(test_old_driver),
 		TEST(test_freeze),
 		TEST(test_replay),
+		TEST(test_replay_pace),
 		TEST(test_block),
 		TEST(test_vring_base),
 		TEST(test_two_sessions),

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The pace of a replay: how far the guest has sent on each TCP connection since the rollback. */
+#include "net/pace_internal.h"
+
+#include <string.h>
+
+#include "net/frame_internal.h"
+
+#define TCP_FIN 0x01u
+#define TCP_SYN 0x02u
+#define TCP_RST 0x04u
+#define TCP_ACK 0x10u
+
+/* An acknowledgement farther ahead than any window is of another connection: its numbers were chosen anew. */
+#define FAR_AHEAD (16 << 20)
+
+void pace_begin(struct pace *p)
+{
+	memset(p, 0, sizeof(*p));
+}
+
+static uint32_t hash_bytes(uint32_t h, const void *data, size_t n)
+{
+	const uint8_t *b = data;
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ b[i]) * 16777619u; /* FNV-1a */
+	return h;
+}
+
+/* The place of a flow, emptied first if it was another's. */
+static struct pace_flow *find(struct pace *p, const struct pace_flow *key)
+{
+	uint32_t h = hash_bytes(2166136261u, key->guest, sizeof(key->guest));
+	struct pace_flow *f;
+
+	h = hash_bytes(h, key->peer, sizeof(key->peer));
+	h = hash_bytes(h, &key->guest_port, sizeof(key->guest_port));
+	h = hash_bytes(h, &key->peer_port, sizeof(key->peer_port));
+	f = &p->flow[h % PACE_FLOWS];
+	if (memcmp(f->guest, key->guest, sizeof(f->guest)) || memcmp(f->peer, key->peer, sizeof(f->peer)) ||
+	    f->guest_port != key->guest_port || f->peer_port != key->peer_port)
+		*f = *key;
+	return f;
+}
+
+static struct pace_flow *flow_of_guest_frame(struct pace *p, const struct frame_info *i)
+{
+	struct pace_flow key = {.guest_port = i->src_port, .peer_port = i->dst_port};
+
+	memcpy(key.guest, i->src, sizeof(key.guest));
+	memcpy(key.peer, i->dst, sizeof(key.peer));
+	return find(p, &key);
+}
+
+static struct pace_flow *flow_of_peer_frame(struct pace *p, const struct frame_info *i)
+{
+	struct pace_flow key = {.guest_port = i->dst_port, .peer_port = i->src_port};
+
+	memcpy(key.guest, i->dst, sizeof(key.guest));
+	memcpy(key.peer, i->src, sizeof(key.peer));
+	return find(p, &key);
+}
+
+void pace_guest_sends(struct pace *p, const uint8_t *frame, size_t len)
+{
+	struct frame_info i;
+	struct pace_flow *f;
+	uint32_t end;
+
+	frame_parse(frame, len, &i);
+	if (!i.tcp_header)
+		return;
+	f = flow_of_guest_frame(p, &i);
+	if (i.tcp_flags & (TCP_RST | TCP_FIN))
+		f->unpaced = true; /* it will send no more */
+	end = i.tcp_seq + i.payload_len + !!(i.tcp_flags & TCP_SYN) + !!(i.tcp_flags & TCP_FIN);
+	if (!f->known || (int32_t)(end - f->sent) > 0)
+		f->sent = end;
+	f->known = true;
+}
+
+bool pace_may_deliver(struct pace *p, const uint8_t *frame, size_t len)
+{
+	struct frame_info i;
+	struct pace_flow *f;
+	int32_t ahead;
+
+	frame_parse(frame, len, &i);
+	if (!i.tcp_header || !(i.tcp_flags & TCP_ACK) || (i.tcp_flags & TCP_RST))
+		return true;
+	f = flow_of_peer_frame(p, &i);
+	if (!f->known) {
+		f->known = true;
+		f->sent = i.tcp_ack;
+	}
+	ahead = (int32_t)(i.tcp_ack - f->sent);
+	return f->unpaced || ahead <= 0 || ahead > FAR_AHEAD;
+}
+
+void pace_give_up(struct pace *p, const uint8_t *frame, size_t len)
+{
+	struct frame_info i;
+
+	frame_parse(frame, len, &i);
+	if (i.tcp_header)
+		flow_of_peer_frame(p, &i)->unpaced = true;
+}
