@@ -30,8 +30,15 @@ obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
 
+.SECONDARY:
+.DELETE_ON_ERROR:
+
 .PHONY: all
-all: $(BUILD)/clouder $(BUILD)/clouder-taint.so ## build the program and the plugin
+all: have-libraries $(BUILD)/clouder $(BUILD)/clouder-taint.so ## build the program and the plugin
+
+.PHONY: have-libraries
+have-libraries:
+	@pkg-config --exists $(PKGS) || { echo "libraries are missing: run tools/install-deps build" >&2; exit 1; }
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -60,9 +67,69 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclouder.a
 check-unit: $(UNIT_BIN) ## run the unit tests
 	@tests/lib/run-unit $(UNIT_BIN)
 
+.PHONY: check-asan
+check-asan: ## the unit tests again, built by clang with address and undefined-behaviour sanitizers
+	$(Q)$(MAKE) --no-print-directory check-unit CC=clang BUILD=$(BUILD)/asan OPT="-O1 -g" \
+		SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
+
+# The table of instruction semantics against the processor that this runs on.
+STATES ?= 20000
+$(BUILD)/against_cpu: $(call obj,tests/taint/against_cpu.c) $(BUILD)/libclouder.a
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ -lZydis $(LDFLAGS)
+
+.PHONY: check-taint
+check-taint: $(BUILD)/against_cpu ## taint semantics against the real CPU (SEED=N STATES=N)
+	$(Q)$< $(or $(SEED),$(shell date +%s)) $(STATES)
+
+# Fuzzers of everything that parses hostile input; SECONDS_EACH bounds each.
+FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+SECONDS_EACH ?= 60
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB_SRC)
+	@mkdir -p $(@D)
+	$(call say,FUZZ)
+	$(Q)clang $(CPPFLAGS) $(CSTD) -O1 -g $(PKG_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(PKG_LIBS)
+
+.PHONY: fuzz
+fuzz: $(FUZZ_BIN) ## run each fuzzer for SECONDS_EACH (60)
+	$(Q)for f in $^; do echo "$$f"; $$f -max_total_time=$(SECONDS_EACH) -verbosity=0 -print_final_stats=1 || exit 1; done
+
+.PHONY: lint
+lint: ## format, static analysis, headers, dependency direction, documents
+	$(Q)tools/install-deps build check lint
+	$(Q)tools/lint
+
+.PHONY: guest
+guest: ## build the guest image and the drivers beside it
+	$(Q)tools/build-image
+
+# What is missing is installed first; only a new make sees what pkg-config has to say then.
+.PHONY: demo
+demo: ## install what is missing, build, and show the main job
+	$(Q)+MAKE="$(MAKE)" tools/demo
+
+.PHONY: check-guest
+check-guest: all guest ## run the guest tests
+	$(Q)tests/guest/run
+
+.PHONY: check-attack20
+check-attack20: all guest ## 20 attacks and 20 benign runs, each in a new VM
+	$(Q)COUNT=20 tests/guest/run attack_then_benign benign_only
+
+.PHONY: check
+check: ## install what is missing, build, run all tests
+	$(Q)tools/install-deps build check
+	$(Q)$(MAKE) --no-print-directory check-unit check-asan check-taint check-guest
+
 .PHONY: clean
-clean: ## remove what was built
-	rm -rf build
+clean: ## remove what was built (packages that were downloaded stay in build/cache)
+	$(Q)test ! -d $(BUILD) || find $(BUILD) -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
+
+.PHONY: install
+install: all ## install program, plugin and manual page below PREFIX (/usr/local), DESTDIR before it
+	install -D -m 755 $(BUILD)/clouder $(DESTDIR)$(PREFIX)/bin/clouder
+	install -D -m 644 $(BUILD)/clouder-taint.so $(DESTDIR)$(PREFIX)/lib/clouder/clouder-taint.so
+	install -D -m 644 man/clouder.1 $(DESTDIR)$(PREFIX)/share/man/man1/clouder.1
 
 .PHONY: help
 help: ## this list

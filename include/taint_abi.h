@@ -163,7 +163,8 @@ struct taint_msg_detect {
 	uint64_t cr0, cr3, cr4, efer;
 	uint64_t fs_base, gs_base, kernel_gs_base;
 	uint64_t cs;
-	uint64_t code_offset; /* of the instruction in the RAM file, UINT64_MAX: not in RAM; pc is a hint (see taint_writer) */
+	uint64_t
+		code_offset; /* of the instruction in the RAM file, UINT64_MAX: not in RAM; pc is a hint (see taint_writer) */
 	uint64_t time_ns; /* CLOCK_MONOTONIC at the start of the callback */
 	struct taint_label label[32]; /* of the object's bytes */
 	uint64_t value; /* what the bytes hold, as far as 8 */

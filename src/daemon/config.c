@@ -46,8 +46,8 @@ static int parse_name(const struct opt *o, const char *value, void *field, struc
 	X(FILE_KEY, "checkpoint-interval", " MS", "MS",                                                                \
 	  "shortest time between checkpoints, 1 to 60000 (default: 100)", opts_parse_number, checkpoint_interval_ms,   \
 	  1, 60000, NULL)                                                                                              \
-	X(FILE_KEY, "checkpoints", " N", "N", "how many are kept, 1 to 256 (default: 16)", opts_parse_number,          \
-	  checkpoints, 1, 256, NULL)                                                                                   \
+	X(FILE_KEY, "checkpoints", " N", "N", "how many are kept, 1 to 64 (default: 16)", opts_parse_number,           \
+	  checkpoints, 1, 64, NULL)                                                                                    \
 	X(FILE_KEY, "console", " FILE", "FILE", "append what the guest's serial console says to FILE", parse_text,     \
 	  console, 0, 0, NULL)                                                                                         \
 	X(FILE_KEY, "boot-timeout", " S", "S",                                                                         \

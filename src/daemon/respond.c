@@ -143,10 +143,9 @@ static void locate_and_patch(struct response *r)
 	}
 	r->located_ns = loop_now_ns();
 	r->in.t_locate_us = us_between(r->vm->detect.time_ns, r->located_ns);
-	if (r->have_patch) {
+	if (r->have_patch)
 		r->in.state = INCIDENT_PATCHED;
-		step(r, "patched");
-	}
+	step(r, r->have_patch ? "patched" : "no-patch");
 }
 
 /* Origin of the earliest input byte that the damage depends on, as far as known. */
@@ -165,6 +164,22 @@ static uint32_t earliest_origin(const struct response *r)
 	return first;
 }
 
+/* Damage that is older than the checkpoint comes back with it: after some tries an older one is taken. */
+#define ROLLBACKS_IN_ROW_MAX 3u
+
+static int avoid_repetition(struct response *r, struct err *e)
+{
+	struct vm *vm = r->vm;
+
+	if (r->checkpoint.id == vm->last_rollback && vm->rollbacks_in_row >= ROLLBACKS_IN_ROW_MAX &&
+	    checkpoint_older(vm->ring, vm->last_rollback, &r->checkpoint, e) < 0)
+		return err_prefix(e, "going back to checkpoint %llu %u times did not help",
+				  (unsigned long long)vm->last_rollback, vm->rollbacks_in_row);
+	vm->rollbacks_in_row = r->checkpoint.id == vm->last_rollback ? vm->rollbacks_in_row + 1 : 1;
+	vm->last_rollback = r->checkpoint.id;
+	return 0;
+}
+
 static int choose_checkpoint(struct response *r, struct err *e)
 {
 	struct net_origin origin;
@@ -175,6 +190,8 @@ static int choose_checkpoint(struct response *r, struct err *e)
 	if (checkpoint_before(r->vm->ring, seq, &r->checkpoint, e) < 0 &&
 	    (!checkpoint_get(r->vm->ring, 0, &r->checkpoint) ||
 	     checkpoint_before(r->vm->ring, r->checkpoint.seq, &r->checkpoint, e) < 0))
+		return -1;
+	if (avoid_repetition(r, e) < 0)
 		return -1;
 	r->in.checkpoint_id = (int64_t)r->checkpoint.id;
 	r->in.checkpoint_age_us = us_between(r->checkpoint.time_ns, r->vm->detect.time_ns);
@@ -321,7 +338,7 @@ static void recover(struct response *r)
 	r->in.state = INCIDENT_RECOVERED;
 	snprintf(r->in.vm_state, sizeof(r->in.vm_state), "running");
 	keep(r);
-	step(r, "recovered");
+	step(r, r->have_patch ? "recovered" : "contained");
 	loop_timer_set(r->vm->standby_timer, 20);
 }
 

@@ -75,6 +75,8 @@ struct vm {
 	bool detect_pending;
 	struct taint_msg_detect detect;
 	uint64_t recoveries, detections, flows_blocked;
+	uint64_t last_rollback; /* checkpoint gone back to last */
+	unsigned rollbacks_in_row; /* to that one */
 };
 
 /* vm.c */

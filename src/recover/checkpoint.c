@@ -167,6 +167,19 @@ int checkpoint_before(const struct checkpoint_ring *r, uint64_t seq, struct chec
 		       r->n);
 }
 
+int checkpoint_older(const struct checkpoint_ring *r, uint64_t id, struct checkpoint_info *ret, struct err *e)
+{
+	for (unsigned i = r->n; i-- > 0;) {
+		const struct checkpoint *c = &r->slot[i];
+
+		if (c->info.id < id && undo_can_roll_back(r->parts.undo, c->undo_id)) {
+			*ret = c->info;
+			return 0;
+		}
+	}
+	return err_set(e, ERR_LIMIT, "no checkpoint older than number %llu is kept", (unsigned long long)id);
+}
+
 static struct checkpoint *find(struct checkpoint_ring *r, uint64_t id)
 {
 	for (unsigned i = 0; i < r->n; i++)

@@ -54,6 +54,10 @@ bool checkpoint_get(const struct checkpoint_ring *r, unsigned i, struct checkpoi
 int checkpoint_before(const struct checkpoint_ring *r, uint64_t seq, struct checkpoint_info *ret,
 		      struct err *e) MUST_CHECK;
 
+/* The newest one older than id that can be gone back to. ERR_LIMIT: there is none. */
+int checkpoint_older(const struct checkpoint_ring *r, uint64_t id, struct checkpoint_info *ret,
+		     struct err *e) MUST_CHECK;
+
 /*
  * Memory, shadow and register shadow go back to checkpoint id; the engine that ran must be dead and detached
  * from undo. Newer checkpoints are dropped. *ret_pages: RAM pages restored. Then patch RAM, and:

@@ -355,6 +355,12 @@ static const struct event {
 	{"patched", INK_CYAN, "PATCH MADE", {section_patch}},
 	{"rolled-back", INK_CYAN, "ROLLED BACK: to before the damage", {section_recovery}},
 	{"recovered", INK_GREEN, "RECOVERED: patched and running", {section_times}},
+	{"no-patch", INK_YELLOW, "NO PATCH can be made", {section_failure}},
+	{"contained",
+	 INK_GREEN,
+	 "CONTAINED: rolled back and running; the connection that brought the bytes is blocked",
+	 {section_times}},
+	{"observed", INK_YELLOW, "OBSERVED: the VM goes on as it would without CloudER", {section_times}},
 	{"failed", INK_RED, "FAILED", {section_failure}},
 };
 
