@@ -56,6 +56,7 @@ static void parse_tcp(struct cursor *c, struct frame_info *ret)
 	ret->src_port = get16(c, 0);
 	ret->dst_port = get16(c, 2);
 	ret->tcp_header = true;
+	ret->tcp_off = c->at;
 	ret->tcp_seq = get32(c, 4);
 	ret->tcp_ack = get32(c, 8);
 	ret->tcp_flags = c->frame[c->at + 13];

@@ -7,6 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define FRAME_TCP_FIN 0x01u
+#define FRAME_TCP_SYN 0x02u
+#define FRAME_TCP_RST 0x04u
+#define FRAME_TCP_ACK 0x10u
+
 struct frame_info {
 	uint32_t payload_off,
 		payload_len; /* bytes in the frame; length 0: nothing in it comes from a program outside */
@@ -14,7 +19,8 @@ struct frame_info {
 	uint8_t ip_version; /* 4, 6; 0: not IP */
 	uint8_t src[16], dst[16]; /* 4 or 16 bytes used */
 	uint16_t src_port, dst_port; /* 0 in later fragments, which carry no ports */
-	bool tcp_header; /* the next three are of a whole TCP header */
+	bool tcp_header; /* the next four are of a whole TCP header, which ends at payload_off */
+	uint32_t tcp_off; /* of the TCP header in the frame */
 	uint8_t tcp_flags;
 	uint32_t tcp_seq, tcp_ack;
 };

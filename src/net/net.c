@@ -89,6 +89,17 @@ static bool tx_gather(struct net *n, size_t header)
 	return true;
 }
 
+/* A frame of the guest on its way out. */
+static void tx_frame(struct net *n, uint8_t *frame, size_t len)
+{
+	seqmap_guest_sends(&n->seqmap, frame, len);
+	if (n->replay_ends)
+		pace_guest_sends(&n->pace, frame, len);
+	n->stats.tx_frames++;
+	n->stats.tx_bytes += len;
+	n->uplink_ops->send(n->uplink, frame, len);
+}
+
 /* Sends the next frame of the guest. false: there is none, or the ring is broken. */
 static bool tx_one(struct net *n, struct virtq *q)
 {
@@ -105,11 +116,7 @@ static bool tx_one(struct net *n, struct virtq *q)
 		ring_break(n, q);
 		return false;
 	}
-	if (n->replay_ends)
-		pace_guest_sends(&n->pace, n->packet + header, n->batch.bytes - header);
-	n->stats.tx_frames++;
-	n->stats.tx_bytes += n->batch.bytes - header;
-	n->uplink_ops->send(n->uplink, n->packet + header, n->batch.bytes - header);
+	tx_frame(n, n->packet + header, n->batch.bytes - header);
 	return true;
 }
 
@@ -213,7 +220,7 @@ static void rx_notify(struct net *n, const struct virtq *q)
 }
 
 /* Puts one frame into the guest's buffers. */
-static enum rx_result rx_frame(struct net *n, struct virtq *q, const struct inlog_record *r)
+static enum rx_result rx_frame(struct net *n, struct virtq *q, const struct inlog_record *r, bool replayed)
 {
 	size_t header = net_session_header_size(n->active);
 	enum rx_result result;
@@ -230,6 +237,7 @@ static enum rx_result rx_frame(struct net *n, struct virtq *q, const struct inlo
 		if (header > HEADER_NUM_BUFFERS)
 			memcpy(n->packet + HEADER_NUM_BUFFERS, &buffers, sizeof(buffers));
 		memcpy(n->packet + header, r->data, r->len);
+		seqmap_guest_gets(&n->seqmap, n->packet + header, r->len, replayed);
 		if (rx_scatter(n, q, r, header))
 			n->interrupt_due = true;
 		else
@@ -268,14 +276,20 @@ static bool rx_paced(struct net *n, const struct inlog_record *r)
 static bool rx_replay(struct net *n, struct virtq *q)
 {
 	struct inlog_record *r = inlog_replay(&n->log);
+	bool skip = r->dropped || net_is_blocked(n, r->data, r->len);
 	enum rx_result result;
+	uint32_t isn;
 
-	if (!r->dropped && rx_paced(n, r))
+	if (!skip && rx_paced(n, r))
 		return false;
-	result = r->dropped ? RX_TOO_LARGE : rx_frame(n, q, r);
+	result = skip ? RX_BLOCKED : rx_frame(n, q, r, true);
 	if (result == RX_WAIT || result == RX_BROKEN)
 		return false;
-	n->stats.replayed_frames += result == RX_DONE;
+	if (result == RX_DONE) {
+		n->stats.replayed_frames++;
+		if (seqmap_peer_knows(&n->seqmap, r->data, r->len, &isn))
+			pace_expect(&n->pace, r->data, r->len, isn);
+	}
 	inlog_replay_done(&n->log);
 	return true;
 }
@@ -312,7 +326,7 @@ static bool rx_next(struct net *n, struct virtq *q)
 		ask_delivery(n, r);
 		return true;
 	}
-	result = rx_frame(n, q, r);
+	result = rx_frame(n, q, r, false);
 	if (result == RX_WAIT || result == RX_BROKEN)
 		return false;
 	if (result == RX_DONE) {
@@ -447,6 +461,7 @@ int net_replay(struct net *n, uint64_t seq, struct err *e)
 	n->replay_ends = true;
 	n->pace_seq = 0;
 	pace_begin(&n->pace);
+	seqmap_rolled_back(&n->seqmap);
 	net_schedule(n);
 	if (!kept)
 		return err_set(e, ERR_LIMIT, "the input log begins at frame %llu, frame %llu is gone",

@@ -8,6 +8,7 @@
 #include "net/inlog_internal.h"
 #include "net/net.h"
 #include "net/pace_internal.h"
+#include "net/seqmap_internal.h"
 #include "net/uplink_internal.h"
 #include "net/virtq_internal.h"
 
@@ -76,6 +77,7 @@ struct net {
 	bool replay_ends; /* replayed() is to be called when no frame of the replay is left */
 	struct net_flow blocked[NET_BLOCKED_MAX];
 	unsigned n_blocked; /* ever; the table's index is modulo */
+	struct seqmap seqmap;
 	struct net_stats stats;
 	struct virtq_batch batch;
 	uint32_t written[VIRTQ_SIZE_MAX]; /* bytes in each chain of the batch */

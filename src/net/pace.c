@@ -6,12 +6,7 @@
 
 #include "net/frame_internal.h"
 
-#define TCP_FIN 0x01u
-#define TCP_SYN 0x02u
-#define TCP_RST 0x04u
-#define TCP_ACK 0x10u
-
-/* An acknowledgement farther ahead than any window is of another connection: its numbers were chosen anew. */
+/* An acknowledgement farther ahead than any window is of another connection. */
 #define FAR_AHEAD (16 << 20)
 
 void pace_begin(struct pace *p)
@@ -72,9 +67,9 @@ void pace_guest_sends(struct pace *p, const uint8_t *frame, size_t len)
 	if (!i.tcp_header)
 		return;
 	f = flow_of_guest_frame(p, &i);
-	if (i.tcp_flags & (TCP_RST | TCP_FIN))
+	if (i.tcp_flags & (FRAME_TCP_RST | FRAME_TCP_FIN))
 		f->unpaced = true; /* it will send no more */
-	end = i.tcp_seq + i.payload_len + !!(i.tcp_flags & TCP_SYN) + !!(i.tcp_flags & TCP_FIN);
+	end = i.tcp_seq + i.payload_len + !!(i.tcp_flags & FRAME_TCP_SYN) + !!(i.tcp_flags & FRAME_TCP_FIN);
 	if (!f->known || (int32_t)(end - f->sent) > 0)
 		f->sent = end;
 	f->known = true;
@@ -87,12 +82,13 @@ bool pace_may_deliver(struct pace *p, const uint8_t *frame, size_t len)
 	int32_t ahead;
 
 	frame_parse(frame, len, &i);
-	if (!i.tcp_header || !(i.tcp_flags & TCP_ACK) || (i.tcp_flags & TCP_RST))
+	if (!i.tcp_header || !(i.tcp_flags & FRAME_TCP_ACK) || (i.tcp_flags & FRAME_TCP_RST))
 		return true;
 	f = flow_of_peer_frame(p, &i);
 	if (!f->known) {
 		f->known = true;
-		f->sent = i.tcp_ack;
+		/* An answer to the guest's own SYN waits for that SYN. */
+		f->sent = i.tcp_ack - !!(i.tcp_flags & FRAME_TCP_SYN);
 	}
 	ahead = (int32_t)(i.tcp_ack - f->sent);
 	return f->unpaced || ahead <= 0 || ahead > FAR_AHEAD;
@@ -105,4 +101,17 @@ void pace_give_up(struct pace *p, const uint8_t *frame, size_t len)
 	frame_parse(frame, len, &i);
 	if (i.tcp_header)
 		flow_of_peer_frame(p, &i)->unpaced = true;
+}
+
+void pace_expect(struct pace *p, const uint8_t *frame, size_t len, uint32_t isn)
+{
+	struct frame_info i;
+	struct pace_flow *f;
+
+	frame_parse(frame, len, &i);
+	if ((i.tcp_flags & (FRAME_TCP_SYN | FRAME_TCP_ACK)) != FRAME_TCP_SYN)
+		return;
+	f = flow_of_peer_frame(p, &i);
+	f->known = true;
+	f->sent = isn;
 }

@@ -33,8 +33,10 @@ struct pace {
 
 /* A replay begins. */
 void pace_begin(struct pace *p);
-/* The guest sends a frame during a replay. */
+/* The guest sends a frame (numbers as the peer knows them) during a replay. */
 void pace_guest_sends(struct pace *p, const uint8_t *frame, size_t len);
+/* A peer's SYN is delivered again: what follows waits until the guest has answered it with this initial number. */
+void pace_expect(struct pace *p, const uint8_t *frame, size_t len, uint32_t isn);
 /* Whether a frame of the replay may be delivered now. The first one of a flow always may. */
 bool pace_may_deliver(struct pace *p, const uint8_t *frame, size_t len);
 /* Waited long enough for this frame: its flow is not paced any more. */

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Translation of TCP sequence numbers: see seqmap_internal.h. Frames are hostile: parsed by frame_parse, bounded by len. */
+#include "net/seqmap_internal.h"
+
+#include <string.h>
+
+#include "net/frame_internal.h"
+
+#define TCP_SEQ 4u
+#define TCP_ACK_NUMBER 8u
+#define TCP_CHECKSUM 16u
+#define TCP_OPTIONS 20u
+
+#define OPTION_END 0
+#define OPTION_NOP 1
+#define OPTION_SACK 5
+
+void seqmap_rolled_back(struct seqmap *m)
+{
+	m->era++;
+}
+
+static uint32_t hash_flow(const struct seqmap_flow *f)
+{
+	const uint8_t *b = (const uint8_t *)f;
+	uint32_t h = 2166136261u; /* FNV-1a */
+
+	for (size_t i = 0; i < offsetof(struct seqmap_flow, known); i++)
+		h = (h ^ b[i]) * 16777619u;
+	return h;
+}
+
+/* The flow's place, emptied first if it was another's. */
+static struct seqmap_flow *find(struct seqmap *m, const struct frame_info *i, bool from_guest)
+{
+	struct seqmap_flow key = {.guest_port = from_guest ? i->src_port : i->dst_port,
+				  .peer_port = from_guest ? i->dst_port : i->src_port};
+	struct seqmap_flow *f;
+
+	memcpy(key.guest, from_guest ? i->src : i->dst, sizeof(key.guest));
+	memcpy(key.peer, from_guest ? i->dst : i->src, sizeof(key.peer));
+	f = &m->flow[hash_flow(&key) % SEQMAP_FLOWS];
+	if (memcmp(f, &key, offsetof(struct seqmap_flow, known)) != 0)
+		*f = key;
+	return f;
+}
+
+static uint32_t load32(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static void store32(uint8_t *p, uint32_t v)
+{
+	p[0] = (uint8_t)(v >> 24);
+	p[1] = (uint8_t)(v >> 16);
+	p[2] = (uint8_t)(v >> 8);
+	p[3] = (uint8_t)v;
+}
+
+/* One's complement sum of four bytes that begin at an even or odd offset of the segment. */
+static uint32_t sum32(const uint8_t *p, bool odd)
+{
+	uint32_t even_bytes = (uint32_t)p[0] + p[2], odd_bytes = (uint32_t)p[1] + p[3];
+
+	return odd ? (odd_bytes << 8) + even_bytes : (even_bytes << 8) + odd_bytes;
+}
+
+/* Replaces the 32-bit field at off of the TCP segment and mends the checksum (RFC 1624, equation 3). */
+static void replace32(uint8_t *tcp, size_t off, uint32_t v)
+{
+	uint32_t old_sum = sum32(tcp + off, off & 1), sum;
+
+	old_sum = (old_sum & 0xffff) + (old_sum >> 16);
+	store32(tcp + off, v);
+	sum = (uint32_t)(uint16_t) ~(tcp[TCP_CHECKSUM] << 8 | tcp[TCP_CHECKSUM + 1]);
+	sum += (uint16_t)~old_sum;
+	sum += sum32(tcp + off, off & 1);
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	sum = (uint16_t)~sum;
+	tcp[TCP_CHECKSUM] = (uint8_t)(sum >> 8);
+	tcp[TCP_CHECKSUM + 1] = (uint8_t)sum;
+}
+
+/* Selective acknowledgements name the guest's numbers too. */
+static void replace_sack(uint8_t *tcp, size_t header, uint32_t delta)
+{
+	size_t at = TCP_OPTIONS;
+
+	while (at < header && tcp[at] != OPTION_END) {
+		size_t n = tcp[at] == OPTION_NOP ? 1 : at + 1 < header ? tcp[at + 1] : 0;
+
+		if (!n || at + n > header || (tcp[at] != OPTION_NOP && n < 2))
+			return;
+		for (size_t k = 2; tcp[at] == OPTION_SACK && k + 4 <= n; k += 4)
+			replace32(tcp, at + k, load32(tcp + at + k) - delta);
+		at += n;
+	}
+}
+
+void seqmap_guest_sends(struct seqmap *m, uint8_t *frame, size_t len)
+{
+	struct frame_info i;
+	struct seqmap_flow *f;
+
+	frame_parse(frame, len, &i);
+	if (!i.tcp_header)
+		return;
+	f = find(m, &i, true);
+	if (i.tcp_flags & FRAME_TCP_SYN) {
+		/* The same number again is a retransmission; another one, without a rollback between, another connection. */
+		if (!f->known || f->era == m->era) {
+			if (!f->known || f->isn - f->delta != i.tcp_seq) {
+				f->isn = i.tcp_seq;
+				f->delta = 0;
+			}
+		} else {
+			f->delta = f->isn - i.tcp_seq;
+		}
+		f->known = true;
+		f->era = m->era;
+	}
+	if (f->known && f->delta)
+		replace32(frame + i.tcp_off, TCP_SEQ, i.tcp_seq + f->delta);
+}
+
+void seqmap_guest_gets(struct seqmap *m, uint8_t *frame, size_t len, bool replayed)
+{
+	struct frame_info i;
+	struct seqmap_flow *f;
+
+	frame_parse(frame, len, &i);
+	if (!i.tcp_header)
+		return;
+	f = find(m, &i, false);
+	if (!replayed && (i.tcp_flags & (FRAME_TCP_SYN | FRAME_TCP_ACK)) == FRAME_TCP_SYN) {
+		/* A peer that opens a connection with the same ports knows nothing of the one before. */
+		f->known = false;
+		f->delta = 0;
+	}
+	if (!f->known || !f->delta || !(i.tcp_flags & FRAME_TCP_ACK))
+		return;
+	replace32(frame + i.tcp_off, TCP_ACK_NUMBER, i.tcp_ack - f->delta);
+	replace_sack(frame + i.tcp_off, i.payload_off - i.tcp_off, f->delta);
+}
+
+bool seqmap_peer_knows(struct seqmap *m, const uint8_t *frame, size_t len, uint32_t *ret_isn)
+{
+	struct frame_info i;
+	const struct seqmap_flow *f;
+
+	frame_parse(frame, len, &i);
+	if (!i.tcp_header)
+		return false;
+	f = find(m, &i, false);
+	if (f->known)
+		*ret_isn = f->isn;
+	return f->known;
+}
