@@ -243,10 +243,10 @@ static void depth_change(struct loop *l, int by)
 
 void loop_run(struct loop *l)
 {
-	l->stop = false;
 	depth_change(l, 1);
 	while (!l->stop)
 		round_once(l, 0);
+	l->stop = false;
 	depth_change(l, -1);
 	if (!l->depth)
 		bury(l);

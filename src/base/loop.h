@@ -61,7 +61,7 @@ void loop_timer_set(struct loop_source *s, unsigned ms);
 /* Does not fire until it is set again. */
 void loop_timer_cancel(struct loop_source *s);
 
-/* Serves sources until loop_stop(). */
+/* Serves sources until loop_stop(); one that came before, from inside loop_run_until(), counts. */
 void loop_run(struct loop *l);
 void loop_stop(struct loop *l);
 

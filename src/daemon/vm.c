@@ -240,7 +240,8 @@ static void session_lost(void *arg, struct net_session *s, const struct err *why
 {
 	struct vm *vm = arg;
 
-	if (s == vm->active.session && vm->state == VM_RUNNING)
+	/* When QEMU is gone that is said where it is found to have ended. */
+	if (s == vm->active.session && vm->state == VM_RUNNING && why->code != ERR_GONE)
 		log_error("the guest's network device failed: %s", why->text);
 }
 

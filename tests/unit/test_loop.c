@@ -146,6 +146,23 @@ static void test_outer_sources_wait(void **state)
 	loop_remove(&f->source);
 }
 
+/* As a signal that comes while a VM is being started. */
+static void test_stop_before_run(void **state)
+{
+	struct fixture *f = *state;
+	struct loop_source *timer;
+	struct err e;
+
+	timer = loop_timer_add(f->l, 20, 0, count_outer, f, &e);
+	assert_non_null(timer);
+	loop_stop(f->l);
+	loop_run(f->l);
+	assert_int_equal(f->outer_calls, 0);
+	loop_run(f->l);
+	assert_int_equal(f->outer_calls, 1);
+	loop_remove(&timer);
+}
+
 static void mark_done(void *arg, uint32_t events)
 {
 	struct fixture *f = arg;
@@ -181,6 +198,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_descriptor, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_removal_inside_a_handler, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_outer_sources_wait, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stop_before_run, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_timers, setup, teardown),
 	};
 
