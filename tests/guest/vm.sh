@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+# What the guest tests share beyond tests/lib/lib.sh: VMs under CloudER, the drivers, and the true culprit.
+#
+# Output of a VM NAME: $T/NAME.out (incidents), $T/NAME.log (messages), $T/NAME.console (the guest's).
+
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib/lib.sh"
+
+CLOUDER=$TOP/${BUILD:-build}/clouder
+
+# Runs a command in the background as NAME, its output and its messages apart.
+launch_as() {
+	local name=$1
+	shift
+	: >"$T/$name.out"
+	: >"$T/$name.log"
+	"$@" </dev/null >"$T/$name.out" 2>"$T/$name.log" &
+	pid_of[$name]=$!
+}
+
+# The arguments of a guest with services RUN, in the array QEMU_ARGS; its console is CloudER's business.
+qemu_args() {
+	QEMU_ARGS=(-m 512 -nodefaults -no-reboot -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initrd.img"
+		-append "console=ttyS0 quiet panic=-1 clouder.run=$1")
+}
+
+# protected NAME RUN "HOST:GUEST ..." [OPTION...]: a VM under CloudER with services RUN, waited for; 1: not ready.
+protected() {
+	local name=$1 net=user forward
+	qemu_args "$2"
+	for forward in $3; do
+		net+=,hostfwd=tcp:127.0.0.1:${forward%%:*}-:${forward##*:}
+	done
+	: >"$T/$name.console"
+	launch_as "$name" "$CLOUDER" run --name "$name" --console "$T/$name.console" --net "$net" "${@:4}" -- \
+		"${QEMU_ARGS[@]}"
+	wait_ready "$name"
+}
+
+# wait_console NAME REGEX: waits for a line of the guest's console.
+wait_console() {
+	grep -a -m 1 -qE -- "$2" \
+		< <(timeout "$LIMIT" tail -n +1 -f -s 0.1 --pid="${pid_of[$1]}" "$T/$1.console" 2>/dev/null)
+}
+
+wait_ready() {
+	wait_console "$1" '^guest: ready' || { cat "$T/$1.log" "$T/$1.console" && return 1; }
+}
+
+# Port in the guest of one of its programs.
+port_of() {
+	awk -v name="$1" '$1 == "guest" && $2 == name { print $3 }' "$TOP/guests/programs.txt"
+}
+
+# benign PORT COUNT FILE: requests with seed 1, the answers to FILE; fails on a wrong one.
+benign() {
+	timeout "$LIMIT" "$GUEST/benign" "127.0.0.1:$1" 1 "$2" >"$T/$3" || return 1
+	[ "$(wc -l <"$T/$3")" -eq "$2" ]
+}
+
+same_file() { cmp "$T/$1" "$T/$2"; }
+
+# exploit PORT PROGRAM FILE [--crash]: what the exploit says goes to FILE. 0: owned.
+exploit() {
+	timeout "$LIMIT" "$GUEST/exploit-fig2" "127.0.0.1:$1" --binary "$GUEST/bin/$2" "${@:4}" >"$T/$3" 2>&1
+}
+
+owned() { exploit "$@" && grep -qx owned "$T/$3"; }
+
+# The exploit was made, and did not succeed.
+not_owned() {
+	local status=0
+	exploit "$@" || status=$?
+	[ "$status" -eq 1 ] && grep -q '^sending' "$T/$3" && ! grep -q '^came back: OWNED' "$T/$3" && return
+	echo "exit code $status:"
+	cat "$T/$3"
+	return 1
+}
+
+service_answered() { grep -q '^came back: ok ' "$T/$1" || { cat "$T/$1" && return 1; }; }
+
+fact() {
+	timeout "$LIMIT" "$GUEST/ask" "127.0.0.1:$1" facts | tr ' ' '\n' | sed -n "s/^$2=//p"
+}
+
+# Of JSON with a member a line, as --json prints it: the value of a name.
+json_value() {
+	sed -n "s/^ *\"$1\": *//p" | sed 's/,$//; s/^"//; s/"$//' | head -n 1
+}
+
+incident_count() {
+	"$CLOUDER" incidents --json | grep -c '^ *"id":'
+}
+
+# incident_value ID NAME, status_value VM NAME
+incident_value() { "$CLOUDER" show "$1" --json | json_value "$2"; }
+status_value() { "$CLOUDER" status "$1" --json | json_value "$2"; }
+
+# is TEXT WANTED GOT: a check of two values.
+is() {
+	if [ "$2" = "$3" ]; then passes "$1"; else fails "$1: wanted \"$2\", got \"$3\""; fi
+}
+
+# between LOW HIGH NUMBER
+between() {
+	[ -n "$3" ] && [ "$1" -le "$3" ] && [ "$3" -le "$2" ]
+}
+
+# Waits until the guest's incident ID is no longer being worked on.
+wait_incident() {
+	local log=$1
+	grep -a -m 1 -qE '\] (RECOVERED|FAILED|observed)' \
+		< <(timeout "$LIMIT" tail -n +1 -f -s 0.1 --pid="${pid_of[$log]}" "$T/$log.out" 2>/dev/null)
+}
+
+# The store in the copy loop of a program, addresses one a line, as the disassembler sees it with the symbol table at
+# hand. CloudER is never shown these: its guest has the stripped program.
+true_culprits() {
+	local function=answer
+	[[ $1 != *helper* ]] || function=copy
+	objdump -d --no-show-raw-insn --disassemble="$function" "$GUEST/bin/$1" |
+		sed -nE 's/^ +([0-9a-f]+):\tmov +%([abcd]l|sil|dil|r[0-9]+b),.*\(.*/0x\1/p'
+}
+
+# settled COMMAND...: until the command succeeds; a process that was told to end needs a moment for it.
+settled() {
+	local last=$((SECONDS + 30))
+	while [ "$SECONDS" -lt "$last" ]; do
+		"$@" >/dev/null && return
+		read -r -t 0.2 <> <(:) || true
+	done
+	"$@"
+}
+
+# end VM: by `clouder stop`; its supervisor must end well.
+end() {
+	check "'clouder stop $1'" "$CLOUDER" stop "$1"
+	check "the supervisor of $1 ends with 0" wait_end "$1"
+}
+
+# one_line FILE REGEX: the messages are one line, and it is this.
+one_line() {
+	[ "$(wc -l <"$1")" -eq 1 ] && grep -qE -- "$2" "$1" && return
+	echo "wanted one line with /$2/, got:"
+	cat "$1"
+	return 1
+}
