@@ -56,6 +56,7 @@ void follow_resume_vcpu(unsigned index)
 	if (!c)
 		return;
 	/* Another engine, or a rollback, may have changed the register shadow. */
+	c->block = NULL;
 	c->hot = taint_vcpu_any(c->regs);
 	set_track(c, c->hot);
 }
@@ -200,25 +201,88 @@ static void settle(struct plugin_vcpu *c)
 	set_track(c, c->hot);
 }
 
-void follow_exec(unsigned vcpu, void *insn)
+/* Follows the register operations of instructions [c->at, end) of the block that runs. */
+static void catch_up(struct plugin_vcpu *c, uint32_t end)
 {
-	struct plugin_vcpu *c = plugin.vcpu[vcpu];
+	for (; c->at < end; c->at++) {
+		const struct taint_insn *in = c->block->site[c->at].in;
 
-	taint_insn_exec(c->regs, insn);
-	settle(c);
+		if (in->n_ops && !in->has_load && !in->has_store)
+			taint_insn_exec(c->regs, in);
+	}
 }
 
-void follow_begin(unsigned vcpu, void *insn)
+/* The block was left: an access in it that was not reported did not happen but faulted, and what follows did not run. */
+static void catch_up_at_end(struct plugin_vcpu *c)
+{
+	uint32_t end = c->at;
+
+	while (end < c->block->n) {
+		const struct taint_insn *in = c->block->site[end].in;
+
+		if ((in->has_load || in->has_store) && !in->repeats && in->cls != TAINT_INSN_REFUSED)
+			break;
+		end++;
+	}
+	catch_up(c, end);
+}
+
+/* Before an access of s is followed: what ran before it, and what the instruction itself does before it stores. */
+static void arrive(struct plugin_vcpu *c, const struct plugin_site *s)
+{
+	if (!c->track || c->block != s->block) {
+		c->block = s->block;
+		c->at = s->index;
+	}
+	if (c->at > s->index)
+		return; /* not the first access of this run of the instruction */
+	catch_up(c, s->index);
+	c->at = s->index + 1;
+	if (s->in->n_ops && !s->in->has_load)
+		taint_insn_exec(c->regs, s->in);
+}
+
+void follow_block(unsigned vcpu, void *block)
 {
 	struct plugin_vcpu *c = plugin.vcpu[vcpu];
 
-	(void)insn;
+	if (c->block) {
+		catch_up_at_end(c);
+		settle(c);
+	}
+	c->block = block;
+	c->at = 0;
+}
+
+void follow_pause_vcpu(unsigned index)
+{
+	struct plugin_vcpu *c = index < TAINT_VCPU_MAX ? plugin.vcpu[index] : NULL;
+
+	if (!c)
+		return;
+	if (c->track && c->block)
+		catch_up_at_end(c);
+	c->block = NULL;
+}
+
+void follow_forget_blocks(void)
+{
+	for (unsigned i = 0; i < TAINT_VCPU_MAX; i++)
+		follow_pause_vcpu(i);
+}
+
+void follow_begin(unsigned vcpu, void *site)
+{
+	struct plugin_vcpu *c = plugin.vcpu[vcpu];
+
+	(void)site;
 	c->n_skipped = 0;
 	taint_insn_begin(&c->run);
 }
 
-static void load_slow(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr)
+static void load_slow(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr)
 {
+	const struct taint_insn *in = s->in;
 	struct taint_label labels[ACCESS_MAX];
 	unsigned n = access_size(info);
 	bool any;
@@ -229,6 +293,7 @@ static void load_slow(struct plugin_vcpu *c, const struct taint_insn *in, qemu_p
 	any = labels_get(c, info, vaddr, labels, n);
 	if (!any && !c->hot)
 		return;
+	arrive(c, s);
 	taint_insn_load(c->regs, &c->run, in, vaddr, labels, n);
 	settle(c);
 	/* What a store of the same instruction will write is in the scratch registers. */
@@ -246,6 +311,8 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 	if (leave_alone(c, vaddr, n))
 		return;
 	__atomic_fetch_add(&plugin.shm->mem_slow, 1, __ATOMIC_RELAXED);
+	if (c->hot)
+		arrive(c, s);
 	if (followed && taint_insn_store(c->regs, &c->run, s->in, vaddr, labels, n)) {
 		if (!s->writer) {
 			struct taint_writer w = {.code_offset = s->code_offset, .pc = s->pc, .len = s->in->len};
@@ -267,11 +334,12 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
  * The core must know of every part of a wide load, or it could not tell which part is tainted: parts that are left
  * alone are remembered until one is not.
  */
-void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *insn)
+void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site)
 {
 	static const struct taint_label clean[ACCESS_MAX];
 	struct plugin_vcpu *c = plugin.vcpu[vcpu];
-	const struct taint_insn *in = insn;
+	const struct plugin_site *s = site;
+	const struct taint_insn *in = s->in;
 	struct taint_label labels[ACCESS_MAX];
 	unsigned n = access_size(info);
 
@@ -282,6 +350,7 @@ void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		}
 		return;
 	}
+	arrive(c, s);
 	for (unsigned i = 0; i < c->n_skipped; i++)
 		taint_insn_load(c->regs, &c->run, in, c->skipped[i].vaddr, clean, c->skipped[i].n);
 	c->n_skipped = 0;
@@ -290,13 +359,13 @@ void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr,
 	c->hot = 1; /* the rest of the load follows */
 }
 
-void follow_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *insn)
+void follow_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site)
 {
 	struct plugin_vcpu *c = plugin.vcpu[vcpu];
 
 	if (likely(nothing_to_do(c, info, vaddr)))
 		return;
-	load_slow(c, insn, info, vaddr);
+	load_slow(c, site, info, vaddr);
 }
 
 void follow_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site)
@@ -324,7 +393,7 @@ void follow_load_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr
 		c->hot = 1; /* in parts, see above; rare enough to be followed always */
 	if (likely(nothing_to_do(c, info, vaddr)))
 		return;
-	load_slow(c, s->in, info, vaddr);
+	load_slow(c, s, info, vaddr);
 }
 
 void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site)
@@ -336,6 +405,8 @@ void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, vo
 
 	if (likely(nothing_to_do(c, info, vaddr)))
 		return;
+	if (c->hot)
+		arrive(c, s);
 	if (labels_get(c, info, vaddr, labels, n)) {
 		struct piece p[2];
 

@@ -5,8 +5,9 @@
  * Theory of operation. When a block is translated, each instruction is compiled once into operations on
  * register and memory labels (core/insn.h) and gets the callbacks it needs (translate.c). While no register
  * is tainted (watch) only memory accesses call us, and leave again after one look at the shadow's page
- * table through a TLB of our own (follow.c). When a load brings taint into a register (track), the
- * callbacks of register instructions, conditional on a scoreboard entry, run too. The shadow itself lies in a file
+ * table through a TLB of our own (follow.c). When a load brings taint into a register (track), a callback at
+ * the start of each block, conditional on a scoreboard entry, runs too: instructions without memory operand never have
+ * one of their own, they are caught up with. The shadow itself lies in a file
  * shared with the supervisor (core/shadow.h), which taints what the network delivers.
  *
  * Non-goals: writing to the guest (the plugin API cannot), and surviving a detection: the engine that
@@ -29,6 +30,12 @@ static void vcpu_init(qemu_plugin_id_t id, unsigned int vcpu)
 	regs_init();
 	if (follow_init_vcpu(vcpu) < 0)
 		link_send_error("no memory for vCPU %u", vcpu);
+}
+
+static void vcpu_idle(qemu_plugin_id_t id, unsigned int vcpu)
+{
+	(void)id;
+	follow_pause_vcpu(vcpu);
 }
 
 static void vcpu_resume(qemu_plugin_id_t id, unsigned int vcpu)
@@ -83,6 +90,7 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
 	plugin.board = qemu_plugin_scoreboard_new(sizeof(uint64_t));
 	plugin.track = (qemu_plugin_u64){plugin.board, 0};
 	qemu_plugin_register_vcpu_init_cb(id, vcpu_init);
+	qemu_plugin_register_vcpu_idle_cb(id, vcpu_idle);
 	qemu_plugin_register_vcpu_resume_cb(id, vcpu_resume);
 	qemu_plugin_register_vcpu_tb_trans_cb(id, translate_block);
 	qemu_plugin_register_flush_cb(id, translate_flush);

@@ -40,17 +40,34 @@ struct plugin_vcpu {
 		uint64_t vaddr;
 		uint8_t n;
 	} skipped[PLUGIN_WIDE_MAX];
+	/*
+	 * While tracking, the block that runs and the first of its instructions not followed yet. Instructions without
+	 * memory operand have no callback: they are caught up with at the next one that has, or at the next block.
+	 */
+	struct plugin_block *block;
+	uint32_t at;
 	uint32_t until_check; /* followed instructions until the registers are looked over */
 	unsigned index;
 };
 
-/* An instruction that stores, or returns: what its callbacks get. */
+struct plugin_block;
+
+/* An instruction at its place: what its memory callbacks get. */
 struct plugin_site {
 	const struct taint_insn *in;
 	const uint8_t *bytes; /* 15, those beyond the instruction zero */
+	struct plugin_block *block;
 	uint64_t code_offset; /* in the RAM file; UINT64_MAX: not in RAM */
 	uint64_t pc;
 	uint32_t writer; /* id, 0 until first needed */
+	uint32_t index; /* in its block */
+};
+
+/* A translation block: its instructions that can carry taint, in order. */
+struct plugin_block {
+	struct plugin_block *next;
+	uint32_t n;
+	struct plugin_site site[];
 };
 
 struct plugin {
@@ -68,11 +85,13 @@ extern struct plugin plugin;
 /* follow.c: the callbacks that follow taint. */
 int follow_init_vcpu(unsigned index);
 void follow_resume_vcpu(unsigned index);
-void follow_exec(unsigned vcpu, void *insn);
-void follow_begin(unsigned vcpu, void *insn);
+void follow_pause_vcpu(unsigned index);
+void follow_forget_blocks(void);
+void follow_block(unsigned vcpu, void *block);
+void follow_begin(unsigned vcpu, void *site);
 void follow_flush_tlb(unsigned vcpu, void *insn);
-void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *insn);
-void follow_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *insn);
+void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
+void follow_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_load_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);

@@ -3,7 +3,7 @@
  * Which callbacks an instruction gets when QEMU translates it.
  *
  * Semantics depend on an instruction's bytes only, so they are compiled once
- * and kept for as long as the process lives; what depends on the place (the site of a store) is
+ * and kept for as long as the process lives; what depends on the place (blocks and their sites) is
  * kept until QEMU throws its translations away.
  *
  * QEMU shares a translation between all virtual addresses of one physical page, so the address seen here is
@@ -33,17 +33,9 @@ struct known_insn {
 	uint8_t key[16]; /* mode, then the bytes */
 };
 
-#define SITES_PER_CHUNK 4096
-
-struct site_chunk {
-	struct site_chunk *next;
-	unsigned used;
-	struct plugin_site site[SITES_PER_CHUNK];
-};
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static GHashTable *known;
-static struct site_chunk *sites;
+static struct plugin_block *blocks;
 
 static guint key_hash(gconstpointer key)
 {
@@ -94,79 +86,72 @@ static struct known_insn *insn_intern(unsigned mode, const uint8_t *bytes, size_
 	return k;
 }
 
-static struct plugin_site *site_new(const struct known_insn *k, const struct qemu_plugin_insn *insn)
+static bool carries_taint(const struct taint_insn *in)
 {
-	struct plugin_site *s;
+	return in->has_load || in->has_store || in->is_ret || in->n_ops;
+}
 
-	if (!sites || sites->used == SITES_PER_CHUNK) {
-		struct site_chunk *c = malloc(sizeof(*c));
+static void site_init(struct plugin_block *b, const struct known_insn *k, const struct qemu_plugin_insn *insn)
+{
+	struct plugin_site *s = &b->site[b->n];
 
-		if (!c)
-			return NULL;
-		c->next = sites;
-		c->used = 0;
-		sites = c;
-	}
-	s = &sites->site[sites->used++];
-	*s = (struct plugin_site){
-		.in = &k->in, .bytes = k->key + 1, .pc = qemu_plugin_insn_vaddr(insn), .code_offset = UINT64_MAX};
-	ram_offset(qemu_plugin_insn_haddr(insn), &s->code_offset);
-	return s;
+	*s = (struct plugin_site){.in = &k->in,
+				  .bytes = k->key + 1,
+				  .block = b,
+				  .pc = qemu_plugin_insn_vaddr(insn),
+				  .code_offset = UINT64_MAX,
+				  .index = b->n++};
+	if (k->in.has_store || k->in.is_ret)
+		ram_offset(qemu_plugin_insn_haddr(insn), &s->code_offset);
 }
 
 void translate_flush(qemu_plugin_id_t id)
 {
-	struct site_chunk *c;
+	struct plugin_block *b;
 
 	(void)id;
-	/* All vCPUs are stopped and no translation that refers to a site is left. */
-	while ((c = sites)) {
-		sites = c->next;
-		free(c);
+	/* All vCPUs are stopped and no translation that refers to a block is left. */
+	follow_forget_blocks();
+	while ((b = blocks)) {
+		blocks = b->next;
+		free(b);
 	}
 }
 
-static void instrument_memory(struct qemu_plugin_insn *insn, struct taint_insn *in, struct plugin_site *s)
+static void instrument_memory(struct qemu_plugin_insn *insn, struct plugin_site *s)
 {
+	const struct taint_insn *in = s->in;
+
 	if (in->is_ret)
 		qemu_plugin_register_vcpu_mem_cb(insn, follow_return, QEMU_PLUGIN_CB_R_REGS, QEMU_PLUGIN_MEM_R, s);
 	else if (in->has_load && in->has_store)
 		qemu_plugin_register_vcpu_mem_cb(insn, follow_load_store, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW,
 						 s);
 	else if (in->has_load && in->needs_begin)
-		qemu_plugin_register_vcpu_mem_cb(insn, follow_wide_load, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_R, in);
+		qemu_plugin_register_vcpu_mem_cb(insn, follow_wide_load, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_R, s);
 	else if (in->has_load)
-		qemu_plugin_register_vcpu_mem_cb(insn, follow_load, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_R, in);
+		qemu_plugin_register_vcpu_mem_cb(insn, follow_load, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_R, s);
 	else if (in->has_store)
 		qemu_plugin_register_vcpu_mem_cb(insn, follow_store, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_W, s);
 }
 
-static void instrument(struct qemu_plugin_insn *insn, unsigned mode)
+static void instrument(struct plugin_block *b, struct qemu_plugin_insn *insn, unsigned mode)
 {
-	struct plugin_site *s = NULL;
 	struct known_insn *k;
-	struct taint_insn *in;
 	uint8_t bytes[15];
 	size_t len = qemu_plugin_insn_data(insn, bytes, sizeof(bytes));
 
 	k = insn_intern(mode, bytes, len);
 	if (!k)
 		return;
-	in = &k->in;
-	if (in->flushes_tlb)
-		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_flush_tlb, QEMU_PLUGIN_CB_NO_REGS, in);
-	if (in->needs_begin)
-		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_begin, QEMU_PLUGIN_CB_NO_REGS, in);
-	/* With a load the operations run when it is complete. */
-	if (in->n_ops && !in->has_load)
-		qemu_plugin_register_vcpu_insn_exec_cond_cb(insn, follow_exec, QEMU_PLUGIN_CB_NO_REGS,
-							    QEMU_PLUGIN_COND_NE, plugin.track, 0, in);
-	if (in->has_store || in->is_ret) {
-		s = site_new(k, insn);
-		if (!s)
-			return;
-	}
-	instrument_memory(insn, in, s);
+	if (k->in.flushes_tlb)
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_flush_tlb, QEMU_PLUGIN_CB_NO_REGS, NULL);
+	if (!carries_taint(&k->in))
+		return;
+	site_init(b, k, insn);
+	if (k->in.needs_begin)
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_begin, QEMU_PLUGIN_CB_NO_REGS, &b->site[b->n - 1]);
+	instrument_memory(insn, &b->site[b->n - 1]);
 }
 
 static unsigned code_mode(void)
@@ -185,12 +170,21 @@ void translate_block(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
 	size_t n = qemu_plugin_tb_n_insns(tb);
 	unsigned mode = code_mode();
+	struct plugin_block *b;
 
 	(void)id;
 	if (!mode)
 		return;
+	b = malloc(sizeof(*b) + n * sizeof(b->site[0]));
+	if (!b)
+		return;
+	b->n = 0;
 	pthread_mutex_lock(&lock);
+	b->next = blocks;
+	blocks = b;
 	for (size_t i = 0; i < n; i++)
-		instrument(qemu_plugin_tb_get_insn(tb, i), mode);
+		instrument(b, qemu_plugin_tb_get_insn(tb, i), mode);
 	pthread_mutex_unlock(&lock);
+	qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, follow_block, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_COND_NE,
+						  plugin.track, 0, b);
 }
