@@ -171,7 +171,7 @@ static void assemble(const struct trial *t)
 	p = put(p, "\x9c", 1);
 	p = put_abs(p, "\x8f", 1, 0, OUT_AT + TAINT_REG_FLAGS);
 	p = put_ymms(p, "\xc5\xfe\x7f", "\xc5\x7e\x7f", OUT_AT);
-	p = put(p, "\xc5\xf8\x77\x41\x5f\x41\x5e\x41\x5d\x41\x5c\x5d\x5b\xc3", 14);
+	put(p, "\xc5\xf8\x77\x41\x5f\x41\x5e\x41\x5d\x41\x5c\x5d\x5b\xc3", 14);
 }
 
 /* Runs the assembled instruction on the image; false if it faults. */

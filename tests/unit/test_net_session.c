@@ -412,9 +412,9 @@ static void kick(const struct engine *g, int ring)
 /* n receive buffers of len bytes, one descriptor each, 4096 bytes apart. */
 static void offer_buffers(struct engine *g, unsigned n, uint32_t len)
 {
-	for (uint16_t i = 0; i < n; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		set_desc(&descs(0)[i], BUFFERS + 4096u * i, len, VRING_DESC_F_WRITE, 0);
-		offer(g, 0, i);
+		offer(g, 0, (uint16_t)i);
 	}
 	kick(g, 0);
 }

