@@ -87,7 +87,7 @@ refused_while_listening() {
 }
 
 test_refused_no_boot() {
-	head -c 100000 /dev/urandom >"$T/garbage"
+	head -c 100000 < <(yes garbage) >"$T/garbage"
 	refused "no kernel" 1 'did not start its network device within 4 s: does it boot' --boot-timeout 4 -- \
 		-m 256 -nodefaults
 	refused "a kernel of garbage" 1 'did not start its network device within 4 s: does it boot' --boot-timeout 4 -- \
