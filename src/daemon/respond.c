@@ -17,6 +17,9 @@
 #include "daemon/vm_internal.h"
 #include "locate/locate.h"
 
+/* Other stores into the object that ran over: guarded too, as far as that goes. */
+#define SIBLINGS_MAX 4u
+
 /* One answer under construction. */
 struct response {
 	struct vm *vm;
@@ -24,6 +27,8 @@ struct response {
 	struct finding finding;
 	struct vmi_task task;
 	struct patch patch;
+	struct finding sibling[SIBLINGS_MAX];
+	size_t n_siblings;
 	bool have_task, have_finding, have_patch;
 	struct checkpoint_info checkpoint;
 	uint64_t located_ns, recover_ns, insert_ns, end_ns;
@@ -94,9 +99,8 @@ static void resolve_pc(struct response *r)
 	r->in.detect_pc = pc.v;
 }
 
-static int locate(struct response *r, struct err *e)
+static int locate(struct response *r, struct locate_input *in, struct err *e)
 {
-	struct locate_input in = {.shadow = r->vm->shadow, .detect = &r->vm->detect};
 	int rc;
 
 	if (have_vmi(r, e) < 0 || vmi_task_by_cr3(r->vm->vmi, r->vm->detect.cr3, &r->task, e) < 0)
@@ -105,15 +109,15 @@ static int locate(struct response *r, struct err *e)
 	r->in.pid = r->task.tgid;
 	snprintf(r->in.comm, sizeof(r->in.comm), "%s", r->task.comm);
 	resolve_pc(r);
-	in.vmi = r->vm->vmi;
-	rc = locate_culprit(&in, &r->finding, e);
+	in->vmi = r->vm->vmi;
+	rc = locate_culprit(in, &r->finding, e);
 	r->have_finding = r->finding.culprit.v != 0;
 	if (r->have_finding)
 		describe_finding(&r->finding, &r->in);
 	return rc;
 }
 
-static int make_patch(struct response *r, struct err *e)
+static int make_patch(struct response *r, const struct locate_input *in, struct err *e)
 {
 	const struct vm_patch *known = known_patch(r);
 
@@ -126,19 +130,21 @@ static int make_patch(struct response *r, struct err *e)
 		return -1;
 	r->have_patch = true;
 	describe_patch(&r->patch, &r->in);
+	r->n_siblings = locate_siblings(in, &r->finding, r->sibling, SIBLINGS_MAX);
 	return 0;
 }
 
 static void locate_and_patch(struct response *r)
 {
+	struct locate_input in = {.shadow = r->vm->shadow, .detect = &r->vm->detect};
 	struct err e = {0};
 
-	if (locate(r, &e) < 0) {
+	if (locate(r, &in, &e) < 0) {
 		note_failure(r, "locating the culprit", &e);
 	} else {
 		r->in.state = INCIDENT_LOCATED;
 		step(r, "located");
-		if (make_patch(r, &e) < 0)
+		if (make_patch(r, &in, &e) < 0)
 			note_failure(r, "making a patch", &e);
 	}
 	r->located_ns = loop_now_ns();
@@ -219,6 +225,32 @@ static int apply_to_some_task(struct response *r, const struct patch *p, struct 
 	return err_prefix(e, "no process at the checkpoint takes the patch");
 }
 
+static void remember_patch(struct response *r, const struct patch *p, const struct finding *f)
+{
+	struct vm *vm = r->vm;
+
+	vm->patch[vm->n_patches++] =
+		(struct vm_patch){.patch = *p, .culprit_offset = f->culprit_file_offset, .incident = r->in.id};
+}
+
+/* Their guards can be made only now: the code cave must show what the first one takes. */
+static void insert_siblings(struct response *r)
+{
+	struct err e = {0};
+	struct patch p;
+
+	for (size_t i = 0; i < r->n_siblings && r->vm->n_patches < VM_PATCHES_MAX; i++) {
+		if (patch_generate(&r->sibling[i], r->vm->vmi, &r->task, &p, &e) < 0 ||
+		    apply_to_some_task(r, &p, &e) < 0) {
+			log_debug("%s at 0x%llx is not guarded: %s", r->sibling[i].culprit_text,
+				  (unsigned long long)r->sibling[i].culprit.v, e.text);
+			continue;
+		}
+		remember_patch(r, &p, &r->sibling[i]);
+		r->in.also_guarded++;
+	}
+}
+
 /* RAM is at the checkpoint: put in the new patch, and those that the rollback took out. */
 static void insert_patches(struct response *r)
 {
@@ -236,8 +268,8 @@ static void insert_patches(struct response *r)
 		r->have_patch = false;
 		return;
 	}
-	vm->patch[vm->n_patches++] = (struct vm_patch){
-		.patch = r->patch, .culprit_offset = r->finding.culprit_file_offset, .incident = r->in.id};
+	remember_patch(r, &r->patch, &r->finding);
+	insert_siblings(r);
 }
 
 static void block_flow(struct response *r)

@@ -247,3 +247,78 @@ int locate_culprit(const struct locate_input *in, struct finding *ret, struct er
 	code_fn_destroy(w.fn);
 	return rc;
 }
+
+/* Offset from the CFA of the array that a store names, [frame register + index + displacement]; false: it names none. */
+static bool array_of(const struct x86_store *st, const struct finding_cfa *cfa, int64_t *ret)
+{
+	if (st->kind != X86_STORE_PLAIN || st->rip_relative || st->base != cfa->reg || st->index == X86_NO_REG)
+		return false;
+	*ret = st->disp - cfa->offset;
+	return true;
+}
+
+/* Makes *ret the finding for the store at insn, if that is into the array which begins at `array` from the CFA. */
+static bool make_sibling(struct work *w, const struct finding *main, const struct code_insn *insn, int64_t array,
+			 struct finding *ret)
+{
+	struct finding f = *main;
+	struct x86_store store;
+	struct cfi_row row;
+	int64_t at;
+
+	f.culprit = gva_add(w->fn->start, insn->off);
+	f.culprit_len = insn->len;
+	memcpy(f.culprit_bytes, w->fn->bytes + insn->off, insn->len);
+	if (x86_store_decode(f.culprit_bytes, f.culprit_len, &store, NULL) ||
+	    cfi_row_at(&w->bound.cfi, &w->culprit_fde, f.culprit, &row, NULL) || !row.cfa_known)
+		return false;
+	f.cfa = (struct finding_cfa){row.cfa_reg, (int32_t)row.cfa_offset};
+	if (!array_of(&store, &f.cfa, &at) || at != array)
+		return false;
+	f.culprit_file_offset = f.culprit.v - f.module.text.v + f.module.text_file_offset;
+	x86_text(f.culprit_bytes, f.culprit_len, f.culprit.v, f.culprit_text, sizeof(f.culprit_text));
+	w->f = &f;
+	if (find_window(w, NULL))
+		return false;
+	*ret = f;
+	return true;
+}
+
+static bool windows_overlap(const struct finding *a, const struct finding *b)
+{
+	return a->bug.v < b->bug.v + b->bug_len && b->bug.v < a->bug.v + a->bug_len;
+}
+
+static size_t collect_siblings(struct work *w, const struct finding *main, int64_t array, struct finding *ret,
+			       size_t max)
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < w->fn->n_insn && n < max; i++) {
+		const struct code_insn *insn = &w->fn->insn[i];
+		bool clear;
+
+		if (w->fn->start.v + insn->off == main->culprit.v || insn->len > X86_INSN_MAX ||
+		    !make_sibling(w, main, insn, array, &ret[n]))
+			continue;
+		clear = !windows_overlap(&ret[n], main);
+		for (size_t k = 0; k < n; k++)
+			clear &= !windows_overlap(&ret[n], &ret[k]);
+		n += clear;
+	}
+	return n;
+}
+
+size_t locate_siblings(const struct locate_input *in, const struct finding *main, struct finding *ret, size_t max)
+{
+	struct finding f = *main;
+	struct work w = {.in = in, .f = &f};
+	int64_t array;
+	size_t n = 0;
+
+	if (main->bound == BOUND_FRAME && !main->pointer_store && !find_process(&w, NULL) && !find_function(&w, NULL) &&
+	    array_of(&w.store, &main->cfa, &array))
+		n = collect_siblings(&w, main, array, ret, max);
+	code_fn_destroy(w.fn);
+	return n;
+}

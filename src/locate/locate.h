@@ -25,4 +25,11 @@ struct locate_input {
  */
 int locate_culprit(const struct locate_input *in, struct finding *ret, struct err *e) MUST_CHECK;
 
+/*
+ * Other stores of the culprit's function into the same array of its frame, named in the same way ([frame register +
+ * index + displacement]): the terminating zero behind a copy loop, say. They have the same bounds. Fills at most max
+ * findings like *main, each with a window of its own; returns how many.
+ */
+size_t locate_siblings(const struct locate_input *in, const struct finding *main, struct finding *ret, size_t max);
+
 #endif

@@ -224,6 +224,11 @@ static void section_recovery(const struct page *p, const struct incident *in)
 	label(p, "rolled back");
 	fprintf(p->out, "%" PRIu64 " pages put back, %" PRIu64 " frames to deliver again\n", in->pages_undone,
 		in->frames_replayed);
+	if (in->also_guarded) {
+		label(p, "also guarded");
+		fprintf(p->out, "%" PRIu32 " other store%s into the same object\n", in->also_guarded,
+			in->also_guarded == 1 ? "" : "s");
+	}
 	label(p, "VM");
 	put_known(p, INK_PLAIN, in->vm_state);
 	putc('\n', p->out);

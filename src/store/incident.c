@@ -72,6 +72,7 @@ static const struct field fields[] = {
 	ADDRESS(site_offset),
 	ADDRESS(guard_offset),
 	COUNT(bug_len),
+	COUNT(also_guarded),
 	COUNT(guard_len),
 	TEXT(before),
 	TEXT(after),

@@ -53,6 +53,7 @@ struct incident {
 	char strategy[32], home[16];
 	uint64_t site, guard_at, site_offset, guard_offset;
 	uint32_t bug_len, guard_len;
+	uint32_t also_guarded; /* other stores into the same object that got a guard too */
 	char before[64], after[64]; /* hex */
 	char before_text[512], guard_hex[320], guard_text[4096];
 
