@@ -71,6 +71,20 @@ PLAIN UNOPTIMISED static int fix_index(const char *src, size_t n)
 	return digest(buf, fig2_n);
 }
 
+/* The same with a zero behind the copy, which another instruction writes. */
+PLAIN UNOPTIMISED static int fix_terminated(const char *src, size_t n)
+{
+	volatile char buf[BUFFER];
+
+	(void)src;
+	(void)n;
+	last_buffer = (char *)buf;
+	for (fig2_a = 0; fig2_a < fig2_n; fig2_a++)
+		buf[fig2_a] = fig2_src[fig2_a];
+	buf[fig2_a] = 0;
+	return digest(buf, fig2_n);
+}
+
 /* A pointer that moves. */
 PLAIN static int fix_pointer(const char *src, size_t n)
 {
@@ -473,8 +487,8 @@ static void operate(const struct attack *a, struct finding *f, struct patch *p)
 
 static char evil[1024];
 
-/* Exit status of a child that runs fn over the evil input: 0 if it comes back with everything in place. */
-static int run_attack(int (*fn)(const char *, size_t))
+/* Exit status of a child that runs fn over n bytes of evil input: 0 if it comes back with everything in place. */
+static int run_attack_of(int (*fn)(const char *, size_t), size_t n)
 {
 	int status = -1;
 	pid_t pid = fork();
@@ -484,12 +498,17 @@ static int run_attack(int (*fn)(const char *, size_t))
 		signal(SIGBUS, SIG_DFL);
 		signal(SIGILL, SIG_DFL);
 		memset(evil, 'A', sizeof(evil));
-		invoke(fn, evil, 300);
+		invoke(fn, evil, n);
 		_exit(call_broken ? 1 : 0);
 	}
 	assert_true(pid > 0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	return status;
+}
+
+static int run_attack(int (*fn)(const char *, size_t))
+{
+	return run_attack_of(fn, 300);
 }
 
 static void check_healed(int (*fn)(const char *, size_t))
@@ -518,6 +537,36 @@ static void test_index(void **state)
 	assert_int_equal(f.confidence, 95);
 	assert_string_equal(p.strategy, "store-guard");
 	check_healed(fix_index);
+}
+
+static void test_siblings(void **state)
+{
+	const struct vmi_task t = {.tgid = 42};
+	struct locate_input in;
+	struct attack a;
+	struct finding f, sibling[4];
+	struct patch p;
+	size_t slot;
+	struct err e;
+
+	(void)state;
+	stage(&a, fix_index, fix_index);
+	in = (struct locate_input){.detect = &a.detect};
+	assert_int_equal(find(&a, &f, &e), 0);
+	assert_int_equal(locate_siblings(&in, &f, sibling, 4), 0); /* it has one store only */
+	stage(&a, fix_terminated, fix_terminated);
+	operate(&a, &f, &p);
+	slot = call_cfa - 8 - (uintptr_t)a.buffer;
+	assert_int_not_equal(run_attack_of(fix_terminated, slot), 0); /* the zero hits the return address */
+	assert_int_equal(locate_siblings(&in, &f, sibling, 4), 1);
+	assert_int_equal(locate_siblings(&in, &f, sibling, 0), 0);
+	assert_int_not_equal(sibling[0].culprit.v, f.culprit.v);
+	assert_int_equal(sibling[0].end_offset, f.end_offset);
+	assert_int_equal(patch_generate(&sibling[0], NULL, &t, &p, &e), 0);
+	assert_int_equal(patch_apply(&p, NULL, &t, &e), 0);
+	assert_int_equal(run_attack_of(fix_terminated, slot), 0);
+	check_healed(fix_terminated);
+	assert_int_equal(invoke(fix_terminated, "ABC", 3), digest("ABC", 3));
 }
 
 static void test_pointer(void **state)
@@ -708,9 +757,10 @@ static void test_apply_refusals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals),  cmocka_unit_test(test_gap),	 cmocka_unit_test(test_place),
-		cmocka_unit_test(test_recursive), cmocka_unit_test(test_index),	 cmocka_unit_test(test_pointer),
-		cmocka_unit_test(test_two_calls), cmocka_unit_test(test_helper), cmocka_unit_test(test_apply_refusals),
+		cmocka_unit_test(test_refusals),       cmocka_unit_test(test_siblings),	 cmocka_unit_test(test_gap),
+		cmocka_unit_test(test_place),	       cmocka_unit_test(test_recursive), cmocka_unit_test(test_index),
+		cmocka_unit_test(test_pointer),	       cmocka_unit_test(test_two_calls), cmocka_unit_test(test_helper),
+		cmocka_unit_test(test_apply_refusals),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
