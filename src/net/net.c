@@ -220,16 +220,12 @@ static void rx_notify(struct net *n, const struct virtq *q)
 }
 
 /* Puts one frame into the guest's buffers. */
-static enum rx_result rx_frame(struct net *n, struct virtq *q, const struct inlog_record *r, bool replayed)
+static enum rx_result rx_unblocked(struct net *n, struct virtq *q, const struct inlog_record *r, bool replayed)
 {
 	size_t header = net_session_header_size(n->active);
 	enum rx_result result;
 	uint16_t buffers = 0;
 
-	if (net_is_blocked(n, r->data, r->len)) {
-		n->stats.blocked++;
-		return RX_BLOCKED;
-	}
 	result = rx_gather(n, q, header, header + r->len);
 	buffers = (uint16_t)n->batch.n_chains;
 	if (result == RX_DONE) {
@@ -246,6 +242,31 @@ static enum rx_result rx_frame(struct net *n, struct virtq *q, const struct inlo
 	if (result == RX_BROKEN)
 		ring_break(n, q);
 	return result;
+}
+
+/* A frame of a blocked connection: nothing of it is delivered, but the connection is reset. */
+static enum rx_result rx_blocked(struct net *n, struct virtq *q, const struct inlog_record *r)
+{
+	struct inlog_record *in_its_place = (struct inlog_record *)(void *)n->reset_record;
+	struct net_reset reset;
+	size_t len = net_reset_blocked(n, r->data, r->len, &reset);
+
+	n->stats.blocked++;
+	if (!len)
+		return RX_BLOCKED;
+	n->uplink_ops->send(n->uplink, reset.peer, len);
+	*in_its_place = (struct inlog_record){.seq = r->seq, .len = (uint32_t)len};
+	memcpy(in_its_place->data, reset.guest, len);
+	/* Without a buffer for it the guest learns nothing; it finds out when it sends. */
+	return rx_unblocked(n, q, in_its_place, true) == RX_BROKEN ? RX_BROKEN : RX_BLOCKED;
+}
+
+/* Puts one frame into the guest's buffers, unless its connection is blocked. */
+static enum rx_result rx_frame(struct net *n, struct virtq *q, const struct inlog_record *r, bool replayed)
+{
+	if (net_is_blocked(n, r->data, r->len))
+		return rx_blocked(n, q, r);
+	return rx_unblocked(n, q, r, replayed);
 }
 
 static void pace_timed_out(void *arg, uint32_t events)
@@ -282,7 +303,7 @@ static bool rx_replay(struct net *n, struct virtq *q)
 
 	if (!skip && rx_paced(n, r))
 		return false;
-	result = skip ? RX_BLOCKED : rx_frame(n, q, r, true);
+	result = r->dropped ? RX_BLOCKED : rx_frame(n, q, r, true);
 	if (result == RX_WAIT || result == RX_BROKEN)
 		return false;
 	if (result == RX_DONE) {

@@ -53,6 +53,7 @@ struct net_flow {
 	uint8_t ip_proto;
 	uint8_t src[16], dst[16];
 	uint16_t src_port, dst_port;
+	bool reset; /* both sides were told */
 };
 
 struct net {
@@ -82,6 +83,7 @@ struct net {
 	struct virtq_batch batch;
 	uint32_t written[VIRTQ_SIZE_MAX]; /* bytes in each chain of the batch */
 	uint8_t packet[12 + INLOG_FRAME_MAX]; /* virtio header and frame */
+	_Alignas(8) uint8_t reset_record[sizeof(struct inlog_record) + 64]; /* a record of our own making */
 };
 
 /* A net with an uplink of the caller's: net_create() without the specification. *c->ops->create is called. */
@@ -89,7 +91,18 @@ int net_create_uplink(struct loop *l, struct gmem *gm, const struct uplink_confi
 		      const struct net_ops *ops, void *arg, struct net **ret_net, struct err *e) MUST_CHECK;
 
 /* Whether the frame belongs to a connection that net_block_flow() named. */
-bool net_is_blocked(const struct net *n, const uint8_t *frame, size_t len);
+bool net_is_blocked(struct net *n, const uint8_t *frame, size_t len);
+
+/* The resets that end a blocked connection, Ethernet frames of one length. */
+struct net_reset {
+	uint8_t guest[64], peer[64];
+};
+
+/*
+ * Makes the resets when frame is the first segment of a blocked TCP connection that both sides would take them for.
+ * Returns their length; 0: none is due.
+ */
+size_t net_reset_blocked(struct net *n, const uint8_t *frame, size_t len, struct net_reset *ret);
 
 /* Bytes of the virtio-net header that the guest driver of s agreed to. */
 size_t net_session_header_size(const struct net_session *s);

@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/frame_internal.h"
 #include "net/net_internal.h"
 
 #define RAM_SIZE 0x100000u
@@ -1067,6 +1068,57 @@ static void test_block(void **state)
 	assert_int_equal(w.n_replayed, 1);
 }
 
+/* Checksum of an even number of bytes, with a start. */
+static uint16_t sum_of(uint32_t sum, const uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i += 2)
+		sum += (uint32_t)p[i] << 8 | p[i + 1];
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)sum;
+}
+
+static void check_reset(const uint8_t *f, const char *addresses, const char *numbers, unsigned flags)
+{
+	assert_memory_equal(f + 26, addresses, 12);
+	assert_memory_equal(f + 38, numbers, 8);
+	assert_int_equal(f[47], flags);
+	assert_int_equal(sum_of(0, f + 14, 20), 0xffff);
+	assert_int_equal(sum_of(26 + sum_of(0, f + 26, 8), f + 34, 20), 0xffff);
+}
+
+/* The first blocked segment that both sides would believe a reset for turns into one, on both sides, once. */
+static void test_block_resets(void **state)
+{
+	static const unsigned flags[] = {FRAME_TCP_SYN, FRAME_TCP_ACK, FRAME_TCP_ACK};
+	struct engine *g = &w.eng[0];
+	struct net_origin o;
+	uint8_t f[256];
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 8, 400);
+	frame_in(10, 0);
+	assert_true(net_find_origin(w.net, 1, &o));
+	net_block_flow(w.net, &o);
+	for (size_t i = 0; i < 3; i++) {
+		size_t len = tcp_frame(f, 10, 0);
+
+		memcpy(f + 38, "\x01\x02\x03\x04\xf1\xf2\xf3\xf4", 8);
+		f[47] = (uint8_t)flags[i];
+		net_uplink_frame(w.net, f, len);
+		settle();
+		assert_int_equal(used(0)->idx, 1 + (i > 0));
+		assert_int_equal(w.n_sent, i > 0);
+	}
+	assert_int_equal(w.sent_len[0], 54);
+	check_reset(w.sent[0], "\x0a\x00\x02\x0f\x0a\x00\x02\x02\x00\x07\x12\x34", "\xf1\xf2\xf3\xf4\x01\x02\x03\x0e",
+		    FRAME_TCP_RST | FRAME_TCP_ACK);
+	check_reset((const uint8_t *)at(BUFFERS + 4096) + 12, "\x0a\x00\x02\x02\x0a\x00\x02\x0f\x12\x34\x00\x07",
+		    "\x01\x02\x03\x04\0\0\0\0", FRAME_TCP_RST);
+	assert_int_equal(stats().blocked, 3);
+}
+
 static void test_vring_base(void **state)
 {
 	struct engine *g = &w.eng[0];
@@ -1356,6 +1408,7 @@ int main(void)
 		TEST(test_replay),
 		TEST(test_replay_pace),
 		TEST(test_block),
+		TEST(test_block_resets),
 		TEST(test_vring_base),
 		TEST(test_two_sessions),
 		TEST(test_dirty_log),
