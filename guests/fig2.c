@@ -3,7 +3,7 @@
  * The vulnerable program of the paper's Figure 2 as a TCP service: an unbounded copy loop into buf1.
  *
  * Variants of the same source, chosen by the compiler's arguments: -DFIXED bounds the loop (the negative twin),
- * -DHELPER puts the loop into a function that is given the buffer, -DSTATIC_BUF2 takes buf2 out of the frame; the
+ * -DHELPER puts the loop into a function that is given the buffer, -DSTRCPY leaves it to the C library, -DSTATIC_BUF2 takes buf2 out of the frame; the
  * optimisation level and the frame pointer are the compiler's own options.
  *
  * The frame. buf1 is the only local above which nothing but saved registers and the return address lie: it is
@@ -19,6 +19,7 @@
 #include "service.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #ifdef STATIC_BUF2
@@ -62,6 +63,8 @@ static __attribute__((noinline)) void answer(const char *text)
 	a = 0;
 #if defined(HELPER)
 	copy(buf1, buf2);
+#elif defined(STRCPY)
+	strcpy(buf1, buf2);
 #elif defined(FIXED)
 	while (buf2[a] && a < (int)sizeof(buf1) - 1) {
 		buf1[a] = buf2[a];

@@ -3,8 +3,8 @@
  * Connections that are not let through any more: the last rung when no patch can be made.
  *
  * A TCP connection is not only cut but reset, on both sides: else the peer would wait, and worse, a guest that serves
- * one connection after another would wait too. The first blocked segment says which sequence numbers both sides expect: in its
- * place the guest gets a reset with that segment's number, the peer one with the number it acknowledges.
+ * one connection after another would wait too. The segment that did the damage says what the peer expects next: the number
+ * that it acknowledges. The guest, rolled back, gets a reset in place of the first segment that is withheld from it.
  */
 #include <string.h>
 
@@ -15,15 +15,6 @@
 #define VLAN_TAG 4u
 #define IPV4_HEADER 20u
 #define TCP_HEADER 20u
-
-void net_block_flow(struct net *n, const struct net_origin *o)
-{
-	struct net_flow *f = &n->blocked[n->n_blocked++ % NET_BLOCKED_MAX];
-
-	*f = (struct net_flow){.ip_proto = o->ip_proto, .src_port = o->src_port, .dst_port = o->dst_port};
-	memcpy(f->src, o->src, sizeof(f->src));
-	memcpy(f->dst, o->dst, sizeof(f->dst));
-}
 
 static struct net_flow *find_blocked(struct net *n, const struct frame_info *i)
 {
@@ -108,23 +99,55 @@ static void address_reset(uint8_t *out, const uint8_t *frame, size_t link, const
 	put16(tcp + 2, back ? i->src_port : i->dst_port);
 }
 
-size_t net_reset_blocked(struct net *n, const uint8_t *frame, size_t len, struct net_reset *ret)
+/* Bytes of the link header if resets can be made from the frame (IPv4, TCP, in a connection); else 0. */
+static size_t link_header(const uint8_t *frame, const struct frame_info *i)
+{
+	if (!i->tcp_header || i->ip_version != 4 ||
+	    (i->tcp_flags & (FRAME_TCP_SYN | FRAME_TCP_RST | FRAME_TCP_ACK)) != FRAME_TCP_ACK)
+		return 0;
+	return ETHER_TYPE + 2 + (frame[ETHER_TYPE] == 0x81 && frame[ETHER_TYPE + 1] == 0 ? VLAN_TAG : 0);
+}
+
+static void reset_peer(struct net *n, const uint8_t *frame, size_t len)
+{
+	uint8_t out[NET_RESET_MAX];
+	struct frame_info i;
+	size_t link;
+
+	frame_parse(frame, len, &i);
+	link = link_header(frame, &i);
+	if (!link)
+		return;
+	address_reset(out, frame, link, &i, true);
+	write_reset(out, link, i.tcp_ack, i.tcp_seq + i.payload_len, FRAME_TCP_RST | FRAME_TCP_ACK);
+	n->uplink_ops->send(n->uplink, out, link + IPV4_HEADER + TCP_HEADER);
+}
+
+void net_block_flow(struct net *n, const struct net_origin *o)
+{
+	struct net_flow *f = &n->blocked[n->n_blocked++ % NET_BLOCKED_MAX];
+	const struct inlog_record *r = inlog_find_seq(&n->log, o->seq);
+
+	*f = (struct net_flow){.ip_proto = o->ip_proto, .src_port = o->src_port, .dst_port = o->dst_port};
+	memcpy(f->src, o->src, sizeof(f->src));
+	memcpy(f->dst, o->dst, sizeof(f->dst));
+	if (r)
+		reset_peer(n, r->data, r->len);
+}
+
+size_t net_reset_for_guest(struct net *n, const uint8_t *frame, size_t len, uint8_t ret[NET_RESET_MAX])
 {
 	struct frame_info i;
 	struct net_flow *f;
-	size_t link = ETHER_TYPE + 2;
+	size_t link;
 
 	frame_parse(frame, len, &i);
 	f = find_blocked(n, &i);
-	if (!f || f->reset || !i.tcp_header || i.ip_version != 4 ||
-	    (i.tcp_flags & (FRAME_TCP_SYN | FRAME_TCP_RST | FRAME_TCP_ACK)) != FRAME_TCP_ACK)
+	link = link_header(frame, &i);
+	if (!f || f->reset || !link)
 		return 0;
 	f->reset = true;
-	if (frame[ETHER_TYPE] == 0x81 && frame[ETHER_TYPE + 1] == 0)
-		link += VLAN_TAG;
-	address_reset(ret->guest, frame, link, &i, false);
-	write_reset(ret->guest, link, i.tcp_seq, 0, FRAME_TCP_RST);
-	address_reset(ret->peer, frame, link, &i, true);
-	write_reset(ret->peer, link, i.tcp_ack, i.tcp_seq + i.payload_len, FRAME_TCP_RST | FRAME_TCP_ACK);
+	address_reset(ret, frame, link, &i, false);
+	write_reset(ret, link, i.tcp_seq, 0, FRAME_TCP_RST);
 	return link + IPV4_HEADER + TCP_HEADER;
 }

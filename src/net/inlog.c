@@ -200,6 +200,14 @@ void inlog_trim(struct inlog *g, uint64_t seq)
 		forget_oldest(g);
 }
 
+const struct inlog_record *inlog_find_seq(const struct inlog *g, uint64_t seq)
+{
+	for (uint64_t pos = settle(g, g->tail); pos != g->head; pos = after(g, pos))
+		if (record_at(g, pos)->seq == seq)
+			return record_at(g, pos);
+	return NULL;
+}
+
 const struct inlog_record *inlog_find_origin(const struct inlog *g, uint32_t origin)
 {
 	for (uint64_t pos = settle(g, g->tail); pos != g->head; pos = after(g, pos)) {

@@ -63,6 +63,8 @@ uint64_t inlog_position(const struct inlog *g);
 uint64_t inlog_oldest(const struct inlog *g);
 /* Forgets delivered records before seq that no replay still needs. */
 void inlog_trim(struct inlog *g, uint64_t seq);
+/* The record of frame seq, or NULL if it is not kept. */
+const struct inlog_record *inlog_find_seq(const struct inlog *g, uint64_t seq);
 /* The record with the payload byte of this origin, or NULL. */
 const struct inlog_record *inlog_find_origin(const struct inlog *g, uint32_t origin);
 

@@ -248,15 +248,14 @@ static enum rx_result rx_unblocked(struct net *n, struct virtq *q, const struct 
 static enum rx_result rx_blocked(struct net *n, struct virtq *q, const struct inlog_record *r)
 {
 	struct inlog_record *in_its_place = (struct inlog_record *)(void *)n->reset_record;
-	struct net_reset reset;
-	size_t len = net_reset_blocked(n, r->data, r->len, &reset);
+	uint8_t reset[NET_RESET_MAX];
+	size_t len = net_reset_for_guest(n, r->data, r->len, reset);
 
 	n->stats.blocked++;
 	if (!len)
 		return RX_BLOCKED;
-	n->uplink_ops->send(n->uplink, reset.peer, len);
 	*in_its_place = (struct inlog_record){.seq = r->seq, .len = (uint32_t)len};
-	memcpy(in_its_place->data, reset.guest, len);
+	memcpy(in_its_place->data, reset, len);
 	/* Without a buffer for it the guest learns nothing; it finds out when it sends. */
 	return rx_unblocked(n, q, in_its_place, true) == RX_BROKEN ? RX_BROKEN : RX_BLOCKED;
 }

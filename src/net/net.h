@@ -107,7 +107,7 @@ bool net_find_origin(const struct net *n, uint32_t origin, struct net_origin *re
 
 /*
  * From now on frames of this connection (addresses, ports and protocol of o) reach the guest no more, in a replay
- * neither. At most 256 are remembered, the newest.
+ * neither; a TCP connection is reset on both sides. At most 256 are remembered, the newest.
  */
 void net_block_flow(struct net *n, const struct net_origin *o);
 

@@ -53,7 +53,7 @@ struct net_flow {
 	uint8_t ip_proto;
 	uint8_t src[16], dst[16];
 	uint16_t src_port, dst_port;
-	bool reset; /* both sides were told */
+	bool reset; /* the guest was told */
 };
 
 struct net {
@@ -93,16 +93,14 @@ int net_create_uplink(struct loop *l, struct gmem *gm, const struct uplink_confi
 /* Whether the frame belongs to a connection that net_block_flow() named. */
 bool net_is_blocked(struct net *n, const uint8_t *frame, size_t len);
 
-/* The resets that end a blocked connection, Ethernet frames of one length. */
-struct net_reset {
-	uint8_t guest[64], peer[64];
-};
+/* Bytes that the reset of a connection takes at most. */
+#define NET_RESET_MAX 64u
 
 /*
- * Makes the resets when frame is the first segment of a blocked TCP connection that both sides would take them for.
- * Returns their length; 0: none is due.
+ * Makes the reset that the guest gets in place of frame, when that is the first segment of a blocked TCP connection.
+ * Returns its length; 0: none is due.
  */
-size_t net_reset_blocked(struct net *n, const uint8_t *frame, size_t len, struct net_reset *ret);
+size_t net_reset_for_guest(struct net *n, const uint8_t *frame, size_t len, uint8_t ret[NET_RESET_MAX]);
 
 /* Bytes of the virtio-net header that the guest driver of s agreed to. */
 size_t net_session_header_size(const struct net_session *s);
