@@ -110,7 +110,7 @@ between() {
 # Waits until the guest's incident ID is no longer being worked on.
 wait_incident() {
 	local log=$1
-	grep -a -m 1 -qE '\] (RECOVERED|FAILED|observed)' \
+	grep -a -m 1 -qE '\] (RECOVERED|CONTAINED|FAILED|observed|OBSERVED)' \
 		< <(timeout "$LIMIT" tail -n +1 -f -s 0.1 --pid="${pid_of[$log]}" "$T/$log.out" 2>/dev/null)
 }
 
