@@ -257,31 +257,29 @@ static bool array_of(const struct x86_store *st, const struct finding_cfa *cfa, 
 	return true;
 }
 
-/* Makes *ret the finding for the store at insn, if that is into the array which begins at `array` from the CFA. */
+/* Makes *ret the finding for the store at insn; false, *ret undefined: it is not into the array at `array` from the CFA. */
 static bool make_sibling(struct work *w, const struct finding *main, const struct code_insn *insn, int64_t array,
 			 struct finding *ret)
 {
-	struct finding f = *main;
+	struct finding *f = ret;
 	struct x86_store store;
 	struct cfi_row row;
 	int64_t at;
 
-	f.culprit = gva_add(w->fn->start, insn->off);
-	f.culprit_len = insn->len;
-	memcpy(f.culprit_bytes, w->fn->bytes + insn->off, insn->len);
-	if (x86_store_decode(f.culprit_bytes, f.culprit_len, &store, NULL) ||
-	    cfi_row_at(&w->bound.cfi, &w->culprit_fde, f.culprit, &row, NULL) || !row.cfa_known)
+	*f = *main;
+	f->culprit = gva_add(w->fn->start, insn->off);
+	f->culprit_len = insn->len;
+	memcpy(f->culprit_bytes, w->fn->bytes + insn->off, insn->len);
+	if (x86_store_decode(f->culprit_bytes, f->culprit_len, &store, NULL) ||
+	    cfi_row_at(&w->bound.cfi, &w->culprit_fde, f->culprit, &row, NULL) || !row.cfa_known)
 		return false;
-	f.cfa = (struct finding_cfa){row.cfa_reg, (int32_t)row.cfa_offset};
-	if (!array_of(&store, &f.cfa, &at) || at != array)
+	f->cfa = (struct finding_cfa){row.cfa_reg, (int32_t)row.cfa_offset};
+	if (!array_of(&store, &f->cfa, &at) || at != array)
 		return false;
-	f.culprit_file_offset = f.culprit.v - f.module.text.v + f.module.text_file_offset;
-	x86_text(f.culprit_bytes, f.culprit_len, f.culprit.v, f.culprit_text, sizeof(f.culprit_text));
-	w->f = &f;
-	if (find_window(w, NULL))
-		return false;
-	*ret = f;
-	return true;
+	f->culprit_file_offset = f->culprit.v - f->module.text.v + f->module.text_file_offset;
+	x86_text(f->culprit_bytes, f->culprit_len, f->culprit.v, f->culprit_text, sizeof(f->culprit_text));
+	w->f = f;
+	return !find_window(w, NULL);
 }
 
 static bool windows_overlap(const struct finding *a, const struct finding *b)
