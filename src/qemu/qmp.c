@@ -145,15 +145,17 @@ int qmp_negotiate(struct qmp *q, unsigned ms, struct err *e)
 	return qmp_call(q, "qmp_capabilities", NULL, ms, NULL, e);
 }
 
-static int send_all(struct qmp *q, const char *text, size_t len, struct err *e)
+static int send_all(struct qmp *q, const char *text, size_t len, const char *what, struct err *e)
 {
 	while (len) {
 		ssize_t n = send(q->fd, text, len, MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
+			return err_set(e, ERR_GONE, "QEMU ended before it could be asked to %s", what);
 		if (n < 0)
-			return err_set_errno(e, "sending to QEMU");
+			return err_set_errno(e, "asking QEMU to %s", what);
 		text += n;
 		len -= (size_t)n;
 	}
@@ -174,7 +176,7 @@ static int send_command(struct qmp *q, const char *command, json_t *args, struct
 	text = json_dumps(j, JSON_COMPACT);
 	json_decref(j);
 	if (text)
-		rc = send_all(q, text, strlen(text), e) < 0 || send_all(q, "\n", 1, e) < 0 ? -1 : 0;
+		rc = send_all(q, text, strlen(text), command, e) < 0 || send_all(q, "\n", 1, command, e) < 0 ? -1 : 0;
 	else
 		err_set(e, ERR_SYSTEM, "no memory for a QMP command");
 	free(text);
