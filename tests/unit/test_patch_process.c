@@ -46,7 +46,7 @@
 static volatile size_t fig2_a; /* the paper's `int a` */
 static const char *volatile fig2_src; /* its arguments, where no overflow reaches them */
 static volatile size_t fig2_n;
-static char *volatile last_buffer; /* where the object was */
+static volatile uintptr_t last_buffer; /* where the object was */
 
 /* What a fixture answers: depends on every byte of the object that was asked to be written. */
 static inline __attribute__((always_inline)) int digest(const volatile char *buf, size_t n)
@@ -65,7 +65,7 @@ PLAIN UNOPTIMISED static int fix_index(const char *src, size_t n)
 
 	(void)src;
 	(void)n;
-	last_buffer = (char *)buf;
+	last_buffer = (uintptr_t)buf;
 	for (fig2_a = 0; fig2_a < fig2_n; fig2_a++)
 		buf[fig2_a] = fig2_src[fig2_a];
 	return digest(buf, fig2_n);
@@ -78,7 +78,7 @@ PLAIN UNOPTIMISED static int fix_terminated(const char *src, size_t n)
 
 	(void)src;
 	(void)n;
-	last_buffer = (char *)buf;
+	last_buffer = (uintptr_t)buf;
 	for (fig2_a = 0; fig2_a < fig2_n; fig2_a++)
 		buf[fig2_a] = fig2_src[fig2_a];
 	buf[fig2_a] = 0;
@@ -91,7 +91,7 @@ PLAIN static int fix_pointer(const char *src, size_t n)
 	volatile char buf[BUFFER];
 	volatile char *p = buf;
 
-	last_buffer = (char *)buf;
+	last_buffer = (uintptr_t)buf;
 	ROLLED for (size_t k = n; k; k--) *p++ = *src++;
 	return digest(buf, n);
 }
@@ -102,7 +102,7 @@ PLAIN static int fix_spare(const char *src, size_t n)
 	volatile char buf[BUFFER];
 	volatile char *p = buf + 1;
 
-	last_buffer = (char *)buf + 1;
+	last_buffer = (uintptr_t)buf + 1;
 	ROLLED while (n--) *p++ = *src++;
 	/* NOLINTNEXTLINE(clang-analyzer-core.StackAddressEscape): the address is only compared with later */
 	return buf[1] + buf[2];
@@ -114,7 +114,7 @@ PLAIN static int fix_recursive(const char *src, size_t n)
 	volatile char buf[BUFFER];
 	volatile char *p = buf;
 
-	last_buffer = (char *)buf;
+	last_buffer = (uintptr_t)buf;
 	ROLLED for (size_t k = n & 1023; k; k--) *p++ = *src++;
 	return n >= 1024 ? fix_recursive(src, n - 1024) + buf[3] : digest(buf, n);
 }
@@ -129,7 +129,7 @@ PLAIN static int fix_helper(const char *src, size_t n)
 {
 	volatile char buf[BUFFER];
 
-	last_buffer = (char *)buf;
+	last_buffer = (uintptr_t)buf;
 	copy(buf, src, n);
 	return digest(buf, n);
 }
@@ -148,7 +148,7 @@ PLAIN static int fix_two_calls(const char *src, size_t n)
 {
 	volatile char buf[BUFFER], head[8];
 
-	last_buffer = (char *)buf;
+	last_buffer = (uintptr_t)buf;
 	copy(head, src, 4);
 	copy(buf, src, n);
 	return digest(buf, n) + head[1];
@@ -301,7 +301,7 @@ bool shadow_get(const struct shadow *sh, struct gpa at, struct taint_label *ret,
 	for (size_t k = 0; k < n; k++) {
 		uint64_t off = at.v + k - world.label_base;
 
-		ret[k] = off < LABEL_BYTES ? world.label[off] : (struct taint_label){0, 0};
+		ret[k] = off < LABEL_BYTES ? world.label[off] : (struct taint_label){0};
 	}
 	return true;
 }
@@ -409,7 +409,7 @@ static void find_code(const void *fn, struct gva *ret_store, struct gva *ret_ret
 static void label(uint64_t from, uint64_t to, uint32_t origin)
 {
 	for (uint64_t at = from; at < to; at++)
-		world.label[at - world.label_base] = (struct taint_label){origin + (uint32_t)(at - from), 1};
+		world.label[at - world.label_base] = (struct taint_label){.origin = origin + (uint32_t)(at - from), .writer = 1};
 }
 
 /* Runs fn with input that fits, then sets labels and detection as if it had run over the return address. */
@@ -422,7 +422,7 @@ static void stage(struct attack *a, int (*fn)(const char *, size_t), const void 
 	a->fn = fn;
 	a->writer = writer;
 	invoke(fn, "ABC", 4);
-	a->buffer = last_buffer;
+	a->buffer = (char *)last_buffer;
 	find_code(writer, &a->culprit, &none);
 	find_code(fn, &none, &at_ret);
 	assert_int_not_equal(a->culprit.v, 0);
