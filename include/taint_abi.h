@@ -42,6 +42,9 @@ struct taint_label {
 };
 static_assert(sizeof(struct taint_label) == 8, "shared layout");
 
+/* In an origin: the input byte reached this one as an index into a table, not as data itself. */
+#define TAINT_BY_INDEX 0x80000000u
+
 /*
  * The register shadow: one origin for each byte of a flat register file.
  * Everything the semantics core does is done to ranges of this array.

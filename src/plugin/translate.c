@@ -18,14 +18,17 @@
 
 #define EFER_LMA (1u << 10)
 
+/* In a mode: the code runs in user mode. */
+#define MODE_USER 0x80u
+
 /* Linux's code segments; translations under others (boot code) carry no taint. */
 static const struct {
 	uint16_t selector;
 	uint8_t mode;
 } code_segments[] = {
 	{0x10, 64}, /* kernel */
-	{0x33, 64}, /* user */
-	{0x23, 32}, /* user, compatibility mode */
+	{0x33, 64 | MODE_USER}, /* user */
+	{0x23, 32 | MODE_USER}, /* user, compatibility mode */
 };
 
 struct known_insn {
@@ -78,7 +81,7 @@ static struct known_insn *insn_intern(unsigned mode, const uint8_t *bytes, size_
 		if (!k)
 			return NULL;
 		memcpy(k->key, key, sizeof(key));
-		taint_insn_compile(mode, bytes, len, &k->in);
+		taint_insn_compile(mode & ~MODE_USER, mode & MODE_USER, bytes, len, &k->in);
 		k->in.len = (uint8_t)len;
 		g_hash_table_insert(known, k->key, k);
 		count_class(&k->in);

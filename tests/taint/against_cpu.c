@@ -306,7 +306,7 @@ static bool choose(struct trial *t)
 	if (ZYAN_FAILED(ZydisDecoderDecodeFull(&decoder, t->code, 15, &t->zi, t->ops)))
 		return false;
 	t->len = t->zi.length;
-	return acceptable(t) && taint_insn_compile(64, t->code, t->len, &t->insn) == t->len &&
+	return acceptable(t) && taint_insn_compile(64, false, t->code, t->len, &t->insn) == t->len &&
 	       t->insn.cls != TAINT_INSN_REFUSED;
 }
 

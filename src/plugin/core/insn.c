@@ -274,6 +274,18 @@ static uint32_t labels_any(const struct taint_label *labels, unsigned n)
 	return 0;
 }
 
+/* The label that a look-up gives to clean data: the first one of the registers that make its address. */
+static uint32_t lookup_label(const struct taint_vcpu *v, const struct taint_insn *in)
+{
+	for (unsigned i = 0; v->any && i < in->n_by_index; i++) {
+		uint32_t label = first_in(v->reg + in->by_index[i].at, in->by_index[i].len);
+
+		if (label)
+			return label | TAINT_BY_INDEX;
+	}
+	return 0;
+}
+
 /* The amount is not known: one label for the whole read, operations that only add. */
 static bool load_piece(struct taint_vcpu *v, struct taint_run *run, const struct taint_insn *in, uint32_t label)
 {
@@ -298,7 +310,7 @@ bool taint_insn_load(struct taint_vcpu *v, struct taint_run *run, const struct t
 		     const struct taint_label *labels, unsigned n)
 {
 	uint32_t *tmp = v->reg + TAINT_REG_TMP;
-	uint32_t label = labels_any(labels, n);
+	uint32_t label = labels_any(labels, n), lookup;
 	unsigned at;
 
 	if (!in->has_load)
@@ -308,13 +320,14 @@ bool taint_insn_load(struct taint_vcpu *v, struct taint_run *run, const struct t
 		run->load_done = 0;
 		return false;
 	}
+	lookup = lookup_label(v, in);
 	if (!in->load_len)
-		return load_piece(v, run, in, label);
+		return load_piece(v, run, in, first_of(label, lookup));
 	at = load_offset(run, in, addr, n);
 	if (!at)
 		run->load_base = addr;
 	for (unsigned i = 0; i < n && at + i < in->load_len; i++)
-		tmp[at + i] = labels[i].origin;
+		tmp[at + i] = first_of(labels[i].origin, lookup);
 	run->loaded = in;
 	if (at + n < in->load_len) {
 		fill(tmp + at + n, in->load_len - at - n, 0);
@@ -373,7 +386,7 @@ bool taint_insn_store(struct taint_vcpu *v, struct taint_run *run, const struct 
 		bool known = src != TAINT_STORE_CLEAN && (!step || at + i < in->store_len);
 		uint32_t origin = known ? v->reg[src + i * step] : 0;
 
-		ret[i] = (struct taint_label){origin, origin ? in->writer : 0};
+		ret[i] = (struct taint_label){.origin = origin, .writer = origin ? (uint16_t)in->writer : 0};
 		any |= origin;
 	}
 	return any != 0;

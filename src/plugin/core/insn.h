@@ -22,9 +22,25 @@
  * marked needs_begin: the caller then calls taint_insn_begin() before each run of it, and tells
  * every load, clean or not: the part that was left out cannot be placed later.
  *
- * What is followed: data. What is not: the taint of address registers does not go to the data
- * loaded or stored, and control dependence is not followed: the flags' taint does not go
- * through cmov, adc and sbb (setcc, lahf, pushf, rcl and rcr do move it, as data).
+ * What is followed: data. What is not: control dependence; the flags' taint does not go through
+ * cmov, adc and sbb (setcc, lahf, pushf, rcl and rcr do move it, as data). The taint of address
+ * registers does not go to the data loaded or stored, with one exception:
+ *
+ * Table look-ups. In user mode a load through a tainted base or index register gives each loaded
+ * byte that has no label of its own the label of the first tainted byte of these registers, base
+ * first, with TAINT_BY_INDEX set. That holds for loads of 1, 2 or 4 bytes from an explicit operand
+ * into a general register (mov, movzx, movsx, movbe, arithmetic with a source in memory, xlat) and
+ * for vector gathers of elements of at most 4 bytes. It does not hold for 8-byte loads (pointers:
+ * one tainted pointer would taint all that is reached through it), for movsxd to 64 bits (the
+ * tables of jumps), for string instructions, pop, ret, leave and push, nor where base or index is
+ * rsp or rip. Kernel code has none of it: a hash table's walk would taint the whole system.
+ *
+ * State areas (fxsave, xsave, fnsave and their likes). The emulator moves them without telling
+ * any access. They have neither has_load nor has_store nor operations; the caller reads the area
+ * itself: taint_insn_area() lists which bytes of it belong to which registers.
+ *   save     for each piece: taint_insn_area_save(), write the labels
+ *   restore  taint_insn_area_clear() for all components asked for, then taint_insn_area_load() for
+ *            each piece of those that the area holds
  */
 #ifndef CLOUDER_PLUGIN_CORE_INSN_H
 #define CLOUDER_PLUGIN_CORE_INSN_H
@@ -73,6 +89,58 @@ struct taint_op {
 	uint8_t dst_len, src_len;
 };
 
+/* An access to memory, by the registers before the instruction runs. */
+struct taint_mem {
+	uint8_t base, index; /* general register in encoding order (0 rax .. 15), TAINT_GPR_RIP, TAINT_GPR_NONE */
+	uint8_t scale; /* of the index: 1, 2, 4, 8 */
+	uint8_t seg; /* in encoding order es cs ss ds fs gs; TAINT_GPR_NONE: none that adds anything (64-bit code) */
+	uint8_t size; /* bytes; 0: not known */
+	bool read, written;
+	/*
+	 * The one access of this operand is at seg + base + index * scale + disp (rip is that of the next
+	 * instruction). Not so for repeated and gathered ones, bit strings, xlat, 16-bit addresses.
+	 */
+	bool known;
+	int64_t disp; /* as far as push, call and enter go below rsp, and pop [rsp] above it, this is in it */
+};
+
+#define TAINT_GPR_RIP 16u
+#define TAINT_GPR_NONE 0xffu
+#define TAINT_INSN_MEMS 2
+
+/* Which way an instruction moves the processor's state between registers and memory. */
+enum taint_area {
+	TAINT_AREA_NONE,
+	TAINT_AREA_SAVE,
+	TAINT_AREA_RESTORE,
+};
+
+/* How the area is laid out. */
+enum taint_area_form {
+	TAINT_AREA_FX, /* fxsave, 512 bytes: x87 and xmm, whatever the mask says */
+	TAINT_AREA_X, /* xsave, standard or compacted: the components in the mask */
+	TAINT_AREA_FN, /* fnsave: x87 */
+	TAINT_AREA_FN16, /* the same with 16-bit operand size */
+	TAINT_AREA_ENV, /* fnstenv: x87 without registers */
+	TAINT_AREA_ENV16,
+	TAINT_AREA_FORMS,
+};
+
+/* Bytes at..at+len of the area are those at reg in reg[]; TAINT_STORE_CLEAN: no data. */
+struct taint_area_piece {
+	uint16_t at;
+	uint8_t len;
+	uint16_t reg;
+};
+
+#define TAINT_AREA_PIECES 64
+
+/* A register range that makes an address. */
+struct taint_span {
+	uint16_t at; /* in reg[] */
+	uint8_t len;
+};
+
 struct taint_insn {
 	uint8_t len;
 	uint8_t cls; /* enum taint_insn_class */
@@ -91,16 +159,29 @@ struct taint_insn {
 	uint16_t store_src; /* where in reg[] the stored bytes' labels are, or TAINT_STORE_CLEAN */
 	struct taint_op op[TAINT_INSN_OPS]; /* run when the load is complete, or at exec if there is none */
 	uint8_t perm[32];
+	/* The memory operands of every class, explicit ones first; prefetches and the like have none. */
+	struct taint_mem mem[TAINT_INSN_MEMS];
+	uint8_t n_mem;
+	bool addr32; /* addresses are cut to 32 bits before the segment's base is added */
+	uint16_t gpr_written; /* bit mask of general registers that change, perhaps in part or only sometimes */
+	uint8_t delta_reg; /* the register that changes by delta whatever happens, TAINT_GPR_NONE: none */
+	int32_t delta;
+	/* Look-ups: the registers whose labels the loaded bytes get if they have none; none if n_by_index is 0. */
+	uint8_t n_by_index;
+	struct taint_span by_index[2];
+	uint8_t area; /* enum taint_area */
+	uint8_t area_form; /* enum taint_area_form */
+	uint8_t area_vectors; /* vector registers in the area: 8 or 16 */
 	uint32_t writer; /* the caller's: writer id, 0 until first needed */
 	uint16_t mnemonic; /* ZydisMnemonic, for counting */
 };
 
 /*
  * Decodes bytes (at most len valid) as 64-bit (mode 64), 32-bit (32) or 16-bit (16) code and fills *ret.
- * Returns the instruction's length, or 0 if it does not decode (then *ret is REFUSED with no operands).
+ * user: the code runs in user mode, table look-ups carry taint. Returns the instruction's length, or 0 if it does not decode (then *ret is REFUSED with no operands).
  * Needs no allocation; pure.
  */
-unsigned taint_insn_compile(unsigned mode, const uint8_t *bytes, size_t len, struct taint_insn *ret);
+unsigned taint_insn_compile(unsigned mode, bool user, const uint8_t *bytes, size_t len, struct taint_insn *ret);
 
 /* How a Zydis mnemonic is treated; every mnemonic has exactly one class. */
 enum taint_insn_class taint_insn_mnemonic_class(unsigned zydis_mnemonic);
@@ -121,6 +202,19 @@ bool taint_insn_load(struct taint_vcpu *v, struct taint_run *run, const struct t
 /* Fills ret[0..n) with origins (writer: in->writer where tainted). Returns whether any is tainted. */
 bool taint_insn_store(struct taint_vcpu *v, struct taint_run *run, const struct taint_insn *in, uint64_t addr,
 		      struct taint_label *ret, unsigned n);
+/*
+ * The pieces of a state area that belong to the components in rfbm (bit 0 x87, 1 xmm, 2 upper halves of ymm; others
+ * are not followed). Which components are asked for is edx:eax & xcr0; which of them the area holds is also up to the
+ * first 8 bytes of its header, at 512. Returns how many, 0 if in is no such instruction.
+ */
+unsigned taint_insn_area(const struct taint_insn *in, uint64_t rfbm, struct taint_area_piece ret[TAINT_AREA_PIECES]);
+/* Fills ret[0..p->len) with the labels to store, as taint_insn_store(). All of the x87 state has one label. */
+bool taint_insn_area_save(const struct taint_vcpu *v, const struct taint_insn *in, const struct taint_area_piece *p,
+			  struct taint_label *ret);
+/* The registers of the components in rfbm become clean. */
+void taint_insn_area_clear(struct taint_vcpu *v, const struct taint_insn *in, uint64_t rfbm);
+/* p->len bytes with these labels were restored. */
+bool taint_insn_area_load(struct taint_vcpu *v, const struct taint_area_piece *p, const struct taint_label *labels);
 /* Recomputes v->any by looking at every register byte. */
 bool taint_vcpu_any(struct taint_vcpu *v);
 

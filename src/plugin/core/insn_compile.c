@@ -397,7 +397,7 @@ static void compile(struct build *b)
 		refuse(b);
 }
 
-unsigned taint_insn_compile(unsigned mode, const uint8_t *bytes, size_t len, struct taint_insn *ret)
+unsigned taint_insn_compile(unsigned mode, bool user, const uint8_t *bytes, size_t len, struct taint_insn *ret)
 {
 	ZydisDecodedInstruction zi;
 	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
@@ -406,6 +406,8 @@ unsigned taint_insn_compile(unsigned mode, const uint8_t *bytes, size_t len, str
 	memset(ret, 0, sizeof(*ret));
 	ret->cls = TAINT_INSN_REFUSED;
 	ret->store_src = TAINT_STORE_CLEAN;
+	ret->gpr_written = UINT16_MAX;
+	ret->delta_reg = TAINT_GPR_NONE;
 	if (ZYAN_FAILED(ZydisDecoderDecodeFull(decoder_for(mode), bytes, len, &zi, ops)))
 		return 0;
 	ret->len = zi.length;
@@ -413,10 +415,14 @@ unsigned taint_insn_compile(unsigned mode, const uint8_t *bytes, size_t len, str
 	b.rule = insn_rule_find(zi.mnemonic);
 	if (!b.rule || is_foreign(&zi)) {
 		refuse(&b);
+		insn_note_memory(&b);
 		return zi.length;
 	}
 	ret->cls = b.rule->cls;
 	compile(&b);
+	insn_note_memory(&b);
+	if (user)
+		insn_note_lookup(&b);
 	return zi.length;
 }
 

@@ -34,6 +34,7 @@ typedef void insn_rule_fn(struct build *b);
 #define RULE_TLB 0x10u /* address translation may change */
 #define RULE_UNARY 0x20u /* scalar: the low part comes from the last source alone */
 #define RULE_KEEP_UPPER 0x40u /* may leave the whole destination as it is, the upper half too */
+#define RULE_WILD 0x80u /* where memory is touched is not, or not only, what the operands say */
 
 struct insn_rule {
 	insn_rule_fn *fn;
@@ -51,6 +52,11 @@ extern const unsigned insn_rules_count;
 const struct insn_rule *insn_rule_find(unsigned mnemonic);
 /* How many rows name the mnemonic: 1, or the table is wrong. */
 unsigned insn_rule_named(unsigned mnemonic);
+
+/* Fills in what the instruction does to memory and to the registers that make addresses. */
+void insn_note_memory(struct build *b);
+/* Fills in which registers' labels go to loaded data: the policy is in insn.h. For user-mode code. */
+void insn_note_lookup(struct build *b);
 
 /* For rules: */
 
@@ -92,7 +98,9 @@ insn_rule_fn rule_mov, rule_movsx, rule_movbe, rule_lea, rule_push, rule_pop, ru
 	rule_rorx, rule_mul, rule_imul, rule_setcc, rule_cmov, rule_cmp, rule_bt, rule_bitcount, rule_bitscan,
 	rule_sext, rule_signs, rule_bswap, rule_andn, rule_bls, rule_leave, rule_enter, rule_ret, rule_movs, rule_stos,
 	rule_lods, rule_scas, rule_cmps, rule_pushf, rule_popf, rule_lahf, rule_sahf, rule_sysret, rule_sysexit,
-	rule_xlat, rule_xrstor, rule_fninit, rule_counter;
+	rule_xlat, rule_fninit, rule_counter;
+/* State areas. */
+insn_rule_fn rule_area;
 /* Vector. */
 insn_rule_fn rule_elem, rule_scalar, rule_fma_scalar, rule_mov_scalar, rule_mov_half, rule_vshift, rule_movmsk,
 	rule_insert, rule_extract, rule_unpack_low, rule_unpack_high, rule_shufps, rule_shufpd, rule_pshufd,

@@ -519,12 +519,3 @@ void rule_fninit(struct build *b)
 {
 	insn_clear(b, (struct span){TAINT_REG_MM, 128});
 }
-
-/* The whole vector and floating-point state comes from memory by a way that is not seen. */
-void rule_xrstor(struct build *b)
-{
-	for (unsigned i = 0; i < 4; i++)
-		insn_clear(b, (struct span){(uint16_t)(TAINT_REG_YMM + 128 * i), 128});
-	rule_fninit(b);
-	b->in->has_load = false;
-}

@@ -21,6 +21,7 @@
 #define TLB RULE_TLB
 #define UNARY RULE_UNARY
 #define KEEP_UPPER RULE_KEEP_UPPER
+#define WILD RULE_WILD
 
 const struct insn_rule insn_rules[] = {
 	/* touches no data; far pointers, tables and control registers are not followed */
@@ -103,7 +104,7 @@ const struct insn_rule insn_rules[] = {
 	{rule_sahf, P, 0, 0, 0, "sahf"},
 	{rule_sysret, P, 0, 0, 0, "sysret"},
 	{rule_sysexit, P, 0, 0, 0, "sysexit"},
-	{rule_xlat, P, 0, 0, 0, "xlat"},
+	{rule_xlat, P, 0, 0, WILD, "xlat"},
 	{rule_counter, P, 0, 0, 0, "loop loope loopne"},
 	{rule_fninit, P, 0, 0, 0, "fninit"},
 	{rule_union, C, 0, 0, 0,
@@ -111,7 +112,7 @@ const struct insn_rule insn_rules[] = {
 	{rule_union, C, 0, 0, FLAGS_IN, "rcl rcr salc"},
 	{rule_union, C, 0, 0, UPPER, "shld shrd"},
 	/* several accesses, whose order is the emulator's affair */
-	{rule_union, C, 0, 0, PIECES, "pusha pushad popa popad iret iretd iretq lds les lfs lgs lss"},
+	{rule_union, C, 0, 0, PIECES | WILD, "pusha pushad popa popad iret iretd iretq lds les lfs lgs lss"},
 	{rule_mov_scalar, P, 4, 0, 0, "?movss"},
 	{rule_mov_scalar, P, 8, 0, 0, "?movsd"},
 	{rule_mov_half, P, 0, 0, 0, "?movlps ?movlpd"},
@@ -230,7 +231,7 @@ const struct insn_rule insn_rules[] = {
 	 " ?aeskeygenassist ?phminposuw ?pcmpestri ?pcmpestrm ?pcmpistri ?pcmpistrm vpermd vpermps"
 	 " sha1msg1 sha1msg2 sha1nexte sha1rnds4 sha256msg1 sha256msg2 sha256rnds2"},
 	/* which elements are read or written depends on data */
-	{rule_union, C, 0, 0, PIECES,
+	{rule_union, C, 0, 0, PIECES | WILD,
 	 "?maskmovdqu maskmovq vmaskmovpd vmaskmovps vpmaskmovd vpmaskmovq vgatherdpd vgatherdps"
 	 " vgatherqpd vgatherqps vpgatherdd vpgatherdq vpgatherqd vpgatherqq"},
 	/* 3DNow!, SSE4a */
@@ -246,10 +247,15 @@ const struct insn_rule insn_rules[] = {
 	 " fsub fsubp fsubr fsubrp ftst fucom fucomi fucomip fucomp fucompp fxam fxch fxtract fyl2x"
 	 " fyl2xp1 fnstsw"},
 	/* the emulator does not report these accesses */
-	{rule_xrstor, R, 0, 0, 0, "fxrstor fxrstor64 xrstor xrstor64 xrstors xrstors64 frstor"},
-	{rule_clean, R, 0, 0, 0,
-	 "fxsave fxsave64 xsave xsave64 xsavec xsavec64 xsaveopt xsaveopt64 xsaves xsaves64 fnsave fnstenv"
-	 " fldenv"},
+	{rule_area, P, TAINT_AREA_SAVE, TAINT_AREA_FX, 0, "fxsave fxsave64"},
+	{rule_area, P, TAINT_AREA_RESTORE, TAINT_AREA_FX, 0, "fxrstor fxrstor64"},
+	{rule_area, P, TAINT_AREA_SAVE, TAINT_AREA_X, 0,
+	 "xsave xsave64 xsavec xsavec64 xsaveopt xsaveopt64 xsaves xsaves64"},
+	{rule_area, P, TAINT_AREA_RESTORE, TAINT_AREA_X, 0, "xrstor xrstor64 xrstors xrstors64"},
+	{rule_area, C, TAINT_AREA_SAVE, TAINT_AREA_FN, 0, "fnsave"},
+	{rule_area, C, TAINT_AREA_RESTORE, TAINT_AREA_FN, 0, "frstor"},
+	{rule_area, C, TAINT_AREA_SAVE, TAINT_AREA_ENV, 0, "fnstenv"},
+	{rule_area, C, TAINT_AREA_RESTORE, TAINT_AREA_ENV, 0, "fldenv"},
 	/* not in the processors that TCG emulates (AVX-512, AMX, APX, KNC, XOP, FMA4, MPX, CET, VMX, SGX, key locker, ...) */
 	{rule_clean, R, 0, 0, 0,
 	 "aadd aand aesdec128kl aesdec256kl aesdecwide128kl aesdecwide256kl aesenc128kl aesenc256kl"
