@@ -82,6 +82,18 @@ $(BUILD)/against_cpu: $(call obj,tests/taint/against_cpu.c) $(BUILD)/libclouder.
 check-taint: $(BUILD)/against_cpu ## taint semantics against the real CPU (SEED=N STATES=N)
 	$(Q)$< $(or $(SEED),$(shell date +%s)) $(STATES)
 
+# What following taint costs: see doc/bench.md.
+BENCH_SRC := $(wildcard tests/bench/*.c)
+$(BUILD)/bench-taint: $(call obj,$(BENCH_SRC))
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(shell pkg-config --libs jansson 2>/dev/null) -lm $(LDFLAGS)
+
+.PHONY: bench-taint
+bench-taint: all guest $(BUILD)/bench-taint ## time and memory that taint costs (RUNS=5 ONLY="boot md5" CLOCK=cpu|wall SMP=1 CPU=max BENCH_JSON=FILE)
+	$(Q)$(BUILD)/bench-taint --clouder $(BUILD)/clouder --plugin $(BUILD)/clouder-taint.so --guest $(BUILD)/guest \
+		$(if $(RUNS),--runs $(RUNS)) $(if $(ONLY),--only "$(ONLY)") $(if $(CLOCK),--clock $(CLOCK)) \
+		$(if $(SMP),--smp $(SMP)) $(if $(CPU),--cpu $(CPU)) $(if $(BENCH_JSON),--json-file $(BENCH_JSON))
+
 # Fuzzers of everything that parses hostile input; SECONDS_EACH bounds each.
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 SECONDS_EACH ?= 60
