@@ -27,23 +27,40 @@
 #include <stdint.h>
 
 #define TAINT_ABI_MAGIC 0x31544e5441524c43ull /* "CLRATNT1" */
-#define TAINT_ABI_VERSION 1u
+#define TAINT_ABI_VERSION 2u
 #define TAINT_VCPU_MAX 64u
 
 /*
  * A byte's taint. origin: position of the input byte that it came from in the
- * input log's stream of payload bytes, plus 1, modulo 2^32 (0 is skipped);
+ * input log's stream of payload bytes, plus 1, modulo 2^31 (0 is skipped);
  * 0: clean. writer: id of the instruction that wrote it last, 0: the network
  * device. Registers use origin only.
+ *
+ * value: what the byte held when it was labelled. Memory is also written behind the engine's back: by devices
+ * (DMA), by QEMU itself (interrupt frames, state areas). A byte that holds something else than its label says was
+ * overwritten so, and is clean.
  */
 struct taint_label {
 	uint32_t origin;
-	uint32_t writer;
+	uint16_t writer;
+	uint8_t value;
+	uint8_t flags; /* TAINT_LABEL_* */
 };
 static_assert(sizeof(struct taint_label) == 8, "shared layout");
 
+/* In flags: value is not known, the label holds whatever the byte is. */
+#define TAINT_LABEL_ANY_VALUE 0x01u
+
 /* In an origin: the input byte reached this one as an index into a table, not as data itself. */
 #define TAINT_BY_INDEX 0x80000000u
+/* The rest of an origin. */
+#define TAINT_POSITION 0x7fffffffu
+
+/* Whether the input byte of origin a came before that of b. */
+static inline int taint_origin_before(uint32_t a, uint32_t b)
+{
+	return ((a - b) & TAINT_POSITION) > TAINT_POSITION / 2;
+}
 
 /*
  * The register shadow: one origin for each byte of a flat register file.
@@ -115,6 +132,7 @@ struct taint_shm {
 	uint64_t track_entries; /* watch -> track switches */
 	uint64_t detections;
 	uint64_t mem_slow; /* memory accesses that left the fast path */
+	uint64_t stale_loads; /* loads that met labels of bytes which had been overwritten behind the engine's back */
 };
 static_assert(sizeof(struct taint_shm) <= 4096, "header is one page");
 

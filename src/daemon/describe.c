@@ -29,15 +29,15 @@ static uint32_t origin_range(const struct taint_msg_detect *d, uint32_t *ret_fir
 
 	*ret_first = *ret_last = 0;
 	for (uint32_t i = 0; i < d->object_len; i++) {
-		uint32_t o = d->label[i].origin;
+		uint32_t o = d->label[i].origin & TAINT_POSITION;
 
 		if (!o)
 			continue;
 		if (!n++)
 			*ret_first = *ret_last = o;
-		if ((int32_t)(o - *ret_first) < 0)
+		if (taint_origin_before(o, *ret_first))
 			*ret_first = o;
-		if ((int32_t)(o - *ret_last) > 0)
+		if (taint_origin_before(*ret_last, o))
 			*ret_last = o;
 	}
 	return n;

@@ -160,11 +160,11 @@ static uint32_t earliest_origin(const struct response *r)
 	uint32_t first = 0;
 
 	if (r->have_finding && r->finding.run_first_origin)
-		return r->finding.run_first_origin;
+		return r->finding.run_first_origin & TAINT_POSITION;
 	for (unsigned i = 0; i < r->vm->detect.object_len; i++) {
-		uint32_t o = r->vm->detect.label[i].origin;
+		uint32_t o = r->vm->detect.label[i].origin & TAINT_POSITION;
 
-		if (o && (!first || (int32_t)(o - first) < 0))
+		if (o && (!first || taint_origin_before(o, first)))
 			first = o;
 	}
 	return first;

@@ -156,6 +156,24 @@ static void start_standby(void *arg, uint32_t events)
 
 /* ---- checkpoints ---- */
 
+/* Tainted pages looked at for stale labels after each checkpoint: some hundred microseconds. */
+#define STALE_PAGES 128u
+
+static const uint8_t *ram_page(void *arg, struct gpa page)
+{
+	const struct vm *vm = arg;
+	uint64_t off;
+
+	if (!gmem_to_offset(vm->gmem, page, &off) || off > gmem_size(vm->gmem) - GUEST_PAGE_SIZE)
+		return NULL;
+	return gmem_base(vm->gmem) + off;
+}
+
+void vm_drop_stale_taint(struct vm *vm, unsigned max_pages)
+{
+	vm->stale_bytes += shadow_sweep_stale(vm->shadow, ram_page, vm, max_pages);
+}
+
 static void take_checkpoint(void *arg, uint32_t events)
 {
 	struct vm *vm = arg;
@@ -177,6 +195,7 @@ static void take_checkpoint(void *arg, uint32_t events)
 	}
 	vm->last_checkpoint_ns = loop_now_ns();
 	net_resume(vm->net);
+	vm_drop_stale_taint(vm, STALE_PAGES);
 }
 
 static bool may_deliver(void *arg, uint64_t seq)
@@ -194,7 +213,7 @@ static bool may_deliver(void *arg, uint64_t seq)
 
 /* ---- network ---- */
 
-static void input(void *arg, struct gpa at, size_t len, uint32_t origin)
+static void input(void *arg, struct gpa at, const uint8_t *bytes, size_t len, uint32_t origin)
 {
 	struct vm *vm = arg;
 
@@ -202,7 +221,7 @@ static void input(void *arg, struct gpa at, size_t len, uint32_t origin)
 		shadow_clear(vm->shadow, at, len);
 		return;
 	}
-	shadow_taint_input(vm->shadow, at, len, origin);
+	shadow_taint_input(vm->shadow, at, bytes, len, origin);
 	vm->arrival[vm->n_arrivals++ % VM_ARRIVALS] =
 		(struct vm_arrival){.origin = origin, .len = (uint32_t)len, .time_ns = loop_now_ns()};
 }

@@ -53,6 +53,7 @@ struct vm {
 	char plugin[4096];
 	int ram_fd, shadow_fd, console_fd;
 	struct gmem *gmem;
+	uint64_t stale_bytes; /* tainted bytes found to be overwritten behind the engine's back */
 	struct shadow *shadow;
 	struct net *net;
 	struct undo *undo;
@@ -83,6 +84,8 @@ struct vm {
 void vm_end(struct vm *vm, const struct err *why);
 int vm_start_engine(struct vm *vm, bool incoming, struct vm_engine *ret, struct err *e) MUST_CHECK;
 void vm_stop_engine(struct vm *vm, struct vm_engine *x);
+/* Looks at no more than max_pages tainted pages for bytes that were overwritten behind the engine's back. */
+void vm_drop_stale_taint(struct vm *vm, unsigned max_pages);
 /* Time at which the payload byte with this origin was delivered, 0 if not known any more. */
 uint64_t vm_arrival_time(const struct vm *vm, uint32_t origin);
 

@@ -13,18 +13,23 @@ static const char *state_name(enum vm_state s)
 	return names[s];
 }
 
+/* So that the numbers are right for some MiB of tainted memory; a few milliseconds. */
+#define STALE_PAGES_STATUS 2048u
+
 static json_t *taint_status(struct vm *vm)
 {
 	const struct taint_shm *shm = shadow_header(vm->shadow);
 	uint64_t pages, bytes;
 
+	vm_drop_stale_taint(vm, STALE_PAGES_STATUS);
 	shadow_count(vm->shadow, &pages, &bytes);
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "tainted_pages", (json_int_t)pages,
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "tainted_pages", (json_int_t)pages,
 			 "tainted_bytes", (json_int_t)bytes, "shadow_exhausted", (json_int_t)shm->slots_exhausted,
 			 "insns_precise", (json_int_t)shm->insn_precise, "insns_conservative",
 			 (json_int_t)shm->insn_conservative, "insns_refused", (json_int_t)shm->insn_refused,
 			 "track_entries", (json_int_t)shm->track_entries, "accesses_followed",
-			 (json_int_t)shm->mem_slow);
+			 (json_int_t)shm->mem_slow, "stale_loads", (json_int_t)shm->stale_loads, "stale_bytes",
+			 (json_int_t)vm->stale_bytes);
 }
 
 static json_t *net_status(struct vm *vm)

@@ -54,11 +54,13 @@ static bool read_process(void *arg, struct gva at, void *ret, size_t len)
 static bool get_labels(void *arg, struct gva at, struct taint_label *ret, size_t n)
 {
 	const struct work *w = arg;
+	uint8_t bytes[GUEST_PAGE_SIZE];
 	struct vmi_page page;
 
-	if (!vmi_translate(&w->task.space, at, &page))
+	if (n > sizeof(bytes) || !vmi_translate(&w->task.space, at, &page) || !vmi_read(&w->task.space, at, bytes, n))
 		return false;
-	shadow_get(w->in->shadow, page.at, ret, n);
+	if (shadow_get(w->in->shadow, page.at, ret, n))
+		taint_labels_drop_stale(ret, bytes, n);
 	return true;
 }
 
@@ -82,9 +84,9 @@ static int find_writer(struct work *w, struct err *e)
 			f->first_origin = f->last_origin = origin;
 			found = true;
 		}
-		if (origin_before(origin, f->first_origin))
+		if (taint_origin_before(origin, f->first_origin))
 			f->first_origin = origin;
-		if (origin_before(f->last_origin, origin))
+		if (taint_origin_before(f->last_origin, origin))
 			f->last_origin = origin;
 	}
 	if (!found)

@@ -40,14 +40,15 @@ static uint64_t walk(struct window *w, uint64_t from, uint32_t origin, uint32_t 
 
 		if (!label_at(w, at, &l))
 			break;
-		if (!l.origin || l.writer != writer || (gap && l.origin - last_origin != (uint32_t)(at - last))) {
+		if (!l.origin || l.writer != writer ||
+		    (gap && ((l.origin - last_origin) & TAINT_POSITION) != ((at - last) & TAINT_POSITION))) {
 			gap++;
 			continue;
 		}
 		gap = 0;
 		last = at;
 		last_origin = l.origin;
-		if (origin_before(l.origin, *first_origin))
+		if (taint_origin_before(l.origin, *first_origin))
 			*first_origin = l.origin;
 	}
 	return last;

@@ -24,12 +24,6 @@ struct run {
 	uint32_t first_origin; /* earliest of its bytes */
 };
 
-/* Whether origin a came before b; origins count modulo 2^32. */
-static inline bool origin_before(uint32_t a, uint32_t b)
-{
-	return (int32_t)(a - b) < 0;
-}
-
 /*
  * Follows the run of `writer` from the tainted byte at `at` (its origin given) down and up. A gap of a few bytes,
  * where something was written after the run passed (a loop counter in its way), belongs to the run if the

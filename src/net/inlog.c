@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "net/frame_internal.h"
+#include "net/net.h"
 
 static uint64_t record_size(size_t len)
 {
@@ -97,14 +98,14 @@ static bool make_room(struct inlog *g, uint64_t size, uint64_t *ret_at)
 	return true;
 }
 
-/* Origins inside one frame are consecutive and never 0: a frame that would pass 2^32 - 1 starts again at 1. */
+/* Origins inside one frame are consecutive and never 0: a frame that would pass the last one starts again at 1. */
 static uint32_t take_origins(struct inlog *g, uint32_t n)
 {
 	uint32_t first = g->next_origin;
 
 	if (!n)
 		return 0;
-	if (first > UINT32_MAX - n)
+	if (first > NET_ORIGIN_MAX - n)
 		first = 1;
 	g->next_origin = first + n;
 	return first;

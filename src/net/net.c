@@ -156,7 +156,7 @@ static void report_input(const struct net *n, const struct inlog_record *r, size
 		size_t limit = off < begin ? begin : payload ? end : SIZE_MAX;
 		size_t part = len < limit - off ? len : limit - off;
 
-		n->ops->input(n->arg, at, part, payload ? r->origin + (uint32_t)(off - begin) : 0);
+		n->ops->input(n->arg, at, n->packet + off, part, payload ? r->origin + (uint32_t)(off - begin) : 0);
 		at = gpa_add(at, part);
 		off += part;
 		len -= part;

@@ -31,6 +31,9 @@
 struct net;
 struct net_session;
 
+/* Origins are 1 to NET_ORIGIN_MAX, then 1 again. */
+#define NET_ORIGIN_MAX 0x7fffffffu
+
 struct net_ops {
 	/*
 	 * A frame with TCP or UDP payload is next. false: hold it and all behind it
@@ -38,10 +41,10 @@ struct net_ops {
 	 */
 	bool (*may_deliver)(void *arg, uint64_t seq);
 	/*
-	 * len bytes at `at` are being written with frame data: origin 0: clean
+	 * len bytes at `at` are being written with frame data (bytes): origin 0: clean
 	 * (headers); else payload whose first byte has this origin. Called before the ring's used index tells the guest.
 	 */
-	void (*input)(void *arg, struct gpa at, size_t len, uint32_t origin);
+	void (*input)(void *arg, struct gpa at, const uint8_t *bytes, size_t len, uint32_t origin);
 	/* The memory table of the session with started rings (sorted or not); applied with gmem_set_regions by the callee. */
 	void (*regions)(void *arg, const struct gmem_region *r, size_t n);
 	/* The last frame of a replay was delivered. */

@@ -153,10 +153,28 @@ static unsigned access_size(qemu_plugin_meminfo_t info)
 	return n < ACCESS_MAX ? n : ACCESS_MAX;
 }
 
-/* Labels of the bytes of an access; returns whether any is tainted. */
+/* What was read or written, as it lies in memory. */
+static void access_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned n)
+{
+	qemu_plugin_mem_value v = qemu_plugin_mem_get_value(info);
+
+	/* The members of the union all begin at its start, and the host is little-endian. */
+	memcpy(ret, &v.data, n);
+	if (!qemu_plugin_mem_is_big_endian(info))
+		return;
+	for (unsigned i = 0; i < n / 2; i++) {
+		uint8_t t = ret[i];
+
+		ret[i] = ret[n - 1 - i];
+		ret[n - 1 - i] = t;
+	}
+}
+
+/* Labels of the bytes of a read; returns whether any is tainted. */
 static bool labels_get(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, struct taint_label *ret,
 		       unsigned n)
 {
+	uint8_t bytes[ACCESS_MAX];
 	struct piece p[2];
 	unsigned k = split(c, info, vaddr, n, p), done = 0;
 	bool any = false;
@@ -168,7 +186,34 @@ static bool labels_get(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64
 			memset(ret + done, 0, p[i].n * sizeof(*ret));
 		done += p[i].n;
 	}
-	return any;
+	if (!any)
+		return false;
+	access_bytes(info, bytes, n);
+	if (!taint_labels_drop_stale(ret, bytes, n))
+		return true;
+	__atomic_fetch_add(&plugin.shm->stale_loads, 1, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < n; i++)
+		if (ret[i].origin)
+			return true;
+	return false;
+}
+
+/* After labels[] got origins: who wrote them, and what. */
+static void labels_sign(struct plugin_site *s, qemu_plugin_meminfo_t info, struct taint_label *labels, unsigned n)
+{
+	uint8_t bytes[ACCESS_MAX];
+
+	if (!s->writer) {
+		struct taint_writer w = {.code_offset = s->code_offset, .pc = s->pc, .len = s->in->len};
+
+		memcpy(w.bytes, s->bytes, sizeof(w.bytes));
+		s->writer = shadow_writer_intern(plugin.shadow, &w);
+	}
+	access_bytes(info, bytes, n);
+	for (unsigned i = 0; i < n; i++)
+		if (labels[i].origin)
+			labels[i] = (struct taint_label){
+				.origin = labels[i].origin, .writer = (uint16_t)s->writer, .value = bytes[i]};
 }
 
 static void labels_set(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr,
@@ -313,18 +358,10 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 	__atomic_fetch_add(&plugin.shm->mem_slow, 1, __ATOMIC_RELAXED);
 	if (c->hot)
 		arrive(c, s);
-	if (followed && taint_insn_store(c->regs, &c->run, s->in, vaddr, labels, n)) {
-		if (!s->writer) {
-			struct taint_writer w = {.code_offset = s->code_offset, .pc = s->pc, .len = s->in->len};
-
-			memcpy(w.bytes, s->bytes, sizeof(w.bytes));
-			s->writer = shadow_writer_intern(plugin.shadow, &w);
-		}
-		for (unsigned i = 0; i < n; i++)
-			labels[i].writer = labels[i].origin ? s->writer : 0;
-	} else {
+	if (followed && taint_insn_store(c->regs, &c->run, s->in, vaddr, labels, n))
+		labels_sign(s, info, labels, n);
+	else
 		memset(labels, 0, n * sizeof(*labels));
-	}
 	labels_set(c, info, vaddr, labels, n);
 	if (c->hot)
 		settle(c);

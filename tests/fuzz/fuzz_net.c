@@ -52,12 +52,12 @@ static bool may_deliver(void *arg, uint64_t seq)
 	return seq % 4 != 3 || w.flags++ % 2;
 }
 
-static void input(void *arg, struct gpa at, size_t len, uint32_t origin)
+static void input(void *arg, struct gpa at, const uint8_t *bytes, size_t len, uint32_t origin)
 {
 	struct net_origin o;
 	uint64_t off;
 
-	(void)arg;
+	(void)arg, (void)bytes;
 	check(gmem_to_offset(w.gm, at, &off) && len);
 	if (origin)
 		check(net_find_origin(w.net, origin, &o) && net_find_origin(w.net, origin + (uint32_t)len - 1, &o));

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "net/inlog_internal.h"
+#include "net/net.h"
 
 #define UDP_HEADERS 42u
 
@@ -61,13 +62,13 @@ static void test_origins(void **state)
 	assert_null(inlog_find_origin(&g, 111));
 	assert_null(inlog_find_origin(&g, 0));
 	/* Origins never pass 2^32 inside a frame, and 0 is not one. */
-	g.next_origin = UINT32_MAX - 5;
+	g.next_origin = NET_ORIGIN_MAX - 5;
 	assert_true(inlog_append(&g, frame, make_frame(frame, 6, 4)));
 	assert_int_equal(inlog_find_origin(&g, 1)->seq, 1);
-	assert_null(inlog_find_origin(&g, UINT32_MAX));
-	g.next_origin = UINT32_MAX - 6;
+	assert_null(inlog_find_origin(&g, NET_ORIGIN_MAX));
+	g.next_origin = NET_ORIGIN_MAX - 6;
 	assert_true(inlog_append(&g, frame, make_frame(frame, 6, 5)));
-	assert_int_equal(inlog_find_origin(&g, UINT32_MAX - 1)->seq, 5);
+	assert_int_equal(inlog_find_origin(&g, NET_ORIGIN_MAX - 1)->seq, 5);
 	inlog_deinit(&g);
 }
 

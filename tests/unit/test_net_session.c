@@ -28,6 +28,7 @@
 #define RING_AT(i) (0x1000u + 0x4000u * (i)) /* descriptors; available and used ring follow at the next pages */
 #define RING_NUM 8u
 #define BUFFERS 0x10000u
+#define INPUT_MAX 65536u
 #define NOT_REPORTED 0xffffffffu
 
 #define F_BASE ((1ull << 32) | (1 << 15) | (1 << 28) | (1 << 30))
@@ -94,9 +95,13 @@ static bool may_deliver(void *arg, uint64_t seq)
 	return !w.deny;
 }
 
-static void input(void *arg, struct gpa at, size_t len, uint32_t origin)
+static void input(void *arg, struct gpa at, const uint8_t *bytes, size_t len, uint32_t origin)
 {
+	uint8_t ram[INPUT_MAX];
+
 	(void)arg;
+	assert_true(len <= sizeof(ram) && gmem_read(w.gm, at, ram, len));
+	assert_memory_equal(ram, bytes, len);
 	for (size_t i = 0; i < len; i++) {
 		uint64_t off;
 

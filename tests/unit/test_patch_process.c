@@ -409,7 +409,8 @@ static void find_code(const void *fn, struct gva *ret_store, struct gva *ret_ret
 static void label(uint64_t from, uint64_t to, uint32_t origin)
 {
 	for (uint64_t at = from; at < to; at++)
-		world.label[at - world.label_base] = (struct taint_label){.origin = origin + (uint32_t)(at - from), .writer = 1};
+		world.label[at - world.label_base] =
+			(struct taint_label){.origin = origin + (uint32_t)(at - from), .writer = 1};
 }
 
 /* Runs fn with input that fits, then sets labels and detection as if it had run over the return address. */

@@ -50,7 +50,7 @@ static struct taint_label get1(const struct shadow *sh, uint64_t at)
 
 static void set1(struct shadow *sh, uint64_t at, uint32_t origin, uint32_t writer)
 {
-	struct taint_label l = {origin, writer};
+	struct taint_label l = {.origin = origin, .writer = (uint16_t)writer};
 
 	shadow_set(sh, gpa(at), &l, 1);
 }
@@ -67,7 +67,7 @@ static void expect_count(const struct shadow *sh, uint64_t pages, uint64_t bytes
 static void test_labels(void **state)
 {
 	struct shadow *sh = ((struct fixture *)*state)->sh;
-	struct taint_label in[4] = {{1, 10}, {0, 99}, {3, 30}, {0, 0}}, out[6];
+	struct taint_label in[4] = {{.origin = 1, .writer = 10}, {.writer = 99}, {.origin = 3, .writer = 30}}, out[6];
 
 	assert_false(shadow_get(sh, gpa(0x5000), out, 6));
 	shadow_set(sh, gpa(0x5001), in, 4);
@@ -90,7 +90,7 @@ static void test_page_crossing(void **state)
 	struct taint_label in[8], out[8];
 
 	for (uint32_t i = 0; i < 8; i++)
-		in[i] = (struct taint_label){i + 1, 100 + i};
+		in[i] = (struct taint_label){.origin = i + 1, .writer = (uint16_t)(100 + i)};
 	shadow_set(sh, gpa(0x1ffd), in, 8);
 	assert_true(shadow_get(sh, gpa(0x1ffd), out, 8));
 	assert_memory_equal(in, out, sizeof(in));
@@ -107,7 +107,7 @@ static void test_page_crossing(void **state)
 static void test_limits(void **state)
 {
 	struct shadow *sh = ((struct fixture *)*state)->sh;
-	struct taint_label in[4] = {{1, 0}, {2, 0}, {3, 0}, {4, 0}}, out[4];
+	struct taint_label in[4] = {{.origin = 1}, {.origin = 2}, {.origin = 3}, {.origin = 4}}, out[4];
 
 	shadow_set(sh, gpa(GPA_LIMIT - 2), in, 4);
 	assert_true(shadow_get(sh, gpa(GPA_LIMIT - 2), out, 4));
@@ -136,18 +136,80 @@ static void test_entry(void **state)
 	assert_int_equal(*entry, 0);
 }
 
+struct ram {
+	uint8_t page[2][GUEST_PAGE_SIZE]; /* guest pages 1 and 2 */
+	unsigned asked;
+};
+
+static const uint8_t *ram_page(void *arg, struct gpa page)
+{
+	struct ram *r = arg;
+
+	r->asked++;
+	return page.v == 0x1000 || page.v == 0x2000 ? r->page[page.v / 0x1000 - 1] : NULL;
+}
+
+/* What was overwritten without a word is dropped, with what by chance is the same; the rest stays. */
+static void test_stale(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	struct taint_label any = {.origin = 7, .value = 1, .flags = TAINT_LABEL_ANY_VALUE};
+	static struct ram r;
+	struct err e;
+
+	memset(r.page, 'x', sizeof(r.page));
+	shadow_taint_input(sh, gpa(0x1000), r.page[0], 2 * GUEST_PAGE_SIZE, 1);
+	shadow_set(sh, gpa(0x1100), &any, 1);
+	shadow_taint_input(sh, gpa(0x9000), r.page[0], 16, 1); /* no RAM: left alone */
+	assert_int_equal(shadow_sweep_stale(sh, ram_page, &r, 100), 0);
+	assert_int_equal(r.asked, 3);
+	memset(r.page[0] + 64, 'y', 128);
+	r.page[0][70] = 'x'; /* chance */
+	r.page[0][0x100] = 'z'; /* any value fits */
+	r.page[1][5] = 'z'; /* one byte alone */
+	shadow_epoch_begin(sh);
+	assert_int_equal(shadow_sweep_stale(sh, ram_page, &r, 100), 129);
+	expect_count(sh, 3, 2 * GUEST_PAGE_SIZE + 16 - 129);
+	assert_int_equal(get1(sh, 0x1000 + 63).origin, 64);
+	assert_int_equal(get1(sh, 0x1000 + 70).origin, 0);
+	assert_int_equal(get1(sh, 0x1100).origin, 7);
+	assert_int_equal(get1(sh, 0x2005).origin, 0);
+	assert_int_equal(get1(sh, 0x2006).origin, GUEST_PAGE_SIZE + 7);
+	assert_int_equal(shadow_rollback(sh, 2, &e), 0);
+	expect_count(sh, 3, 2 * GUEST_PAGE_SIZE + 16);
+}
+
+static void test_stale_in_turns(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	static struct ram r;
+
+	shadow_taint_input(sh, gpa(0x1000), r.page[0], 2 * GUEST_PAGE_SIZE, 1);
+	memset(r.page, 1, sizeof(r.page));
+	r.asked = 0;
+	assert_int_equal(shadow_sweep_stale(sh, ram_page, &r, 1), GUEST_PAGE_SIZE);
+	assert_int_equal(shadow_sweep_stale(sh, ram_page, &r, 1), GUEST_PAGE_SIZE);
+	assert_int_equal(shadow_sweep_stale(sh, ram_page, &r, 1), 0);
+	assert_int_equal(r.asked, 2);
+}
+
 static void test_input(void **state)
 {
 	struct shadow *sh = ((struct fixture *)*state)->sh;
+	uint8_t bytes[200];
 
-	shadow_taint_input(sh, gpa(0x1ff0), 200, UINT32_MAX - 1);
-	assert_int_equal(get1(sh, 0x1ff0).origin, UINT32_MAX - 1);
-	assert_int_equal(get1(sh, 0x1ff1).origin, UINT32_MAX);
+	for (unsigned i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * 3);
+
+	shadow_taint_input(sh, gpa(0x1ff0), bytes, 200, TAINT_POSITION - 1);
+	assert_int_equal(get1(sh, 0x1ff0).origin, TAINT_POSITION - 1);
+	assert_int_equal(get1(sh, 0x1ff1).origin, TAINT_POSITION);
 	assert_int_equal(get1(sh, 0x1ff2).origin, 1); /* 0 is skipped */
 	assert_int_equal(get1(sh, 0x1ff0 + 199).origin, 198);
 	assert_int_equal(get1(sh, 0x1ff0).writer, 0);
+	assert_int_equal(get1(sh, 0x1ff0 + 100).value, bytes[100]);
 	expect_count(sh, 2, 200);
-	shadow_taint_input(sh, gpa(0x9000), 1, 0);
+	shadow_taint_input(sh, gpa(0x9000), bytes, 1, 0);
 	assert_int_equal(get1(sh, 0x9000).origin, 1);
 }
 
@@ -437,6 +499,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_page_crossing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_entry, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stale, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stale_in_turns, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_input, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rollback, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rollback_deep, setup, teardown),

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define WRITERS_MAX 65536u
+#define WRITERS_MAX 65536u /* ids fit into a label */
 #define SLOTS_LIMIT (1u << 24)
 #define GPA_LIMIT_MAX (1ull << 40)
 #define UNDO_PER_SLOT 4u
@@ -289,7 +289,7 @@ static bool get_in_page(const struct shadow *sh, struct gpa at, struct taint_lab
 	for (size_t i = 0; i < n; i++) {
 		uint64_t label = __atomic_load_n(&data[i], __ATOMIC_RELAXED);
 
-		ret[i] = (struct taint_label){(uint32_t)label, (uint32_t)(label >> 32)};
+		memcpy(&ret[i], &label, sizeof(label));
 		any |= (uint32_t)label;
 	}
 	return any != 0;
@@ -332,9 +332,13 @@ static uint32_t slot_for(struct shadow *sh, uint32_t page)
 	return slot;
 }
 
-static uint64_t label_value(const struct taint_label *label)
+static uint64_t label_bits(const struct taint_label *label)
 {
-	return label && label->origin ? label->origin | (uint64_t)label->writer << 32 : 0;
+	uint64_t bits = 0;
+
+	if (label && label->origin)
+		memcpy(&bits, label, sizeof(bits));
+	return bits;
 }
 
 /* labels may be NULL: clean. A label that stays as it is costs neither a write nor an undo copy. */
@@ -352,7 +356,7 @@ static void set_in_page(struct shadow *sh, struct gpa at, const struct taint_lab
 		return;
 	data = shadow_slot_data(sh, slot) + (at.v & GUEST_PAGE_MASK);
 	for (size_t i = 0; i < n; i++) {
-		uint64_t new_label = label_value(labels ? &labels[i] : NULL), old;
+		uint64_t new_label = label_bits(labels ? &labels[i] : NULL), old;
 
 		if (__atomic_load_n(&data[i], __ATOMIC_RELAXED) == new_label)
 			continue;
@@ -396,7 +400,7 @@ void shadow_clear(struct shadow *sh, struct gpa at, size_t n)
 	}
 }
 
-void shadow_taint_input(struct shadow *sh, struct gpa at, size_t n, uint32_t first_origin)
+void shadow_taint_input(struct shadow *sh, struct gpa at, const uint8_t *bytes, size_t n, uint32_t first_origin)
 {
 	struct taint_label labels[CHUNK];
 	uint32_t origin = first_origin ? first_origin : 1;
@@ -405,11 +409,12 @@ void shadow_taint_input(struct shadow *sh, struct gpa at, size_t n, uint32_t fir
 		size_t part = n < CHUNK ? n : CHUNK;
 
 		for (size_t i = 0; i < part; i++) {
-			labels[i] = (struct taint_label){origin, 0};
-			origin = origin + 1 ? origin + 1 : 1;
+			labels[i] = (struct taint_label){.origin = origin, .value = bytes[i]};
+			origin = origin < TAINT_POSITION ? origin + 1 : 1;
 		}
 		shadow_set(sh, at, labels, part);
 		at = gpa_add(at, part);
+		bytes += part;
 		n -= part;
 	}
 }

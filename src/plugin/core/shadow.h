@@ -59,8 +59,31 @@ bool shadow_get(const struct shadow *sh, struct gpa at, struct taint_label *ret,
 /* Stores n labels (origin 0: clean). A page without slot gets one only if a label is tainted. */
 void shadow_set(struct shadow *sh, struct gpa at, const struct taint_label *labels, size_t n);
 void shadow_clear(struct shadow *sh, struct gpa at, size_t n);
+/* Whether the byte that is there now is the one that was labelled. */
+static inline bool taint_label_fits(const struct taint_label *label, uint8_t byte)
+{
+	return label->value == byte || (label->flags & TAINT_LABEL_ANY_VALUE);
+}
+
+/*
+ * Makes those of n labels clean whose byte (bytes[i]: what memory holds now) is not the one that was labelled.
+ * Returns whether there was one. To be done with all labels that come from shadow_get() before they mean anything.
+ */
+static inline bool taint_labels_drop_stale(struct taint_label *labels, const uint8_t *bytes, size_t n)
+{
+	bool dropped = false;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!labels[i].origin || taint_label_fits(&labels[i], bytes[i]))
+			continue;
+		labels[i] = (struct taint_label){0};
+		dropped = true;
+	}
+	return dropped;
+}
+
 /* n bytes of network input: origins first_origin, first_origin + 1, ... (0 is skipped), writer 0. */
-void shadow_taint_input(struct shadow *sh, struct gpa at, size_t n, uint32_t first_origin);
+void shadow_taint_input(struct shadow *sh, struct gpa at, const uint8_t *bytes, size_t n, uint32_t first_origin);
 
 /* Id of the writer record equal to *w (by code_offset, len, bytes), made if there is none; 0 if the table is full. */
 uint32_t shadow_writer_intern(struct shadow *sh, const struct taint_writer *w);
@@ -77,6 +100,14 @@ void shadow_epoch_forget(struct shadow *sh, uint32_t oldest_kept);
 void shadow_sweep(struct shadow *sh);
 /* After an engine was killed: a lock that it held is released, and what it may have miscounted is counted anew. */
 void shadow_unlock_dead(struct shadow *sh);
+
+/* The 4096 bytes of guest memory at a page, as they are now; NULL: no RAM. */
+typedef const uint8_t *shadow_ram_fn(void *arg, struct gpa page);
+/*
+ * Drops stale labels (see taint_labels_drop_stale) of at most max_pages tainted pages, going on where the last call ended;
+ * from the supervisor, engines may run. Returns how many bytes became clean.
+ */
+uint64_t shadow_sweep_stale(struct shadow *sh, shadow_ram_fn *ram, void *arg, unsigned max_pages);
 
 /* Tainted pages and bytes now (walks the slots). */
 void shadow_count(const struct shadow *sh, uint64_t *ret_pages, uint64_t *ret_bytes);

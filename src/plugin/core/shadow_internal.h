@@ -21,6 +21,7 @@ struct shadow {
 	uint64_t file_size;
 	uint32_t pages, max_slots, max_undo, max_writers;
 	uint32_t oldest_epoch; /* that a rollback can go to; kept by the supervisor */
+	uint32_t sweep_at; /* slot that shadow_sweep_stale() looked at last; the supervisor's */
 };
 
 static inline uint32_t shadow_load(const uint32_t *p)
