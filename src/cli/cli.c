@@ -8,7 +8,8 @@
 #include "base/version.h"
 
 static const struct cli_verb *const verbs[] = {
-	&cli_run_verb, &cli_status_verb, &cli_incidents_verb, &cli_show_verb, &cli_stop_verb, &cli_events_verb,
+	&cli_run_verb,	&cli_status_verb, &cli_incidents_verb, &cli_show_verb,
+	&cli_stop_verb, &cli_events_verb, &cli_taint_verb,
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))

@@ -22,6 +22,8 @@ struct cli_call {
 	const char *vm;
 	int64_t since_ms;
 	unsigned timeout_s;
+	unsigned pid, length; /* 0: not given */
+	uint64_t at;
 	int n_operands;
 	char **operands;
 };
@@ -41,7 +43,7 @@ struct cli_verb {
 };
 
 extern const struct cli_verb cli_run_verb, cli_status_verb, cli_incidents_verb, cli_show_verb, cli_stop_verb,
-	cli_events_verb;
+	cli_events_verb, cli_taint_verb;
 
 /*
  * Runs the verb of argv[1]; results go to out. Returns the exit status, or -1 with *e filled (ERR_USAGE: the status is

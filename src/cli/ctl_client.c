@@ -154,16 +154,24 @@ int ctl_client_read(struct ctl_client *c, int timeout_ms, json_t **ret, struct e
 	}
 }
 
-int ctl_client_call(struct ctl_client *c, const char *verb, json_t **ret, struct err *e)
+static int send_request(struct ctl_client *c, const json_t *request, struct err *e)
 {
-	char request[128];
-	int len = snprintf(request, sizeof(request), "{\"verb\":\"%s\"}\n", verb);
+	char *text = request ? json_dumps(request, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+	ssize_t len = text ? (ssize_t)strlen(text) : 0, sent;
+
+	if (!text)
+		return err_set(e, ERR_SYSTEM, "request to VM \"%s\": out of memory", c->name);
+	text[len++] = '\n'; /* where the string's end was: it is sent with its length */
+	sent = send(c->fd, text, (size_t)len, MSG_NOSIGNAL);
+	free(text);
+	return sent == len ? 0 : err_set(e, ERR_GONE, "the supervisor of VM \"%s\" hung up", c->name);
+}
+
+int ctl_client_request(struct ctl_client *c, const json_t *request, json_t **ret, struct err *e)
+{
 	json_t *answer;
 
-	assert(len > 0 && (size_t)len < sizeof(request));
-	if (send(c->fd, request, (size_t)len, MSG_NOSIGNAL) != len)
-		return err_set(e, ERR_GONE, "the supervisor of VM \"%s\" hung up", c->name);
-	if (ctl_client_read(c, ANSWER_MS, &answer, e) < 0)
+	if (send_request(c, request, e) < 0 || ctl_client_read(c, ANSWER_MS, &answer, e) < 0)
 		return -1;
 	if (!json_is_true(json_object_get(answer, "ok"))) {
 		const char *why = json_string_value(json_object_get(answer, "error"));
@@ -174,6 +182,15 @@ int ctl_client_call(struct ctl_client *c, const char *verb, json_t **ret, struct
 	}
 	*ret = answer;
 	return 0;
+}
+
+int ctl_client_call(struct ctl_client *c, const char *verb, json_t **ret, struct err *e)
+{
+	json_t *request = json_pack("{s:s}", "verb", verb);
+	int rc = ctl_client_request(c, request, ret, e);
+
+	json_decref(request);
+	return rc;
 }
 
 int ctl_client_wait_end(struct ctl_client *c, int timeout_ms, struct err *e)

@@ -17,6 +17,8 @@ void ctl_client_close(struct ctl_client *c); /* NULL is fine */
 
 /* Sends {"verb": verb} and waits for the answer (new reference), whose "ok" is true; else ERR_STATE with its "error". */
 int ctl_client_call(struct ctl_client *c, const char *verb, json_t **ret, struct err *e) MUST_CHECK;
+/* The same with a request that has more members than its verb; it stays the caller's. NULL: out of memory. */
+int ctl_client_request(struct ctl_client *c, const json_t *request, json_t **ret, struct err *e) MUST_CHECK;
 /* The next object; timeout_ms -1: no limit. ERR_GONE: the supervisor hung up; ERR_TIMEOUT. */
 int ctl_client_read(struct ctl_client *c, int timeout_ms, json_t **ret, struct err *e) MUST_CHECK;
 

@@ -35,4 +35,10 @@ void vm_destroy(struct vm *vm);
 /* New object: state, engines, checkpoints, taint, network, incidents. */
 json_t *vm_status(struct vm *vm);
 
+/*
+ * New object, the answer to a request of `clouder taint`: "ok", tainted pages and bytes in all and, where the request has
+ * "pid", "at" (a string) and "length", the labels of that range of a process's memory; or "ok" false with "error".
+ */
+json_t *vm_taint(struct vm *vm, const json_t *request);
+
 #endif

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* clouder taint: how much of a VM's memory is tainted, and which bytes of a process's memory are, whence and by whom. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/term.h"
+#include "cli/cli.h"
+#include "cli/ctl_client.h"
+#include "cli/json_out.h"
+
+/* uint64_t, hexadecimal with 0x, or decimal. */
+static int parse_address(const struct opt *o, const char *value, void *field, struct err *e)
+{
+	bool is_hex = strncmp(value, "0x", 2) == 0;
+	const char *digits = is_hex ? value + 2 : value;
+	size_t n = strspn(digits, is_hex ? "0123456789abcdefABCDEF" : "0123456789");
+
+	(void)o;
+	if (!n || digits[n] || n > (is_hex ? 16 : 19))
+		return err_set(e, ERR_USAGE, "\"%.60s\" is not an address (example: 0x7ffd0010)", value);
+	*(uint64_t *)field = strtoull(digits, NULL, is_hex ? 16 : 10);
+	return 0;
+}
+
+/* The one VM that there is. A new string. */
+static int only_vm(char **ret, struct err *e)
+{
+	char **names;
+	size_t n;
+
+	if (ctl_client_names(&names, &n, e) < 0)
+		return -1;
+	*ret = n == 1 ? strdup(names[0]) : NULL;
+	ctl_client_free_names(names, n);
+	if (*ret)
+		return 0;
+	return err_set(e, n ? ERR_USAGE : ERR_MISSING,
+		       n ? "%zu VMs are running: say which one, 'clouder status' lists them" : "no VM is running", n);
+}
+
+static json_t *make_request(const struct cli_call *c)
+{
+	char at[24];
+
+	if (!c->pid)
+		return json_pack("{s:s}", "verb", "taint");
+	snprintf(at, sizeof(at), "0x%" PRIx64, c->at);
+	return json_pack("{s:s, s:I, s:s, s:I}", "verb", "taint", "pid", (json_int_t)c->pid, "at", at, "length",
+			 (json_int_t)c->length);
+}
+
+static int ask(const struct cli_call *c, const char *name, json_t **ret, struct err *e)
+{
+	json_t *request = make_request(c);
+	struct ctl_client *client;
+	int rc;
+
+	if (ctl_client_open(name, &client, e) < 0) {
+		json_decref(request);
+		return -1;
+	}
+	rc = ctl_client_request(client, request, ret, e);
+	ctl_client_close(client);
+	json_decref(request);
+	return rc;
+}
+
+static json_int_t number(const json_t *j, const char *key)
+{
+	return json_integer_value(json_object_get(j, key));
+}
+
+static void print_text(FILE *out, const json_t *j, const char *key)
+{
+	const char *text = json_string_value(json_object_get(j, key));
+
+	term_print(out, text ? text : "-");
+}
+
+static void print_run(FILE *out, const json_t *run)
+{
+	const json_t *writer = json_object_get(run, "writer");
+
+	print_text(out, run, "at");
+	fprintf(out, " %" JSON_INTEGER_FORMAT " origin %" JSON_INTEGER_FORMAT " %s ", number(run, "length"),
+		number(run, "origin"), json_is_true(json_object_get(run, "by_index")) ? "index" : "data");
+	if (json_is_object(writer)) {
+		fputs("writer ", out);
+		print_text(out, writer, "at");
+		putc(' ', out);
+		print_text(out, writer, "bytes");
+	} else {
+		fputs("device", out);
+	}
+	putc('\n', out);
+}
+
+static void print_answer(FILE *out, const json_t *j)
+{
+	const json_t *range = json_object_get(j, "range"), *run;
+	size_t i;
+
+	fprintf(out, "%" JSON_INTEGER_FORMAT " pages %" JSON_INTEGER_FORMAT " bytes tainted\n",
+		number(j, "tainted_pages"), number(j, "tainted_bytes"));
+	if (!range)
+		return;
+	fprintf(out, "process %" JSON_INTEGER_FORMAT " ", number(range, "pid"));
+	print_text(out, range, "comm");
+	putc(' ', out);
+	print_text(out, range, "at");
+	fprintf(out,
+		": %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " bytes tainted, %" JSON_INTEGER_FORMAT
+		" not mapped\n",
+		number(range, "tainted"), number(range, "length"), number(range, "unmapped"));
+	json_array_foreach (json_object_get(range, "runs"), i, run)
+		print_run(out, run);
+	if (json_is_true(json_object_get(range, "more")))
+		fputs("there are more\n", out);
+}
+
+static int taint_run(struct cli_call *c, struct err *e)
+{
+	char *name = NULL;
+	json_t *answer;
+	int rc;
+
+	if ((c->pid || c->length || c->at) && !(c->pid && c->length))
+		return err_set(e, ERR_USAGE, "--pid, --at and --length go together");
+	if (!c->n_operands && only_vm(&name, e) < 0)
+		return -1;
+	rc = ask(c, name ? name : c->operands[0], &answer, e);
+	free(name);
+	if (rc < 0)
+		return -1;
+	json_object_del(answer, "ok");
+	if (c->json)
+		return json_out(c->out, answer, e);
+	print_answer(c->out, answer);
+	json_decref(answer);
+	return 0;
+}
+
+static const struct opt opts[] = {
+	{.name = "pid",
+	 .arg = "PID",
+	 .help = "look at the memory of this process of the guest",
+	 .parse = opts_parse_number,
+	 .offset = offsetof(struct cli_call, pid),
+	 .min = 1,
+	 .max = INT32_MAX},
+	{.name = "at",
+	 .arg = "ADDRESS",
+	 .help = "from this virtual address on",
+	 .parse = parse_address,
+	 .offset = offsetof(struct cli_call, at)},
+	{.name = "length",
+	 .arg = "N",
+	 .help = "so many bytes, 1 to 65536",
+	 .parse = opts_parse_number,
+	 .offset = offsetof(struct cli_call, length),
+	 .min = 1,
+	 .max = 65536},
+	CLI_OPT_JSON,
+};
+
+const struct cli_verb cli_taint_verb = {
+	.name = "taint",
+	.args = "[NAME] [--pid PID --at ADDRESS --length N] [--json]",
+	.help = "say what is tainted, in all or in a process's memory",
+	.opts = opts,
+	.n_opts = sizeof(opts) / sizeof(opts[0]),
+	.max_operands = 1,
+	.run = taint_run,
+};
