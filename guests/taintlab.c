@@ -2,13 +2,13 @@
 /*
  * A service that sends a payload through a path and says where the result lies, so that its taint can be looked at.
  *
- * Request: "NAME LENGTH\n" and LENGTH bytes of payload. The line is read byte by byte, so that the payload can be taken
+ * Request: "NAME LENGTH:" and LENGTH bytes of payload. The first is read byte by byte, so that the payload can be taken
  * by whatever means the path is about. Answer, one line:
  *
  *   NAME EXPECT PID HEAD HEADLEN RPID AT LEN OFFSET
  *
- * EXPECT is exact, all or clean (taintlab.h); the request's line lies at HEAD in process PID, the result at AT in
- * process RPID, and stays there until the next request. Or "failed NAME: why". "list 0\n" is answered with a line
+ * EXPECT is exact, all or clean (taintlab.h); what came before the payload lies at HEAD in process PID, the result at AT in
+ * process RPID, and stays there until the next request. Or "failed NAME: why". "list 0:" is answered with a line
  * "NAME EXPECT PAYLOAD" for each path, then "end".
  */
 #include "taintlab.h"
@@ -30,17 +30,6 @@
 #define HEAD_MAX 64
 
 static const char *const expect_names[] = {[LAB_EXACT] = "exact", [LAB_ALL] = "all", [LAB_CLEAN] = "clean"};
-
-static const struct {
-	const struct lab_path *paths;
-	const size_t *count;
-} tables[] = {
-	{lab_receive_paths, &lab_receive_count}, {lab_kernel_paths, &lab_kernel_count},
-	{lab_process_paths, &lab_process_count}, {lab_libc_paths, &lab_libc_count},
-	{lab_table_paths, &lab_table_count},	 {lab_clean_paths, &lab_clean_count},
-};
-
-#define N_TABLES (sizeof(tables) / sizeof(tables[0]))
 
 /* What a request leaves behind for its result's sake. */
 static struct {
@@ -200,10 +189,10 @@ static int exec_main(int argc, char **argv)
 
 static const struct lab_path *find_path(const char *name)
 {
-	for (size_t t = 0; t < N_TABLES; t++)
-		for (size_t i = 0; i < *tables[t].count; i++)
-			if (strcmp(tables[t].paths[i].name, name) == 0)
-				return &tables[t].paths[i];
+	for (const struct lab_table *t = lab_tables; t->paths; t++)
+		for (size_t i = 0; i < *t->count; i++)
+			if (strcmp(t->paths[i].name, name) == 0)
+				return &t->paths[i];
 	return NULL;
 }
 
@@ -222,20 +211,20 @@ static void list(int client)
 {
 	FILE *to = fdopen(dup(client), "w");
 
-	for (size_t t = 0; t < N_TABLES; t++)
-		for (size_t i = 0; i < *tables[t].count; i++)
-			list_row(to, &tables[t].paths[i]);
+	for (const struct lab_table *t = lab_tables; t->paths; t++)
+		for (size_t i = 0; i < *t->count; i++)
+			list_row(to, &t->paths[i]);
 	fputs("end\n", to);
 	fclose(to);
 }
 
-/* Length of the line "NAME LENGTH\n" in head, which is not ended by a zero; 0: the connection is over. */
+/* Length of "NAME LENGTH:" in head, which is not ended by a zero; 0: the connection is over. */
 static size_t read_head(int client)
 {
 	size_t n = 0;
 
 	while (n < HEAD_MAX && read(client, &head[n], 1) == 1)
-		if (head[n++] == '\n')
+		if (head[n++] == ':')
 			return n;
 	return 0;
 }

@@ -44,13 +44,14 @@ struct lab_path {
 };
 
 #define LAB_PAYLOAD "The quick brown Fox jumps over the lazy dog, 0123456789 times."
-#define LAB_ROWS(table) table, sizeof(table) / sizeof((table)[0])
 
-/* The tables, one in each file. */
-extern const struct lab_path lab_receive_paths[], lab_kernel_paths[], lab_process_paths[], lab_libc_paths[],
-	lab_table_paths[], lab_clean_paths[];
-extern const size_t lab_receive_count, lab_kernel_count, lab_process_count, lab_libc_count, lab_table_count,
-	lab_clean_count;
+/* Rows by subject; the last table of a program has no paths. */
+struct lab_table {
+	const struct lab_path *paths;
+	const size_t *count;
+};
+
+extern const struct lab_table lab_tables[];
 
 /* The loops that read(2) and write(2) leave to the caller. */
 bool lab_read_all(int fd, void *ret, size_t len);

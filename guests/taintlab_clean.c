@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Paths at whose end nothing of the payload is left: memory that was tainted and is overwritten, or is given out anew. */
-#include "taintlab.h"
+#include "taintlab_paths.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Paths through the kernel within one process: pipes, sockets, files. */
-#include "taintlab.h"
+#include "taintlab_paths.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

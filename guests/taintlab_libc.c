@@ -3,7 +3,7 @@
  * Paths through the C library: copying, formatting, scanning, buffered streams. Built with -fno-builtin, so that it is the
  * library's code that runs, in the variant that it picks for the processor.
  */
-#include "taintlab.h"
+#include "taintlab_paths.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Paths between processes: shared memory, pipes, fork, exec. */
-#include "taintlab.h"
+#include "taintlab_paths.h"
 
 #include <errno.h>
 #include <fcntl.h>

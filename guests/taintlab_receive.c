@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Paths from a TCP connection into a process: the system calls that take in data. */
-#include "taintlab.h"
+#include "taintlab_paths.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * Paths on which a byte of the payload is an index into a table: decoders, where what comes out is still the sender's, and
  * look-ups that only select something, where it is not.
  */
-#include "taintlab.h"
+#include "taintlab_paths.h"
 
 #include <ctype.h>
 #include <fcntl.h>
