@@ -141,7 +141,10 @@ static const struct golden cases[] = {
 	{"shl rax, cl", "48d3e0", "rax:3", "rax:0-7 flags"},
 	{"shl rax, cl by tainted", "48d3e0", "rcx:0", "rcx:0 rax:0-7 flags"},
 	{"shr byte [rbx], 1", "d02b", "mem:0", "st:0 flags"},
-	{"shld eax, ebx, 4", "0fa4d804", "rbx:3 rax:7", "rbx:3 rax:0-3 flags"},
+	{"shld eax, ebx, 4", "0fa4d804", "rbx:3 rax:7", "rbx:3 rax:0 flags"},
+	{"shld eax, ebx, 4, high", "0fa4d804", "rax:1", "rax:1-2 flags"},
+	{"shrd rax, rbx, 8", "480facd808", "rbx:0 rax:3", "rbx:0 rax:2 rax:7 flags"},
+	{"shld eax, ebx, cl", "0fa5d8", "rbx:3 rax:7", "rbx:3 rax:0-3 flags"},
 	{"rcl takes the carry", "d1d0", "flags", "flags rax:0-3"},
 	/* bits */
 	{"bt eax, ecx", "0fa3c8", "rax:1", "rax:1 flags"},
@@ -261,7 +264,12 @@ static const struct golden cases[] = {
 	{"pmovmskb eax, xmm0", "660fd7c0", "xmm0:15 rax:2-7", "xmm0:15 rax:0-1"},
 	{"ptest xmm0, xmm1", "660f3817c1", "xmm1:15", "xmm1:15 flags"},
 	{"psllw xmm0, xmm1", "660ff1c1", "xmm1:0", "xmm1:0 xmm0:0-15"},
-	{"psrld xmm0, 3", "660f72d003", "xmm0:5", "xmm0:4-7"},
+	{"psrld xmm0, 3", "660f72d003", "xmm0:5", "xmm0:4-5"},
+	{"psrld xmm0, 32", "660f72d020", "xmm0:0-15", ""},
+	{"psllq xmm0, 12", "660f73f00c", "xmm0:8", "xmm0:9-10"},
+	{"vpsraw ymm0, ymm1, 20", "c5fd71e114", "xmm1:16-17 xmm0:0", "xmm1:16-17 xmm0:16-17"},
+	{"psrad xmm0, 24", "660f72e018", "xmm0:3", "xmm0:0-3"},
+	{"psrad xmm0, 24 of the rest", "660f72e018", "xmm0:0-2", ""},
 	{"pshufb xmm0, xmm1", "660f3800c1", "xmm1:0", "xmm1:0 xmm0:0-15"},
 	{"vpshufb ymm0, ymm1, ymm2 in lanes", "c4e27500c2", "xmm2:16", "xmm2:16 xmm0:16-31"},
 	{"addss xmm0, xmm1", "f30f58c1", "xmm1:1 xmm0:9", "xmm1:1 xmm0:0-3 xmm0:9"},
@@ -278,7 +286,9 @@ static const struct golden cases[] = {
 	{"fld qword [rax]", "dd00", "mem:0", "mm0:0-15 mm1:0-15 mm2:0-15 mm3:0-15 mm4:0-15 mm5:0-15 mm6:0-15 mm7:0-15"},
 	{"fstp qword [rax]", "dd18", "mm5:2",
 	 "st:0-7 mm0:0-15 mm1:0-15 mm2:0-15 mm3:0-15 mm4:0-15 mm5:0-15 mm6:0-15 mm7:0-15"},
-	{"fninit", "dbe3", "mm5:2", ""},
+	{"fninit leaves the registers", "dbe3", "mm5:2", "mm5:2"},
+	{"fld1 leaves the other registers", "d9e8", "mm5:2", "mm5:2"},
+	{"packsswb mm0, mm1", "0f63c1", "mm1:7", "mm1:7 mm0:0-7"},
 	/* refused: outputs clean */
 	{"vaddps zmm1, zmm1, zmm2", "62f1744858ca", "rax:0 xmm1:0", "rax:0"},
 };
@@ -600,7 +610,8 @@ static void test_area_layout(void **state)
 	assert_int_equal(piece_at(p, n, 160 + 16 * 15)->reg, TAINT_REG_YMM + 32 * 15);
 	assert_int_equal(piece_at(p, n, 576 + 16 * 15)->reg, TAINT_REG_YMM + 32 * 15 + 16);
 	assert_int_equal(piece_at(p, n, 32 + 16 * 7)->reg, TAINT_REG_MM + 16 * 7);
-	assert_int_equal(piece_at(p, n, 512)->reg, TAINT_STORE_CLEAN);
+	assert_int_equal(piece_at(p, n, 24)->reg, TAINT_STORE_CLEAN);
+	assert_null(piece_at(p, n, 512));
 	n = taint_insn_area(&in, 4, p);
 	assert_null(piece_at(p, n, 160));
 	assert_non_null(piece_at(p, n, 576));

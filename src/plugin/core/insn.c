@@ -159,6 +159,18 @@ static uint32_t op_shift(uint32_t *dst, const uint32_t *src, const struct taint_
 	return any;
 }
 
+static uint32_t op_elem_shift(uint32_t *dst, const uint32_t *src, const struct taint_op *op,
+			      const struct taint_insn *in)
+{
+	struct taint_op each = *op;
+	uint32_t any = 0;
+
+	each.dst_len = op->src_len;
+	for (unsigned e = 0; e + op->src_len <= op->dst_len; e += op->src_len)
+		any |= op_shift(dst + e, src + e, &each, in);
+	return any;
+}
+
 static uint32_t op_sar(uint32_t *dst, const uint32_t *src, const struct taint_op *op, const struct taint_insn *in)
 {
 	uint32_t sign = src[op->src_len - 1], any = 0;
@@ -174,6 +186,17 @@ static uint32_t op_sar(uint32_t *dst, const uint32_t *src, const struct taint_op
 			dst[i] = first_of(dst[i], sign);
 		any |= dst[i];
 	}
+	return any;
+}
+
+static uint32_t op_elem_sar(uint32_t *dst, const uint32_t *src, const struct taint_op *op, const struct taint_insn *in)
+{
+	struct taint_op each = *op;
+	uint32_t any = 0;
+
+	each.dst_len = op->src_len;
+	for (unsigned e = 0; e + op->src_len <= op->dst_len; e += op->src_len)
+		any |= op_sar(dst + e, src + e, &each, in);
 	return any;
 }
 
@@ -231,11 +254,23 @@ static uint32_t op_clear_upper(uint32_t *dst, const uint32_t *src, const struct 
 }
 
 static op_fn *const kernels[TAINT_OP_KINDS] = {
-	[TAINT_OP_COPY] = op_copy,	 [TAINT_OP_SEXT] = op_sext,   [TAINT_OP_MERGE] = op_merge,
-	[TAINT_OP_CARRY] = op_carry,	 [TAINT_OP_UNION] = op_union, [TAINT_OP_UNION_ADD] = op_union_add,
-	[TAINT_OP_CLEAR] = op_clear,	 [TAINT_OP_SWAP] = op_swap,   [TAINT_OP_REVERSE] = op_reverse,
-	[TAINT_OP_SHIFT] = op_shift,	 [TAINT_OP_SAR] = op_sar,     [TAINT_OP_ROL] = op_rol,
-	[TAINT_OP_PERMUTE] = op_permute, [TAINT_OP_ELEM] = op_elem,   [TAINT_OP_CLEAR_UPPER] = op_clear_upper,
+	[TAINT_OP_COPY] = op_copy,
+	[TAINT_OP_SEXT] = op_sext,
+	[TAINT_OP_MERGE] = op_merge,
+	[TAINT_OP_CARRY] = op_carry,
+	[TAINT_OP_UNION] = op_union,
+	[TAINT_OP_UNION_ADD] = op_union_add,
+	[TAINT_OP_CLEAR] = op_clear,
+	[TAINT_OP_SWAP] = op_swap,
+	[TAINT_OP_REVERSE] = op_reverse,
+	[TAINT_OP_SHIFT] = op_shift,
+	[TAINT_OP_SAR] = op_sar,
+	[TAINT_OP_ROL] = op_rol,
+	[TAINT_OP_PERMUTE] = op_permute,
+	[TAINT_OP_ELEM] = op_elem,
+	[TAINT_OP_CLEAR_UPPER] = op_clear_upper,
+	[TAINT_OP_ELEM_SHIFT] = op_elem_shift,
+	[TAINT_OP_ELEM_SAR] = op_elem_sar,
 };
 
 static void run_ops(struct taint_vcpu *v, const struct taint_insn *in)

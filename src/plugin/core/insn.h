@@ -72,6 +72,8 @@ enum taint_op_kind {
 	TAINT_OP_REVERSE, /* dst[i] = src[len-1-i] (bswap, movbe) */
 	TAINT_OP_SHIFT, /* dst[i] = src bytes that a shift by arg bits (negative: right) puts there; arg in arg */
 	TAINT_OP_SAR, /* as SHIFT to the right by arg bits, the sign fills the top */
+	TAINT_OP_ELEM_SHIFT, /* as SHIFT in each element of src_len bytes; src is as long as dst */
+	TAINT_OP_ELEM_SAR, /* as SAR likewise */
 	TAINT_OP_ROL, /* dst[i] = src bytes that a rotation to the left by arg bits puts there */
 	TAINT_OP_PERMUTE, /* dst[i] = src[insn->perm[i]], 0xff: clean */
 	TAINT_OP_ELEM, /* dst[i] = first tainted of dst[i], src[i], then of dst's and src's element of arg bytes */

@@ -33,18 +33,20 @@ static const struct area_row rows[] = {
 	{FORM(FX) | FORM(X), COMPONENT_X87, 1, 2, 0, 0, TAINT_STORE_CLEAN, 0}, /* control word */
 	{FORM(FX) | FORM(X), COMPONENT_X87, 1, 2, 2, 0, X87_STATE}, /* status word */
 	{FORM(FX) | FORM(X), COMPONENT_X87, 1, 20, 4, 0, TAINT_STORE_CLEAN, 0}, /* tags, last instruction and operand */
-	{FORM(FX) | FORM(X), COMPONENT_XMM | COMPONENT_YMM, 1, 8, 24, 0, TAINT_STORE_CLEAN, 0}, /* MXCSR */
+	{FORM(FX) | FORM(X), COMPONENT_XMM, 1, 8, 24, 0, TAINT_STORE_CLEAN, 0}, /* MXCSR */
 	{FORM(FX) | FORM(X), COMPONENT_X87, 8, 10, 32, 16, TAINT_REG_MM, 16},
 	{FORM(FX) | FORM(X), COMPONENT_XMM, 0, 16, 160, 16, TAINT_REG_YMM, 32},
-	{FORM(X), 0, 1, 64, 512, 0, TAINT_STORE_CLEAN, 0}, /* header */
+	/* the header at 512 keeps what it says of components that are not saved */
 	{FORM(X), COMPONENT_YMM, 0, 16, 576, 16, TAINT_REG_YMM + 16, 32},
 	{FORM(FN) | FORM(ENV), 0, 1, 4, 0, 0, TAINT_STORE_CLEAN, 0},
 	{FORM(FN) | FORM(ENV), 0, 1, 2, 4, 0, X87_STATE},
-	{FORM(FN) | FORM(ENV), 0, 1, 22, 6, 0, TAINT_STORE_CLEAN, 0},
+	{FORM(FN) | FORM(ENV), 0, 1, 2, 6, 0, TAINT_STORE_CLEAN, 0},
+	{FORM(FN) | FORM(ENV), 0, 1, 2, 8, 0, X87_STATE}, /* tags, which tell zeros and special numbers */
+	{FORM(FN) | FORM(ENV), 0, 1, 18, 10, 0, TAINT_STORE_CLEAN, 0},
 	{FORM(FN), 0, 8, 10, 28, 10, TAINT_REG_MM, 16},
 	{FORM(FN16) | FORM(ENV16), 0, 1, 2, 0, 0, TAINT_STORE_CLEAN, 0},
-	{FORM(FN16) | FORM(ENV16), 0, 1, 2, 2, 0, X87_STATE},
-	{FORM(FN16) | FORM(ENV16), 0, 1, 10, 4, 0, TAINT_STORE_CLEAN, 0},
+	{FORM(FN16) | FORM(ENV16), 0, 1, 4, 2, 0, X87_STATE}, /* status word, tags */
+	{FORM(FN16) | FORM(ENV16), 0, 1, 8, 6, 0, TAINT_STORE_CLEAN, 0},
 	{FORM(FN16), 0, 8, 10, 14, 10, TAINT_REG_MM, 16},
 };
 

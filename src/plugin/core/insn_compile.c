@@ -243,7 +243,13 @@ void rule_none(struct build *b)
 	(void)b;
 }
 
-/* Everything that is written becomes clean. */
+/* One of the registers that have one label together. */
+static bool is_x87(const ZydisDecodedOperand *op)
+{
+	return ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_X87 || op->reg.value == ZYDIS_REGISTER_X87STATUS;
+}
+
+/* Everything that is written becomes clean, but the x87 registers: which one it is, is not known. */
 void rule_clean(struct build *b)
 {
 	const ZydisDecodedOperand *flags = flags_operand(b);
@@ -251,7 +257,7 @@ void rule_clean(struct build *b)
 	for (unsigned i = 0; i < b->zi->operand_count; i++) {
 		const ZydisDecodedOperand *op = &b->ops[i];
 
-		if (insn_writes(op) && is_data_reg(b, op) && op != flags)
+		if (insn_writes(op) && is_data_reg(b, op) && op != flags && !is_x87(op))
 			insn_clear(b, insn_span(b, op));
 	}
 	if (flags && flags_all(b, flags))
@@ -391,7 +397,7 @@ static void compile(struct build *b)
 	scan_memory(b);
 	b->in->repeats = (b->zi->attributes & rep) != 0;
 	b->rule->fn(b);
-	if (!(b->rule->flags & (RULE_PIECES | RULE_KEEP_UPPER)))
+	if (!(b->rule->flags & RULE_KEEP_UPPER))
 		clear_uppers(b);
 	if (b->overflow)
 		refuse(b);

@@ -98,7 +98,7 @@ insn_rule_fn rule_mov, rule_movsx, rule_movbe, rule_lea, rule_push, rule_pop, ru
 	rule_rorx, rule_mul, rule_imul, rule_setcc, rule_cmov, rule_cmp, rule_bt, rule_bitcount, rule_bitscan,
 	rule_sext, rule_signs, rule_bswap, rule_andn, rule_bls, rule_leave, rule_enter, rule_ret, rule_movs, rule_stos,
 	rule_lods, rule_scas, rule_cmps, rule_pushf, rule_popf, rule_lahf, rule_sahf, rule_sysret, rule_sysexit,
-	rule_xlat, rule_fninit, rule_counter;
+	rule_xlat, rule_counter, rule_double_shift, rule_fnstsw;
 /* State areas. */
 insn_rule_fn rule_area;
 /* Vector. */

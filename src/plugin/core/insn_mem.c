@@ -7,8 +7,8 @@
  */
 #include "plugin/core/insn_internal.h"
 
+#define RCX 1u
 #define RSP 4u
-#define RBP 5u
 
 /* Loads longer than this are not taken for look-ups in a table. */
 #define LOOKUP_MAX 4u
@@ -196,6 +196,19 @@ static void note_delta(struct build *b)
 		set_delta(b, (unsigned)written_gpr(d), src->mem.disp.value);
 }
 
+/* The decoder does not name all that repeated ones count with. */
+static uint16_t string_registers(const struct build *b)
+{
+	uint16_t regs = b->in->repeats ? 1u << RCX : 0;
+
+	if (b->zi->meta.category != ZYDIS_CATEGORY_STRINGOP && b->zi->meta.category != ZYDIS_CATEGORY_IOSTRINGOP)
+		return 0;
+	for (unsigned i = 0; i < b->zi->operand_count; i++)
+		if (insn_is_mem(&b->ops[i]) && address_reg(b->ops[i].mem.base) < 16)
+			regs |= (uint16_t)(1u << address_reg(b->ops[i].mem.base));
+	return regs;
+}
+
 void insn_note_memory(struct build *b)
 {
 	struct taint_insn *in = b->in;
@@ -204,6 +217,7 @@ void insn_note_memory(struct build *b)
 	for (unsigned i = 0; i < b->zi->operand_count; i++)
 		if (written_gpr(&b->ops[i]) >= 0)
 			in->gpr_written |= (uint16_t)(1u << written_gpr(&b->ops[i]));
+	in->gpr_written |= string_registers(b);
 	in->addr32 = b->zi->address_width == 32;
 	note_operands(b);
 	note_delta(b);

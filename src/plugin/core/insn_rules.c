@@ -253,6 +253,25 @@ void rule_shift(struct build *b)
 	insn_emit(b, kind[b->rule->a], d, d, b->rule->a == 1 ? -(int)by : (int)by);
 }
 
+/* a: 0 shld, 1 shrd. Both registers are one number, of which the destination is the upper or the lower half. */
+void rule_double_shift(struct build *b)
+{
+	struct span d = insn_dst(b, &b->ops[0]), src = insn_span(b, &b->ops[1]), n = INSN_TMP2_SPAN(2 * d.len);
+	unsigned by = (unsigned)b->ops[2].imm.value.u & (d.len == 8 ? 63u : 31u), bits = d.len * 8u;
+
+	if (b->ops[2].type != ZYDIS_OPERAND_TYPE_IMMEDIATE || by > bits) {
+		b->in->cls = TAINT_INSN_CONSERVATIVE;
+		rule_union(b);
+		return;
+	}
+	if (!by)
+		return;
+	insn_flags(b, d, src);
+	insn_copy(b, insn_part(n, b->rule->a ? 0 : d.len, d.len), d);
+	insn_copy(b, insn_part(n, b->rule->a ? d.len : 0, d.len), src);
+	insn_emit(b, TAINT_OP_SHIFT, d, n, b->rule->a ? -(int)by : (int)by - (int)bits);
+}
+
 /* Rotation of src to the left by `by` bits. */
 static void rotate(struct build *b, struct span d, struct span src, unsigned by)
 {
@@ -515,7 +534,9 @@ void rule_counter(struct build *b)
 	insn_emit(b, TAINT_OP_CARRY, d, d, 0);
 }
 
-void rule_fninit(struct build *b)
+/* The decoder does not say that it reads the status word, which shares the label of all of the x87 state. */
+void rule_fnstsw(struct build *b)
 {
-	insn_clear(b, (struct span){TAINT_REG_MM, 128});
+	insn_emit(b, TAINT_OP_UNION, INSN_LABEL, (struct span){TAINT_REG_MM, 128}, 0);
+	insn_emit(b, TAINT_OP_UNION, insn_dst(b, &b->ops[0]), INSN_LABEL, 0);
 }

@@ -14,6 +14,8 @@
 
 #define NOTHING 0xffu
 #define SECOND 32u
+#define VSHIFT_RIGHT 1u
+#define VSHIFT_SAR 2u
 
 static unsigned vector_len(const ZydisDecodedOperand *op)
 {
@@ -69,7 +71,7 @@ static void elem_op(struct build *b, struct span dst, struct span src)
 	if (b->rule->a == 1)
 		insn_emit(b, TAINT_OP_MERGE, dst, src, 0);
 	else
-		insn_emit(b, TAINT_OP_ELEM, dst, src, b->rule->a);
+		insn_emit(b, TAINT_OP_ELEM, dst, src, b->rule->a < dst.len ? b->rule->a : dst.len);
 }
 
 /* a: bytes of an element. */
@@ -162,7 +164,21 @@ void rule_mov_half(struct build *b)
 	insn_copy(b, insn_part(dst, b->rule->a, 8), insn_low(insn_span(b, source2(b)), 8));
 }
 
-/* Shift of each element by one count; a: bytes of an element. */
+/* Shift of each element by a constant. */
+static void shift_elements(struct build *b, struct span dst, struct span src, unsigned by)
+{
+	unsigned size = b->rule->a, bits = size * 8;
+	struct span element = {src.at, (uint8_t)size};
+
+	if (b->rule->b == VSHIFT_SAR)
+		insn_emit(b, TAINT_OP_ELEM_SAR, dst, element, (int)(by < bits ? by : bits - 1));
+	else if (by >= bits)
+		insn_clear(b, dst);
+	else
+		insn_emit(b, TAINT_OP_ELEM_SHIFT, dst, element, b->rule->b == VSHIFT_RIGHT ? -(int)by : (int)by);
+}
+
+/* Shift of each element by one count; a: bytes of an element, b: VSHIFT_*. */
 void rule_vshift(struct build *b)
 {
 	unsigned n = vector_len(&b->ops[0]);
@@ -170,12 +186,14 @@ void rule_vshift(struct build *b)
 	const ZydisDecodedOperand *x = &b->ops[b->zi->operand_count_visible == 3 ? 1 : 0];
 	struct span dst = whole(b, &b->ops[0], n);
 
-	if (!is_imm(count))
-		insn_emit(b, TAINT_OP_UNION, INSN_LABEL, insn_low(whole(b, count, 16), 8), 0);
+	if (is_imm(count)) {
+		shift_elements(b, dst, whole(b, x, n), imm_of(b));
+		return;
+	}
+	insn_emit(b, TAINT_OP_UNION, INSN_LABEL, insn_low(whole(b, count, 16), 8), 0);
 	insn_copy(b, dst, whole(b, x, n));
 	insn_emit(b, TAINT_OP_ELEM, dst, dst, b->rule->a);
-	if (!is_imm(count))
-		insn_emit(b, TAINT_OP_UNION_ADD, dst, INSN_LABEL, 0);
+	insn_emit(b, TAINT_OP_UNION_ADD, dst, INSN_LABEL, 0);
 }
 
 /* One bit of each element to a general register; a: bytes of an element. */

@@ -28,7 +28,7 @@ const struct insn_rule insn_rules[] = {
 	{rule_none, N, 0, 0, 0,
 	 "nop pause clc stc cmc cld std cli sti clac stac clui stui testui endbr32 endbr64 fnop fwait"
 	 " fdisi8087_nop feni8087_nop fsetpm287_nop fnclex fldcw ldmxcsr vldmxcsr emms femms ffree ffreep"
-	 " fincstp fdecstp hlt mwait mwaitx monitor monitorx umonitor tpause umwait serialize lfence"
+	 " fincstp fdecstp fninit hlt mwait mwaitx monitor monitorx umonitor tpause umwait serialize lfence"
 	 " mfence sfence prefetch prefetchnta prefetcht0 prefetcht1 prefetcht2 prefetchw prefetchwt1"
 	 " prefetchit0 prefetchit1 cldemote clflush clflushopt clwb pcommit invd wbinvd jb jbe jcxz jecxz"
 	 " jl jle jmp jnb jnbe jnl jnle jno jnp jns jnz jo jp jrcxz js jz int int1 int3 into ud0 ud1 ud2"
@@ -106,11 +106,11 @@ const struct insn_rule insn_rules[] = {
 	{rule_sysexit, P, 0, 0, 0, "sysexit"},
 	{rule_xlat, P, 0, 0, WILD, "xlat"},
 	{rule_counter, P, 0, 0, 0, "loop loope loopne"},
-	{rule_fninit, P, 0, 0, 0, "fninit"},
 	{rule_union, C, 0, 0, 0,
 	 "div idiv shlx shrx sarx mulx bextr bzhi pdep pext crc32 aaa aad aam aas daa das arpl lar lsl"},
 	{rule_union, C, 0, 0, FLAGS_IN, "rcl rcr salc"},
-	{rule_union, C, 0, 0, UPPER, "shld shrd"},
+	{rule_double_shift, P, 0, 0, UPPER, "shld"},
+	{rule_double_shift, P, 1, 0, UPPER, "shrd"},
 	/* several accesses, whose order is the emulator's affair */
 	{rule_union, C, 0, 0, PIECES | WILD, "pusha pushad popa popad iret iretd iretq lds les lfs lgs lss"},
 	{rule_mov_scalar, P, 4, 0, 0, "?movss"},
@@ -165,9 +165,14 @@ const struct insn_rule insn_rules[] = {
 	 " ?dppd ?mpsadbw ?packssdw ?packsswb ?packusdw ?packuswb ?aesdec ?aesdeclast ?aesenc ?aesenclast"
 	 " ?pclmulqdq"},
 	{rule_elem, C, 8, 0, 0, "?gf2p8affineqb ?gf2p8affineinvqb"},
-	{rule_vshift, P, 2, 0, 0, "?psllw ?psrlw ?psraw"},
-	{rule_vshift, P, 4, 0, 0, "?pslld ?psrld ?psrad"},
-	{rule_vshift, P, 8, 0, 0, "?psllq ?psrlq"},
+	{rule_vshift, P, 2, 0, 0, "?psllw"},
+	{rule_vshift, P, 2, 1, 0, "?psrlw"},
+	{rule_vshift, P, 2, 2, 0, "?psraw"},
+	{rule_vshift, P, 4, 0, 0, "?pslld"},
+	{rule_vshift, P, 4, 1, 0, "?psrld"},
+	{rule_vshift, P, 4, 2, 0, "?psrad"},
+	{rule_vshift, P, 8, 0, 0, "?psllq"},
+	{rule_vshift, P, 8, 1, 0, "?psrlq"},
 	{rule_movmsk, P, 1, 0, 0, "?pmovmskb"},
 	{rule_movmsk, P, 4, 0, 0, "?movmskps"},
 	{rule_movmsk, P, 8, 0, 0, "?movmskpd"},
@@ -245,7 +250,8 @@ const struct insn_rule insn_rules[] = {
 	 " fidivr fild fimul fist fistp fisttp fisub fisubr fld fld1 fldl2e fldl2t fldlg2 fldln2 fldpi"
 	 " fldz fmul fmulp fpatan fprem fprem1 fptan frndint fscale fsin fsincos fsqrt fst fstp fstpnce"
 	 " fsub fsubp fsubr fsubrp ftst fucom fucomi fucomip fucomp fucompp fxam fxch fxtract fyl2x"
-	 " fyl2xp1 fnstsw"},
+	 " fyl2xp1"},
+	{rule_fnstsw, C, 0, 0, 0, "fnstsw"},
 	/* the emulator does not report these accesses */
 	{rule_area, P, TAINT_AREA_SAVE, TAINT_AREA_FX, 0, "fxsave fxsave64"},
 	{rule_area, P, TAINT_AREA_RESTORE, TAINT_AREA_FX, 0, "fxrstor fxrstor64"},
