@@ -28,6 +28,23 @@ static double median_of(const struct series *s, enum vm_system system, enum work
 	return s->runs ? median(values, s->runs) : 0;
 }
 
+static double lowest_of(const struct series *s, enum vm_system system, enum work_clock clock)
+{
+	double ret = HUGE_VAL;
+
+	for (int i = 0; i < s->runs; i++)
+		ret = fmin(ret, s->sample[system][i].s[clock]);
+	return ret;
+}
+
+/* Ratio of the shortest times: what is left when the host disturbed at least one run of each system little. */
+static double best_ratio(const struct series *s, enum work_clock clock)
+{
+	double plain = lowest_of(s, VM_PLAIN, clock);
+
+	return s->runs && plain > 0 ? lowest_of(s, VM_CLOUDER, clock) / plain : 0;
+}
+
 double report_ratio(const struct series *s, enum work_clock clock)
 {
 	double plain = median_of(s, VM_PLAIN, clock);
@@ -109,15 +126,21 @@ static void print_counters(const struct series *s, FILE *to)
 		fputc('\n', to);
 }
 
+/* Clients wait for answers, not for a thread: requests are always counted against the clock on the wall. */
+static enum work_clock clock_of(const struct report *r, enum work_group group)
+{
+	return group == WORK_TRAFFIC ? CLOCK_WALL : r->clock;
+}
+
 static void print_series(const struct series *s, enum work_clock clock, FILE *to)
 {
 	double low, high;
 
 	range(s, clock, &low, &high);
-	fprintf(to, "%-9s %9.3f %9.3f %8.2f %6.2f-%-6.2f %7.2f %7.2f %7.2f %7.2f\n", s->name,
-		median_of(s, VM_PLAIN, clock), median_of(s, VM_CLOUDER, clock), report_ratio(s, clock), low, high,
-		report_ratio(s, CLOCK_WALL), report_ratio(s, CLOCK_CPU), report_ratio(s, CLOCK_ALL),
-		report_ratio(s, CLOCK_GUEST));
+	fprintf(to, "%-9s %8.3f %8.3f %7.2f %7.2f %6.2f-%-6.2f %7.2f %7.2f %7.2f %7.2f\n", s->name,
+		median_of(s, VM_PLAIN, clock), median_of(s, VM_CLOUDER, clock), report_ratio(s, clock),
+		best_ratio(s, clock), low, high, report_ratio(s, CLOCK_WALL), report_ratio(s, CLOCK_CPU),
+		report_ratio(s, CLOCK_ALL), report_ratio(s, CLOCK_GUEST));
 	if (s->requests)
 		fprintf(to, "          requests/s: %.0f plain, %.0f CloudER, %.2f of plain\n",
 			s->requests / median_of(s, VM_PLAIN, CLOCK_WALL),
@@ -150,12 +173,12 @@ static void print_group(const struct report *r, enum work_group group, FILE *to)
 {
 	double mean, worst;
 
-	if (summary(r, group, r->clock, &mean, &worst) == 0)
+	if (summary(r, group, clock_of(r, group), &mean, &worst) == 0)
 		return;
-	fprintf(to, "\n%s\n", work_group_names[group]);
+	fprintf(to, "\n%s (%s clock)\n", work_group_names[group], work_clock_names[clock_of(r, group)]);
 	for (size_t i = 0; i < r->n; i++)
 		if (r->series[i].group == group)
-			print_series(&r->series[i], r->clock, to);
+			print_series(&r->series[i], clock_of(r, group), to);
 	for (int clock = CLOCK_WALL; clock <= CLOCK_CPU; clock++) {
 		summary(r, group, (enum work_clock)clock, &mean, &worst);
 		fprintf(to, "  geometric mean %.2f, worst %.2f (%s)\n", mean, worst, work_clock_names[clock]);
@@ -184,10 +207,8 @@ void report_print(const struct report *r, FILE *to)
 	json_object_foreach (r->host, key, value)
 		fprintf(to, "%s: %s\n", key, json_string_value(value));
 	if (r->n) {
-		fprintf(to,
-			"\nMedians in seconds and ratios to plain TCG by the %s clock; the same ratio by each clock.\n",
-			work_clock_names[r->clock]);
-		fprintf(to, "%-9s %9s %9s %8s %13s %7s %7s %7s %7s\n", "", "plain", "clouder", "ratio",
+		fprintf(to, "\nMedians in seconds and their ratio to plain TCG; then the ratio by each clock.\n");
+		fprintf(to, "%-9s %8s %8s %7s %7s %13s %7s %7s %7s %7s\n", "", "plain", "clouder", "ratio", "best",
 			"lowest-highest", "wall", "cpu", "all", "guest");
 	}
 	for (int g = 0; g < WORK_GROUPS; g++)
@@ -211,15 +232,17 @@ static json_t *samples_json(const struct series *s, enum vm_system system)
 
 static json_t *series_json(const struct series *s)
 {
-	json_t *ratios = json_object();
+	json_t *ratios = json_object(), *best = json_object();
 
-	for (int clock = 0; clock < CLOCKS; clock++)
+	for (int clock = 0; clock < CLOCKS; clock++) {
 		json_object_set_new(ratios, work_clock_names[clock],
 				    json_real(report_ratio(s, (enum work_clock)clock)));
-	return json_pack("{s:s, s:s, s:i, s:i, s:o, s:o, s:o, s:O?}", "name", s->name, "group",
+		json_object_set_new(best, work_clock_names[clock], json_real(best_ratio(s, (enum work_clock)clock)));
+	}
+	return json_pack("{s:s, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:O?}", "name", s->name, "group",
 			 work_group_names[s->group], "runs", s->runs, "requests", (int)s->requests, "plain_s",
-			 samples_json(s, VM_PLAIN), "clouder_s", samples_json(s, VM_CLOUDER), "ratio", ratios,
-			 "counters", s->counters);
+			 samples_json(s, VM_PLAIN), "clouder_s", samples_json(s, VM_CLOUDER), "ratio", ratios, "best",
+			 best, "counters", s->counters);
 }
 
 static json_t *memory_json(const struct memory_cost *m)
@@ -238,10 +261,12 @@ json_t *report_json(const struct report *r)
 	for (int g = 0; g < WORK_GROUPS; g++) {
 		double mean, worst;
 
-		if (summary(r, (enum work_group)g, r->clock, &mean, &worst))
+		if (summary(r, (enum work_group)g, clock_of(r, (enum work_group)g), &mean, &worst))
 			json_object_set_new(groups, work_group_names[g],
-					    json_pack("{s:f, s:f}", "geometric_mean", mean, "worst", worst));
+					    json_pack("{s:s, s:f, s:f}", "clock",
+						      work_clock_names[clock_of(r, (enum work_group)g)],
+						      "geometric_mean", mean, "worst", worst));
 	}
-	return json_pack("{s:O, s:s, s:o, s:o, s:o?}", "host", r->host, "clock", work_clock_names[r->clock], "groups",
-			 groups, "works", list, "memory", r->memory.sent ? memory_json(&r->memory) : NULL);
+	return json_pack("{s:O, s:o, s:o, s:o?}", "host", r->host, "groups", groups, "works", list, "memory",
+			 r->memory.sent ? memory_json(&r->memory) : NULL);
 }

@@ -27,7 +27,7 @@ struct memory_cost {
 };
 
 struct report {
-	enum work_clock clock; /* the one that the headline ratios are made of */
+	enum work_clock clock; /* the one that ratios are made of, but for traffic */
 	struct series series[16];
 	size_t n;
 	struct memory_cost memory; /* sent == 0: not measured */

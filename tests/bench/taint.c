@@ -26,6 +26,7 @@ struct bench {
 	const char *json; /* file; NULL: none */
 	int runs;
 	bool print_json;
+	json_int_t detections; /* false alarms: nothing here is an attack */
 	struct vm vm[VM_SYSTEMS];
 	struct report report;
 };
@@ -84,21 +85,18 @@ static bool known(const char *name, size_t n)
 	return false;
 }
 
-static int check_names(const char *at)
+static bool names_known(const char *at)
 {
 	while (at && *(at += strspn(at, " ,"))) {
 		size_t n = strcspn(at, " ,");
 
 		if (!known(at, n)) {
-			fprintf(stderr, "bench: no work is called %.*s; there are: boot", (int)n, at);
-			for (size_t i = 0; i < work_count; i++)
-				fprintf(stderr, " %s", works[i].name);
-			fprintf(stderr, " memory\n");
-			return -1;
+			fprintf(stderr, "bench: no work is called %.*s\n", (int)n, at);
+			return false;
 		}
 		at += n;
 	}
-	return 0;
+	return true;
 }
 
 static void end_all(struct bench *b)
@@ -121,20 +119,26 @@ static void progress(const char *name, int run, enum vm_system system, const str
 		system == VM_PLAIN ? "plain" : "clouder", s->s[CLOCK_WALL], s->s[CLOCK_CPU]);
 }
 
+/* Adds to a series by how much CloudER's counters have grown since before (NULL: since the guest's start). */
+static void add_counters(struct bench *b, struct series *s, const struct vm *vm, const json_t *before)
+{
+	json_t *after = vm_status(vm), *growth = report_growth(before, after);
+
+	b->detections += json_integer_value(json_object_get(growth, "detections"));
+	s->counters = report_add(s->counters, growth);
+	json_decref(growth);
+	json_decref(after);
+}
+
 /* One boot of a system; the counters that it begins with are its own. */
 static int boot_one(struct bench *b, struct series *s, int run, enum vm_system system)
 {
 	struct sample *sample = &s->sample[system][run];
-	json_t *status, *growth;
 
 	if (work_boot(&b->vm[system], &b->cfg, system, sample) < 0)
 		return -1;
 	progress("boot", run, system, sample);
-	status = vm_status(&b->vm[system]);
-	growth = report_growth(NULL, status);
-	s->counters = report_add(s->counters, growth);
-	json_decref(growth);
-	json_decref(status);
+	add_counters(b, s, &b->vm[system], NULL);
 	return 0;
 }
 
@@ -159,20 +163,15 @@ static int boot_all(struct bench *b)
 static int run_one(struct bench *b, struct series *s, const struct work *w, int run, enum vm_system system)
 {
 	struct vm *vm = &b->vm[system];
-	json_t *before = vm_status(vm), *after, *growth;
+	json_t *before = vm_status(vm);
+	int ret = work_run(vm, w, &s->sample[system][run]);
 
-	if (work_run(vm, w, &s->sample[system][run]) < 0) {
-		json_decref(before);
-		return -1;
+	if (ret == 0) {
+		progress(w->name, run, system, &s->sample[system][run]);
+		add_counters(b, s, vm, before);
 	}
-	progress(w->name, run, system, &s->sample[system][run]);
-	after = vm_status(vm);
-	growth = report_growth(before, after);
-	s->counters = report_add(s->counters, growth);
-	json_decref(growth);
-	json_decref(after);
 	json_decref(before);
-	return 0;
+	return ret;
 }
 
 static int run_work(struct bench *b, const struct work *w)
@@ -278,6 +277,26 @@ static json_t *first_line(FILE *f, const char *prefix)
 	return ret ? ret : json_string("?");
 }
 
+/* How busy the host is, and CPU time that its own host took from it, in ticks since its start. */
+static void note_load(json_t *host, const char *when)
+{
+	unsigned long long steal = 0;
+	char text[128], load[64] = "?";
+	FILE *f = fopen("/proc/stat", "re");
+
+	if (f && fscanf(f, "cpu %*u %*u %*u %*u %*u %*u %*u %llu", &steal) != 1)
+		steal = 0;
+	if (f)
+		fclose(f);
+	f = fopen("/proc/loadavg", "re");
+	if (f && fgets(load, sizeof(load), f))
+		load[strcspn(load, "\n")] = '\0';
+	if (f)
+		fclose(f);
+	snprintf(text, sizeof(text), "%s, stolen %.2f s", load, (double)steal / (double)sysconf(_SC_CLK_TCK));
+	json_object_set_new(host, when, json_string(text));
+}
+
 static json_t *describe_host(const struct bench *b)
 {
 	char command[512], runs[128];
@@ -296,10 +315,7 @@ static json_t *describe_host(const struct bench *b)
 	snprintf(runs, sizeof(runs), "%d of each, guests of %d vCPU and %d MiB, -cpu %s, %ld CPUs in the host", b->runs,
 		 b->cfg.smp, b->cfg.mib, b->cfg.cpu ? b->cfg.cpu : "(QEMU's default)", sysconf(_SC_NPROCESSORS_ONLN));
 	json_object_set_new(ret, "runs", json_string(runs));
-	f = fopen("/proc/loadavg", "re");
-	json_object_set_new(ret, "load before", first_line(f, ""));
-	if (f)
-		fclose(f);
+	note_load(ret, "load before");
 	return ret;
 }
 
@@ -320,68 +336,159 @@ static int write_report(const struct bench *b)
 	return ret;
 }
 
-static const struct option options[] = {
-	{"runs", required_argument, NULL, 'n'},	     {"only", required_argument, NULL, 'o'},
-	{"clock", required_argument, NULL, 'c'},     {"json", no_argument, NULL, 'j'},
-	{"json-file", required_argument, NULL, 'J'}, {"smp", required_argument, NULL, 's'},
-	{"cpu", required_argument, NULL, 'm'},	     {"clouder", required_argument, NULL, 'p'},
-	{"plugin", required_argument, NULL, 't'},    {"guest", required_argument, NULL, 'g'},
-	{"qemu", required_argument, NULL, 'q'},	     {NULL, 0, NULL, 0},
-};
-
-/* One option's value; -1: not a value that it can have. */
-static int take_option(struct bench *b, int option, const char *value)
+static void take_number(const char *value, int *ret)
 {
-	const char **text = option == 'o'   ? &b->only
-			    : option == 'J' ? &b->json
-			    : option == 'm' ? &b->cfg.cpu
-			    : option == 'p' ? &b->cfg.clouder
-			    : option == 't' ? &b->cfg.plugin
-			    : option == 'g' ? &b->cfg.guest
-			    : option == 'q' ? &b->cfg.qemu
-					    : NULL;
+	char *end;
+	long n = strtol(value, &end, 10);
 
-	if (text)
-		*text = value;
-	else if (option == 'j')
-		b->print_json = true;
-	else if (option == 'n')
-		b->runs = atoi(value);
-	else if (option == 's')
-		b->cfg.smp = atoi(value);
-	else if (option == 'c')
-		b->report.clock = strcmp(value, "wall") == 0 ? CLOCK_WALL : CLOCK_CPU;
-	else
-		return -1;
-	return 0;
+	*ret = *end || n < 1 || n > RUNS_MAX ? -1 : (int)n;
+}
+
+static void take_runs(struct bench *b, const char *value)
+{
+	take_number(value, &b->runs);
+}
+
+static void take_smp(struct bench *b, const char *value)
+{
+	take_number(value, &b->cfg.smp);
+}
+
+static void take_clock(struct bench *b, const char *value)
+{
+	b->report.clock = CLOCKS;
+	for (int clock = 0; clock < CLOCKS; clock++)
+		if (strcmp(value, work_clock_names[clock]) == 0)
+			b->report.clock = (enum work_clock)clock;
+}
+
+static void take_only(struct bench *b, const char *value)
+{
+	b->only = value;
+}
+
+static void take_json(struct bench *b, const char *value)
+{
+	(void)value;
+	b->print_json = true;
+}
+
+static void take_json_file(struct bench *b, const char *value)
+{
+	b->json = value;
+}
+
+static void take_cpu(struct bench *b, const char *value)
+{
+	b->cfg.cpu = value;
+}
+
+static void take_clouder(struct bench *b, const char *value)
+{
+	b->cfg.clouder = value;
+}
+
+static void take_plugin(struct bench *b, const char *value)
+{
+	b->cfg.plugin = value;
+}
+
+static void take_guest(struct bench *b, const char *value)
+{
+	b->cfg.guest = value;
+}
+
+static void take_qemu(struct bench *b, const char *value)
+{
+	b->cfg.qemu = value;
+}
+
+static const struct {
+	const char *name, *value, *help; /* value NULL: the option has none */
+	void (*take)(struct bench *b, const char *value);
+} options[] = {
+	{"clouder", "FILE", "the program; must be given", take_clouder},
+	{"plugin", "FILE", "its plugin; must be given", take_plugin},
+	{"guest", "DIR", "the guest's kernel and image; must be given", take_guest},
+	{"qemu", "PROGRAM", "QEMU for both systems (qemu-system-x86_64)", take_qemu},
+	{"runs", "N", "of each system, 1 to 101 (5)", take_runs},
+	{"only", "NAMES", "these pieces of work only, in one argument (all)", take_only},
+	{"clock", "CLOCK", "for the ratios: wall, cpu, all, guest (cpu)", take_clock},
+	{"smp", "N", "vCPUs of the guests (1)", take_smp},
+	{"cpu", "MODEL", "of the guests' CPU (QEMU's default)", take_cpu},
+	{"json", NULL, "print JSON, not a table", take_json},
+	{"json-file", "FILE", "write JSON into a file as well", take_json_file},
+};
+#define OPTIONS (sizeof(options) / sizeof(options[0]))
+
+static int usage(void)
+{
+	fprintf(stderr, "usage: bench-taint OPTION...\n");
+	for (size_t i = 0; i < OPTIONS; i++)
+		fprintf(stderr, "  --%-10s %-8s %s\n", options[i].name, options[i].value ? options[i].value : "",
+			options[i].help);
+	fprintf(stderr, "Work: boot");
+	for (size_t i = 0; i < work_count; i++)
+		fprintf(stderr, " %s", works[i].name);
+	fprintf(stderr, " memory\n");
+	return 2;
+}
+
+/* False: not a command line that can be worked with. */
+static bool take_options(struct bench *b, int argc, char **argv)
+{
+	struct option all[OPTIONS + 1] = {0};
+	int index = 0, got;
+
+	for (size_t i = 0; i < OPTIONS; i++)
+		all[i] = (struct option){.name = options[i].name, .has_arg = options[i].value != NULL};
+	while ((got = getopt_long(argc, argv, "", all, &index)) == 0)
+		options[index].take(b, optarg);
+	return got == -1 && optind == argc && b->runs > 0 && b->cfg.smp > 0 && b->report.clock < CLOCKS &&
+	       b->cfg.clouder && b->cfg.plugin && b->cfg.guest && names_known(b->only);
+}
+
+/* Measures and reports with a directory that is there for as long. Exit code. */
+static int bench_in(struct bench *b, const char *dir)
+{
+	int ret;
+
+	setenv("CLOUDER_RUNTIME_DIR", dir, 1);
+	setenv("CLOUDER_STATE_DIR", dir, 1);
+	b->cfg.dir = dir;
+	b->report.host = describe_host(b);
+	ret = measure(b);
+	end_all(b);
+	note_load(b->report.host, "load after");
+	if (ret == 0)
+		ret = write_report(b);
+	json_decref(b->report.host);
+	for (size_t i = 0; i < b->report.n; i++)
+		json_decref(b->report.series[i].counters);
+	if (b->detections) {
+		fprintf(stderr, "bench: %" JSON_INTEGER_FORMAT " detections where nothing is attacked\n",
+			b->detections);
+		ret = -1;
+	}
+	return ret == 0 ? 0 : 1;
 }
 
 int main(int argc, char **argv)
 {
-	static struct bench b = {.cfg = {.qemu = "qemu-system-x86_64", .smp = 1, .mib = GUEST_MIB}, .runs = 5};
+	static struct bench b = {.cfg = {.qemu = "qemu-system-x86_64", .smp = 1, .mib = GUEST_MIB},
+				 .runs = 5,
+				 .report.clock = CLOCK_CPU};
 	char dir[] = "/tmp/clouder-bench.XXXXXX", command[64];
-	int option, ret;
+	int ret;
 
-	b.report.clock = CLOCK_CPU;
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
-		if (take_option(&b, option, optarg) < 0)
-			return 2;
-	if (b.runs < 1 || b.runs > RUNS_MAX || !b.cfg.clouder || !b.cfg.plugin || !b.cfg.guest ||
-	    check_names(b.only) < 0)
-		return 2;
+	if (!take_options(&b, argc, argv))
+		return usage();
+	catch_signals();
 	if (!mkdtemp(dir)) {
 		perror(dir);
 		return 1;
 	}
-	setenv("CLOUDER_RUNTIME_DIR", dir, 1);
-	setenv("CLOUDER_STATE_DIR", dir, 1);
-	b.cfg.dir = dir;
-	catch_signals();
-	b.report.host = describe_host(&b);
-	ret = measure(&b);
-	end_all(&b);
-	if (ret == 0)
-		ret = write_report(&b);
+	ret = bench_in(&b, dir);
 	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-	return system(command) == 0 && ret == 0 ? 0 : 1;
+	return system(command) == 0 ? ret : 1;
 }

@@ -44,7 +44,7 @@ struct vm {
 /* CPU time in nanoseconds. */
 struct vm_cpu {
 	uint64_t vcpu; /* of the threads that run the guest's code */
-	uint64_t all; /* of all threads of QEMU and, if there is one, of the supervisor and its waiting QEMU */
+	uint64_t all; /* of all threads of that QEMU and of the supervisor, if there is one */
 };
 
 /* Set by a signal handler: all waits end with an error. */

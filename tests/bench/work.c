@@ -43,8 +43,8 @@ const struct work works[] = {
 	{"forkexec", WORK_CLEAN, run_order, "run forkexec", NULL, 0, 0},
 	{"shell", WORK_CLEAN, run_order, "run shell", NULL, 0, 0},
 	{"copy", WORK_CLEAN, run_order, "run copy", NULL, 0, 0},
-	{"http1k", WORK_TRAFFIC, run_http, NULL, "/1k", 1024, 4000},
-	{"http16k", WORK_TRAFFIC, run_http, NULL, "/16k", 16384, 2000},
+	{"http1k", WORK_TRAFFIC, run_http, NULL, "/1k", 1024, 2000},
+	{"http16k", WORK_TRAFFIC, run_http, NULL, "/16k", 16384, 1000},
 	{"gunzip", WORK_TAINTED, run_order, "run gunzip", NULL, 0, 0},
 	{"sha256", WORK_TAINTED, run_order, "run sha256", NULL, 0, 0},
 };
