@@ -8,6 +8,7 @@
  *
  *   struct taint_shm            header, one page
  *   struct taint_vcpu[]         TAINT_VCPU_MAX entries: register shadow
+ *   struct taint_key[]          TAINT_VCPU_MAX entries
  *   uint32_t page_slot[]        one for each guest-physical page below
  *                               gpa_limit; 0: no byte of the page is tainted
  *   struct taint_slot[]         max_slots entries: who a slot belongs to
@@ -81,6 +82,17 @@ struct taint_vcpu {
 };
 static_assert(sizeof(struct taint_vcpu) == 4160, "shared layout");
 
+/*
+ * Every vCPU remembers pages that hold no tainted byte, under its key; a new key makes it forget them all. It gets one
+ * when a page without tainted bytes becomes tainted, and when the guest changes its address translation.
+ * Bits 0..11 and 57..63 count; the others are 0, so that a key combines with a page's address.
+ */
+struct taint_key {
+	uint64_t key;
+	uint64_t pad[7]; /* its own cache line */
+};
+static_assert(sizeof(struct taint_key) == 64, "shared layout");
+
 struct taint_slot {
 	uint32_t page; /* guest-physical page number */
 	uint32_t count; /* tainted bytes in the slot */
@@ -117,8 +129,9 @@ struct taint_shm {
 	uint32_t header_size;
 	uint64_t file_size;
 	uint64_t gpa_limit; /* bytes; multiple of 4096 */
-	uint64_t off_vcpu, off_page_slot, off_slot, off_data, off_undo, off_writer, off_writer_hash;
-	uint32_t max_slots, max_undo, max_writers, reserved0;
+	uint64_t off_vcpu, off_key, off_page_slot, off_slot, off_data, off_undo, off_writer, off_writer_hash;
+	uint32_t max_slots, max_undo, max_writers;
+	uint32_t n_vcpus; /* keys in use; set by the plugin */
 	/* below: changes at run time; atomics unless the lock is held */
 	uint32_t lock; /* spin lock; reset by the supervisor after it kills an engine */
 	uint32_t epoch; /* current epoch, starts at 1 */

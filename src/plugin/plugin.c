@@ -23,13 +23,13 @@
 PLUGIN_EXPORT int qemu_plugin_version = PLUGIN_API_VERSION;
 
 struct plugin plugin = {.link_fd = -1, .ram_fd = -1};
+struct plugin_vcpu plugin_vcpu[TAINT_VCPU_MAX];
 
 static void vcpu_init(qemu_plugin_id_t id, unsigned int vcpu)
 {
 	(void)id;
 	regs_init();
-	if (follow_init_vcpu(vcpu) < 0)
-		link_send_error("no memory for vCPU %u", vcpu);
+	follow_init_vcpu(vcpu);
 }
 
 static void vcpu_idle(qemu_plugin_id_t id, unsigned int vcpu)
@@ -87,6 +87,7 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
 		link_send_error("%d vCPUs, at most %u are supported", info->system.max_vcpus, TAINT_VCPU_MAX);
 		return -1;
 	}
+	__atomic_store_n(&plugin.shm->n_vcpus, (uint32_t)info->system.max_vcpus, __ATOMIC_RELEASE);
 	plugin.board = qemu_plugin_scoreboard_new(sizeof(uint64_t));
 	plugin.track = (qemu_plugin_u64){plugin.board, 0};
 	qemu_plugin_register_vcpu_init_cb(id, vcpu_init);

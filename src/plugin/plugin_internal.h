@@ -11,16 +11,12 @@
 #include "plugin/qemu_plugin_api.h"
 #include "taint_abi.h"
 
-/*
- * Our own translation cache: virtual page -> guest-physical page and its entry in the shadow's page table.
- * The low 12 bits of a tag are the generation: a flush is one increment.
- */
 #define PLUGIN_TLB_SIZE 1024u
 
+/* The low 12 bits of a tag are the generation: a flush is one increment. */
 struct plugin_tlb_entry {
 	uint64_t tag;
-	const uint32_t *slot; /* *slot == 0: nothing tainted in the page */
-	uint64_t page; /* guest-physical address of the page */
+	uint64_t page; /* guest-physical address of the page, UINT64_MAX: not RAM */
 };
 
 /* Reads that one wide load (of more bytes than QEMU reads at once) is made of, at most. */
@@ -28,12 +24,13 @@ struct plugin_tlb_entry {
 
 /* Everything a vCPU's callbacks need; only its own thread touches it. */
 struct plugin_vcpu {
+	uint64_t *key; /* in the shadow file; NULL: no such vCPU yet */
+	uint32_t hot; /* registers may be tainted, or a load-store instruction is half done */
+	uint64_t clean[PLUGIN_TLB_SIZE]; /* pages without tainted bytes: address ^ key; see memory.c */
 	struct plugin_tlb_entry tlb[PLUGIN_TLB_SIZE];
+	uint64_t generation; /* of tlb, 1..4095 */
 	struct taint_vcpu *regs; /* in the shadow file */
 	struct taint_run run;
-	uint64_t generation; /* of the TLB, 1..4095 */
-	uint32_t hot; /* registers may be tainted, or a load-store instruction is half done */
-	bool tmp_loaded; /* the current load-store instruction's load was followed */
 	bool track; /* what the scoreboard says */
 	uint8_t n_skipped; /* reads of the current wide load that were left alone, and not told to the core yet */
 	struct {
@@ -77,13 +74,13 @@ struct plugin {
 	struct taint_shm *shm;
 	struct qemu_plugin_scoreboard *board;
 	qemu_plugin_u64 track; /* per vCPU: non-zero while registers may be tainted */
-	struct plugin_vcpu *vcpu[TAINT_VCPU_MAX];
 };
 
 extern struct plugin plugin;
+extern struct plugin_vcpu plugin_vcpu[TAINT_VCPU_MAX];
 
 /* follow.c: the callbacks that follow taint. */
-int follow_init_vcpu(unsigned index);
+void follow_init_vcpu(unsigned index);
 void follow_resume_vcpu(unsigned index);
 void follow_pause_vcpu(unsigned index);
 void follow_forget_blocks(void);
@@ -93,7 +90,7 @@ void follow_flush_tlb(unsigned vcpu, void *insn);
 void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
-void follow_load_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
+void follow_wide_update(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 
 /* translate.c: which callbacks an instruction gets. */

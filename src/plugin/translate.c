@@ -121,21 +121,31 @@ void translate_flush(qemu_plugin_id_t id)
 	}
 }
 
+static void on_memory(struct qemu_plugin_insn *insn, qemu_plugin_vcpu_mem_cb_t fn, enum qemu_plugin_mem_rw rw,
+		      struct plugin_site *s)
+{
+	/* The detector reads the registers. */
+	enum qemu_plugin_cb_flags flags = fn == follow_return ? QEMU_PLUGIN_CB_R_REGS : QEMU_PLUGIN_CB_NO_REGS;
+
+	qemu_plugin_register_vcpu_mem_cb(insn, fn, flags, rw, s);
+}
+
 static void instrument_memory(struct qemu_plugin_insn *insn, struct plugin_site *s)
 {
 	const struct taint_insn *in = s->in;
 
-	if (in->is_ret)
-		qemu_plugin_register_vcpu_mem_cb(insn, follow_return, QEMU_PLUGIN_CB_R_REGS, QEMU_PLUGIN_MEM_R, s);
-	else if (in->has_load && in->has_store)
-		qemu_plugin_register_vcpu_mem_cb(insn, follow_load_store, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW,
-						 s);
-	else if (in->has_load && in->needs_begin)
-		qemu_plugin_register_vcpu_mem_cb(insn, follow_wide_load, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_R, s);
-	else if (in->has_load)
-		qemu_plugin_register_vcpu_mem_cb(insn, follow_load, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_R, s);
-	else if (in->has_store)
-		qemu_plugin_register_vcpu_mem_cb(insn, follow_store, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_W, s);
+	if (in->is_ret) {
+		on_memory(insn, follow_return, QEMU_PLUGIN_MEM_R, s);
+		return;
+	}
+	if (in->has_load)
+		on_memory(insn,
+			  !in->needs_begin ? follow_load
+			  : in->has_store  ? follow_wide_update
+					   : follow_wide_load,
+			  QEMU_PLUGIN_MEM_R, s);
+	if (in->has_store)
+		on_memory(insn, follow_store, QEMU_PLUGIN_MEM_W, s);
 }
 
 static void instrument(struct plugin_block *b, struct qemu_plugin_insn *insn, unsigned mode)

@@ -113,27 +113,55 @@ static void test_limits(void **state)
 	assert_true(shadow_get(sh, gpa(GPA_LIMIT - 2), out, 4));
 	assert_int_equal(out[1].origin, 2);
 	assert_int_equal(out[2].origin, 0);
-	assert_null(shadow_page_entry(sh, gpa(GPA_LIMIT)));
-	assert_null(shadow_page_entry(sh, gpa(UINT64_MAX)));
+	assert_false(shadow_page_tainted(sh, gpa(GPA_LIMIT)));
 	assert_false(shadow_page_tainted(sh, gpa(UINT64_MAX)));
 	shadow_set(sh, gpa(UINT64_MAX - 1), in, 2);
 	expect_count(sh, 1, 2);
 }
 
-static void test_entry(void **state)
+/* The keys of the vCPUs in use change whenever a page without tainted bytes becomes tainted, and only then. */
+static void test_keys(void **state)
 {
 	struct shadow *sh = ((struct fixture *)*state)->sh;
-	const uint32_t *entry = shadow_page_entry(sh, gpa(0x7123));
+	uint64_t *key = shadow_key(sh, 1), before = *key;
 
-	assert_int_equal(*entry, 0);
+	shadow_header(sh)->n_vcpus = 2;
 	set1(sh, 0x7fff, 0, 5);
-	assert_int_equal(*entry, 0); /* clean labels make no slot */
+	assert_int_equal(*key, before); /* clean labels taint no page */
 	set1(sh, 0x7fff, 1, 5);
-	assert_int_not_equal(*entry, 0);
+	assert_int_not_equal(*key, before);
+	assert_int_not_equal(*shadow_key(sh, 0), before);
+	assert_int_equal(*shadow_key(sh, 2), before);
+	before = *key;
+	set1(sh, 0x7ffe, 1, 5);
 	set1(sh, 0x7fff, 0, 0);
-	assert_int_not_equal(*entry, 0);
+	assert_int_equal(*key, before);
+	set1(sh, 0x7ffe, 0, 0);
+	assert_false(shadow_page_tainted(sh, gpa(0x7123)));
+	set1(sh, 0x7ffe, 1, 5); /* the page has its slot still */
+	assert_int_not_equal(*key, before);
+	set1(sh, 0x7ffe, 0, 0);
 	shadow_sweep(sh);
-	assert_int_equal(*entry, 0);
+	assert_false(shadow_page_tainted(sh, gpa(0x7123)));
+}
+
+/* A key has only bits that a page's address does not have, or has all alike; never 0; all different for long. */
+static void test_key_values(void **state)
+{
+	enum { VALUES = (1 << 19) - 1 };
+	uint64_t key = 0, first;
+	unsigned n = 0;
+
+	(void)state;
+	shadow_key_renew(&key);
+	first = key;
+	do {
+		assert_int_equal(key & 0x01fffffffffff000ull, 0);
+		assert_true(key != 0);
+		shadow_key_renew(&key);
+		n++;
+	} while (key != first && n <= VALUES);
+	assert_int_equal(n, VALUES);
 }
 
 struct ram {
@@ -234,7 +262,7 @@ static void test_rollback(void **state)
 	assert_int_equal(get1(sh, 0x1000).origin, 2);
 	assert_int_equal(get1(sh, 0x2000).writer, 4);
 	expect_count(sh, 2, 3);
-	assert_int_equal(*shadow_page_entry(sh, gpa(0x3000)), 0);
+	assert_false(shadow_page_tainted(sh, gpa(0x3000)));
 
 	set1(sh, 0x1000, 7, 7); /* epoch 3 again: must be undone again */
 	set1(sh, 0x3000, 8, 8);
@@ -498,7 +526,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_labels, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_page_crossing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_entry, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
+		cmocka_unit_test(test_key_values),
 		cmocka_unit_test_setup_teardown(test_stale, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stale_in_turns, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_input, setup, teardown),

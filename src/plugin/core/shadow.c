@@ -22,6 +22,7 @@
 #define UNDO_PER_SLOT 4u
 #define SPIN_TRIES 64u
 #define CHUNK 64u
+#define KEY_HIGH 57u /* lowest of a key's upper bits: those are all alike in a canonical address */
 
 static uint64_t align_page(uint64_t n)
 {
@@ -32,7 +33,8 @@ static uint64_t align_page(uint64_t n)
 static void layout(struct taint_shm *h)
 {
 	h->off_vcpu = align_page(sizeof(*h));
-	h->off_page_slot = align_page(h->off_vcpu + TAINT_VCPU_MAX * sizeof(struct taint_vcpu));
+	h->off_key = align_page(h->off_vcpu + TAINT_VCPU_MAX * sizeof(struct taint_vcpu));
+	h->off_page_slot = align_page(h->off_key + TAINT_VCPU_MAX * sizeof(struct taint_key));
 	h->off_slot = align_page(h->off_page_slot + (h->gpa_limit >> GUEST_PAGE_SHIFT) * sizeof(uint32_t));
 	h->off_data = align_page(h->off_slot + (uint64_t)h->max_slots * sizeof(struct taint_slot));
 	h->off_undo = h->off_data + (uint64_t)h->max_slots * SHADOW_PAGE_LABELS * sizeof(struct taint_label);
@@ -53,9 +55,10 @@ static bool layout_same(const struct taint_shm *h)
 	struct taint_shm want = *h;
 
 	layout(&want);
-	return want.off_vcpu == h->off_vcpu && want.off_page_slot == h->off_page_slot && want.off_slot == h->off_slot &&
-	       want.off_data == h->off_data && want.off_undo == h->off_undo && want.off_writer == h->off_writer &&
-	       want.off_writer_hash == h->off_writer_hash && want.file_size == h->file_size;
+	return want.off_vcpu == h->off_vcpu && want.off_key == h->off_key && want.off_page_slot == h->off_page_slot &&
+	       want.off_slot == h->off_slot && want.off_data == h->off_data && want.off_undo == h->off_undo &&
+	       want.off_writer == h->off_writer && want.off_writer_hash == h->off_writer_hash &&
+	       want.file_size == h->file_size;
 }
 
 /* Maps the file that *h describes. */
@@ -74,6 +77,7 @@ static int map_file(int fd, const struct taint_shm *h, struct shadow **ret_sh, s
 	*sh = (struct shadow){
 		.shm = (struct taint_shm *)base,
 		.vcpu = (struct taint_vcpu *)(base + h->off_vcpu),
+		.key = (struct taint_key *)(base + h->off_key),
 		.page_slot = (uint32_t *)(base + h->off_page_slot),
 		.slot = (struct taint_slot *)(base + h->off_slot),
 		.data = (uint64_t *)(base + h->off_data),
@@ -251,11 +255,31 @@ void shadow_slot_free(struct shadow *sh, uint32_t slot)
 	shadow_store(&sh->shm->slot_free, slot);
 }
 
-const uint32_t *shadow_page_entry(const struct shadow *sh, struct gpa at)
+uint64_t *shadow_key(const struct shadow *sh, unsigned i)
 {
-	uint64_t page = at.v >> GUEST_PAGE_SHIFT;
+	assert(i < TAINT_VCPU_MAX);
+	return &sh->key[i].key;
+}
 
-	return page < sh->pages ? &sh->page_slot[page] : NULL;
+void shadow_key_renew(uint64_t *key)
+{
+	uint64_t old = __atomic_load_n(key, __ATOMIC_RELAXED), n;
+
+	do {
+		n = ((old & GUEST_PAGE_MASK) | old >> KEY_HIGH << GUEST_PAGE_SHIFT) + 1;
+		n &= (1u << (GUEST_PAGE_SHIFT + 64 - KEY_HIGH)) - 1;
+		n += !n;
+		n = (n & GUEST_PAGE_MASK) | n >> GUEST_PAGE_SHIFT << KEY_HIGH;
+	} while (!__atomic_compare_exchange_n(key, &old, n, true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+}
+
+/* A page that was remembered as clean is not any more. */
+static void renew_keys(const struct shadow *sh)
+{
+	uint32_t n = shadow_load(&sh->shm->n_vcpus);
+
+	for (uint32_t i = 0; i < n && i < TAINT_VCPU_MAX; i++)
+		shadow_key_renew(&sh->key[i].key);
 }
 
 bool shadow_page_tainted(const struct shadow *sh, struct gpa at)
@@ -365,8 +389,8 @@ static void set_in_page(struct shadow *sh, struct gpa at, const struct taint_lab
 		old = __atomic_exchange_n(&data[i], new_label, __ATOMIC_RELAXED);
 		delta += shadow_label_tainted(new_label) - shadow_label_tainted(old);
 	}
-	if (delta)
-		__atomic_fetch_add(&sh->slot[slot].count, (uint32_t)delta, __ATOMIC_RELAXED);
+	if (delta && !__atomic_fetch_add(&sh->slot[slot].count, (uint32_t)delta, __ATOMIC_SEQ_CST))
+		renew_keys(sh);
 }
 
 static bool any_tainted(const struct taint_label *labels, size_t n)

@@ -47,10 +47,12 @@ struct taint_shm *shadow_header(const struct shadow *sh);
 struct taint_vcpu *shadow_vcpu(const struct shadow *sh, unsigned i);
 
 /*
- * The page's entry in page_slot[], for a hot path that caches the pointer: *p == 0 means no byte of the
- * page is tainted. NULL if the address is beyond gpa_limit (never tainted).
+ * Key of vCPU i (see struct taint_key), for a hot path that remembers clean pages under it: read the key, then ask
+ * shadow_page_tainted(), then remember. Every vCPU below taint_shm.n_vcpus gets a new key when a page becomes tainted.
  */
-const uint32_t *shadow_page_entry(const struct shadow *sh, struct gpa at);
+uint64_t *shadow_key(const struct shadow *sh, unsigned i);
+/* Another key, for as many times as a key has values; then they come again. */
+void shadow_key_renew(uint64_t *key);
 /* Whether any byte of the page is tainted now (slot present and its count not 0). */
 bool shadow_page_tainted(const struct shadow *sh, struct gpa at);
 

@@ -12,6 +12,7 @@
 struct shadow {
 	struct taint_shm *shm;
 	struct taint_vcpu *vcpu;
+	struct taint_key *key;
 	uint32_t *page_slot;
 	struct taint_slot *slot;
 	uint64_t *data; /* labels as 64-bit values: origin in the low half */

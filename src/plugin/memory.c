@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Guest memory as the callbacks meet it.
+ *
+ * Two small caches for each vCPU, both by virtual page. The first says no more than "this page holds no tainted byte":
+ * one look is all that most accesses cost. It is valid under the vCPU's key (taint_abi.h), which changes
+ * when any clean page becomes tainted. The second knows the page's guest-physical address, so that QEMU
+ * need not be asked again (that costs as much as all the rest). Both are forgotten where the guest flushes its own
+ * TLB: writes to control registers and invlpg are instrumented for that.
+ */
+#include "plugin/memory.h"
+
+#include <string.h>
+
+#define NO_PAGE UINT64_MAX
+
+static unsigned slot_of(uint64_t vaddr)
+{
+	return (vaddr >> GUEST_PAGE_SHIFT) % PLUGIN_TLB_SIZE;
+}
+
+static uint64_t page_of(uint64_t addr)
+{
+	return addr & ~(uint64_t)GUEST_PAGE_MASK;
+}
+
+void memory_flush(struct plugin_vcpu *c)
+{
+	shadow_key_renew(c->key);
+	c->generation++;
+	if (c->generation == GUEST_PAGE_SIZE) {
+		memset(c->tlb, 0, sizeof(c->tlb));
+		c->generation = 1;
+	}
+}
+
+/* Guest-physical address of the page, NO_PAGE if it is not RAM. */
+static uint64_t translate(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr)
+{
+	struct plugin_tlb_entry *t = &c->tlb[slot_of(vaddr)];
+	uint64_t tag = page_of(vaddr) | c->generation;
+	struct qemu_plugin_hwaddr *hw;
+
+	if (likely(t->tag == tag))
+		return t->page;
+	hw = qemu_plugin_get_hwaddr(info, vaddr);
+	t->page = hw && !qemu_plugin_hwaddr_is_io(hw) ? page_of(qemu_plugin_hwaddr_phys_addr(hw)) : NO_PAGE;
+	t->tag = tag;
+	return t->page;
+}
+
+bool memory_gpa(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, struct gpa *ret)
+{
+	uint64_t page = translate(c, info, vaddr);
+
+	*ret = gpa(page + (vaddr & GUEST_PAGE_MASK));
+	return page != NO_PAGE;
+}
+
+static bool page_clean(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr)
+{
+	uint64_t key = __atomic_load_n(c->key, __ATOMIC_ACQUIRE), page = translate(c, info, vaddr);
+
+	if (page != NO_PAGE && shadow_page_tainted(plugin.shadow, gpa(page)))
+		return false;
+	c->clean[slot_of(vaddr)] = page_of(vaddr) ^ key;
+	return true;
+}
+
+bool memory_quiet(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n)
+{
+	uint64_t last = vaddr + n - 1;
+	bool clean = page_clean(c, info, vaddr);
+
+	if (page_of(last) != page_of(vaddr))
+		clean &= page_clean(c, info, last);
+	return clean && !c->hot;
+}
+
+unsigned memory_size(qemu_plugin_meminfo_t info)
+{
+	unsigned n = 1u << qemu_plugin_mem_size_shift(info);
+
+	return n < ACCESS_MAX ? n : ACCESS_MAX;
+}
+
+void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned n)
+{
+	qemu_plugin_mem_value v = qemu_plugin_mem_get_value(info);
+
+	/* The members of the union all begin at its start, and the host is little-endian. */
+	memcpy(ret, &v.data, n);
+	if (!qemu_plugin_mem_is_big_endian(info))
+		return;
+	for (unsigned i = 0; i < n / 2; i++) {
+		uint8_t t = ret[i];
+
+		ret[i] = ret[n - 1 - i];
+		ret[n - 1 - i] = t;
+	}
+}
+
+/* One access in at most two pieces, one for each page it touches. */
+struct piece {
+	struct gpa at;
+	unsigned n;
+	bool ram;
+};
+
+static unsigned split(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n, struct piece p[2])
+{
+	unsigned first = GUEST_PAGE_SIZE - (unsigned)(vaddr & GUEST_PAGE_MASK), k = 0;
+
+	while (n) {
+		unsigned m = n < first ? n : first;
+
+		p[k].ram = memory_gpa(c, info, vaddr, &p[k].at);
+		p[k++].n = m;
+		vaddr += m;
+		n -= m;
+		first = GUEST_PAGE_SIZE;
+	}
+	return k;
+}
+
+static bool any_tainted(const struct taint_label *labels, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (labels[i].origin)
+			return true;
+	return false;
+}
+
+bool memory_get(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, struct taint_label *ret, unsigned n)
+{
+	uint8_t bytes[ACCESS_MAX];
+	struct piece p[2];
+	unsigned k = split(c, info, vaddr, n, p), done = 0;
+	bool any = false;
+
+	for (unsigned i = 0; i < k; i++) {
+		if (p[i].ram)
+			any |= shadow_get(plugin.shadow, p[i].at, ret + done, p[i].n);
+		else
+			memset(ret + done, 0, p[i].n * sizeof(*ret));
+		done += p[i].n;
+	}
+	if (!any)
+		return false;
+	memory_bytes(info, bytes, n);
+	if (!taint_labels_drop_stale(ret, bytes, n))
+		return true;
+	__atomic_fetch_add(&plugin.shm->stale_loads, 1, __ATOMIC_RELAXED);
+	return any_tainted(ret, n);
+}
+
+void memory_set(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, const struct taint_label *labels,
+		unsigned n)
+{
+	struct piece p[2];
+	unsigned k = split(c, info, vaddr, n, p), done = 0;
+
+	for (unsigned i = 0; i < k; i++) {
+		if (p[i].ram)
+			shadow_set(plugin.shadow, p[i].at, labels + done, p[i].n);
+		done += p[i].n;
+	}
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Guest memory as the callbacks meet it: which pages are clean, and the labels of an access. */
+#ifndef CLOUDER_PLUGIN_MEMORY_H
+#define CLOUDER_PLUGIN_MEMORY_H
+
+#include "plugin/plugin_internal.h"
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* The widest single access that QEMU reports. */
+#define ACCESS_MAX 16u
+
+static inline uint64_t memory_key(const struct plugin_vcpu *c)
+{
+	return __atomic_load_n(c->key, __ATOMIC_RELAXED);
+}
+
+/*
+ * Whether an access of up to 16 bytes can be left alone: registers clean, and its page remembered as clean. One that
+ * reaches into the next page meets another page's tag and is not remembered; memory_quiet() knows.
+ */
+static inline bool memory_known_quiet(const struct plugin_vcpu *c, uint64_t vaddr)
+{
+	uint64_t last = (vaddr + ACCESS_MAX - 1) & ~(uint64_t)GUEST_PAGE_MASK;
+
+	return likely(c->clean[(vaddr >> GUEST_PAGE_SHIFT) % PLUGIN_TLB_SIZE] == (last ^ memory_key(c))) &&
+	       likely(!c->hot);
+}
+
+/* The same by looking at the shadow, for n bytes; remembers the page. */
+bool memory_quiet(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n);
+void memory_flush(struct plugin_vcpu *c);
+/* Guest-physical address of a byte of the access; false: not RAM. */
+bool memory_gpa(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, struct gpa *ret);
+/* Bytes accessed, at most ACCESS_MAX. */
+unsigned memory_size(qemu_plugin_meminfo_t info);
+/* What was read or written, as it lies in memory. */
+void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned n);
+/* Labels of the bytes of a read; returns whether any is tainted. */
+bool memory_get(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, struct taint_label *ret, unsigned n);
+void memory_set(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, const struct taint_label *labels,
+		unsigned n);
+
+#endif
