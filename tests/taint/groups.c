@@ -51,6 +51,7 @@ static const struct group groups[] = {
 	{"avx", NULL, NULL, "AVX", 0, 1, 0, ECX, 28},
 	{"gather", NULL, NULL, "AVX2GATHER", 0, 7, 0, EBX, 5},
 	{"avx2", NULL, NULL, "AVX2", 0, 7, 0, EBX, 5},
+	{"avx-vnni", NULL, NULL, "AVX_VNNI", 0, 7, 1, EAX, 4},
 	{"fma", NULL, NULL, "FMA", 0, 1, 0, ECX, 12},
 	{"f16c", NULL, NULL, "F16C", 0, 1, 0, ECX, 29},
 	{"bmi1", NULL, NULL, "BMI1", 0, 7, 0, EBX, 3},

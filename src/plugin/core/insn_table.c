@@ -133,7 +133,8 @@ const struct insn_rule insn_rules[] = {
 	 " ?pmulhuw ?pmulhrsw ?pmaddubsw"},
 	{rule_elem, P, 4, 0, SAME, "?psubd ?pcmpeqd ?pcmpgtd"},
 	{rule_elem, P, 4, 0, 0,
-	 "?paddd ?pminsd ?pminud ?pmaxsd ?pmaxud ?pabsd ?psignd ?pmulld ?pmaddwd vpsllvd vpsrlvd vpsravd"},
+	 "?paddd ?pminsd ?pminud ?pmaxsd ?pmaxud ?pabsd ?psignd ?pmulld ?pmaddwd vpsllvd vpsrlvd vpsravd"
+	 " vpdpbusd vpdpbusds vpdpwssd vpdpwssds"},
 	{rule_elem, P, 8, 0, SAME, "?psubq ?pcmpeqq ?pcmpgtq"},
 	{rule_elem, P, 8, 0, 0, "?paddq ?pmuludq ?pmuldq ?psadbw vpsllvq vpsrlvq"},
 	{rule_elem, P, 4, 0, 0,
@@ -315,7 +316,7 @@ const struct insn_rule insn_rules[] = {
 	 " vpbroadcastmb2q vpbroadcastmw2d vpcmov vpcmpb vpcmpd vpcmpltd vpcmpq vpcmpub vpcmpud vpcmpuq"
 	 " vpcmpuw vpcmpw vpcomb vpcomd vpcompressb vpcompressd vpcompressq vpcompressw vpcomq vpcomub"
 	 " vpcomud vpcomuq vpcomuw vpcomw vpconflictd vpconflictq vpdpbssd vpdpbssds vpdpbsud vpdpbsuds"
-	 " vpdpbusd vpdpbusds vpdpbuud vpdpbuuds vpdpwssd vpdpwssds vpdpwsud vpdpwsuds vpdpwusd vpdpwusds"
+	 " vpdpbuud vpdpbuuds vpdpwsud vpdpwsuds vpdpwusd vpdpwusds"
 	 " vpdpwuud vpdpwuuds vpermb vpermf32x4 vpermi2b vpermi2d vpermi2pd vpermi2ps vpermi2q vpermi2w"
 	 " vpermil2pd vpermil2ps vpermt2b vpermt2d vpermt2pd vpermt2ps vpermt2q vpermt2w vpermw vpexpandb"
 	 " vpexpandd vpexpandq vpexpandw vphaddbd vphaddbq vphaddbw vphadddq vphaddubd vphaddubq vphaddubw"
