@@ -177,7 +177,7 @@ static void print_group(const struct report *r, enum work_group group, FILE *to)
 		return;
 	fprintf(to, "\n%s (%s clock)\n", work_group_names[group], work_clock_names[clock_of(r, group)]);
 	for (size_t i = 0; i < r->n; i++)
-		if (r->series[i].group == group)
+		if (r->series[i].group == group && r->series[i].runs)
 			print_series(&r->series[i], clock_of(r, group), to);
 	for (int clock = CLOCK_WALL; clock <= CLOCK_CPU; clock++) {
 		summary(r, group, (enum work_clock)clock, &mean, &worst);

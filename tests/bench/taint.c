@@ -242,14 +242,14 @@ static int measure_memory(struct bench *b)
 	m->shadow_before = vm_shadow_allocated(vm);
 	if (work_send_random(vm, "/raw", MEMORY_SENT) < 0)
 		return -1;
-	m->sent = MEMORY_SENT;
 	m->shadow_after = vm_shadow_allocated(vm);
 	status = vm_status(vm);
 	taint = json_object_get(status, "taint");
 	m->tainted_bytes = (uint64_t)json_integer_value(json_object_get(taint, "tainted_bytes"));
 	m->tainted_pages = (uint64_t)json_integer_value(json_object_get(taint, "tainted_pages"));
+	m->sent = status ? MEMORY_SENT : 0;
 	json_decref(status);
-	return 0;
+	return status ? 0 : -1;
 }
 
 static int measure(struct bench *b)
@@ -448,7 +448,7 @@ static bool take_options(struct bench *b, int argc, char **argv)
 	       b->cfg.clouder && b->cfg.plugin && b->cfg.guest && names_known(b->only);
 }
 
-/* Measures and reports with a directory that is there for as long. Exit code. */
+/* Measures with a directory that is there for as long, reports as far as it came. Exit code. */
 static int bench_in(struct bench *b, const char *dir)
 {
 	int ret;
@@ -460,8 +460,8 @@ static int bench_in(struct bench *b, const char *dir)
 	ret = measure(b);
 	end_all(b);
 	note_load(b->report.host, "load after");
-	if (ret == 0)
-		ret = write_report(b);
+	if (write_report(b) < 0)
+		ret = -1;
 	json_decref(b->report.host);
 	for (size_t i = 0; i < b->report.n; i++)
 		json_decref(b->report.series[i].counters);
