@@ -40,7 +40,7 @@ ask_list() {
 	local row
 	ROWS=()
 	printf 'list 0:' >&"$connection"
-	while read -r -t 60 -u "$connection" row && [ "$row" != end ]; do
+	while read -r -t "$LIMIT" -u "$connection" row && [ "$row" != end ]; do
 		ROWS+=("$row")
 	done
 	[ "${row:-}" = end ]
@@ -84,7 +84,7 @@ send_path() {
 	local LC_ALL=C
 	ANSWER=()
 	printf '%s %d:%s' "$1" "${#2}" "$2" >&"$connection"
-	read -r -t 60 -u "$connection" -a ANSWER
+	read -r -t "$LIMIT" -u "$connection" -a ANSWER
 	[ "${ANSWER[0]:-}" = "$1" ] && [ "${#ANSWER[@]}" -eq 9 ] || return
 	ANSWER=("${ANSWER[@]:2}")
 }
