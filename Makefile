@@ -22,6 +22,7 @@ PREFIX ?= /usr/local
 # The plugin is its own shared object; everything else but main goes into one archive that tests link too.
 PLUGIN_SRC := $(wildcard src/plugin/*.c)
 CORE_SRC := $(wildcard src/plugin/core/*.c)
+PLUGIN_LIB_SRC := src/qemu/gmem.c src/vmi/space.c
 BASE_SRC := $(wildcard src/base/*.c)
 MAIN_SRC := src/cli/main.c
 LIB_SRC := $(filter-out $(MAIN_SRC) $(PLUGIN_SRC),$(wildcard src/*/*.c) $(CORE_SRC))
@@ -54,7 +55,7 @@ $(BUILD)/clouder: $(call obj,$(MAIN_SRC)) $(BUILD)/libclouder.a
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(PKG_LIBS) $(LDFLAGS)
 
-$(BUILD)/clouder-taint.so: $(call obj,$(PLUGIN_SRC) $(CORE_SRC) $(BASE_SRC))
+$(BUILD)/clouder-taint.so: $(call obj,$(PLUGIN_SRC) $(PLUGIN_LIB_SRC) $(CORE_SRC) $(BASE_SRC))
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) -shared -o $@ $^ $(shell pkg-config --libs glib-2.0 2>/dev/null) -lZydis $(LDFLAGS)
 

@@ -123,6 +123,13 @@ struct taint_writer {
 };
 static_assert(sizeof(struct taint_writer) == 32, "shared layout");
 
+/* A stretch of guest-physical memory and where it lies in the RAM file. */
+struct taint_region {
+	uint64_t gpa, size, offset; /* bytes */
+};
+
+#define TAINT_REGIONS 32
+
 struct taint_shm {
 	uint64_t magic;
 	uint32_t version;
@@ -139,6 +146,9 @@ struct taint_shm {
 	uint32_t slot_free; /* head of the free list, 0: empty */
 	uint32_t undo_used;
 	uint32_t writers_used; /* high-water mark, id 0 included */
+	/* guest memory map, from the supervisor; odd version: it is being written */
+	uint32_t regions_version, n_regions;
+	struct taint_region region[TAINT_REGIONS];
 	/* counters, for status */
 	uint64_t slots_exhausted; /* pages that could not be tainted: shadow full */
 	uint64_t insn_precise, insn_conservative, insn_refused; /* translated instructions */

@@ -237,6 +237,20 @@ uint64_t vm_arrival_time(const struct vm *vm, uint32_t origin)
 	return 0;
 }
 
+/* The plugin reads guest memory too. */
+static void tell_regions(const struct vm *vm)
+{
+	struct taint_region copy[TAINT_REGIONS];
+	const struct gmem_region *r;
+	size_t n = gmem_regions(vm->gmem, &r);
+
+	for (size_t i = 0; i < n; i++)
+		copy[i] = (struct taint_region){.gpa = r[i].start.v, .size = r[i].size, .offset = r[i].offset};
+	shadow_set_regions(vm->shadow, copy, (uint32_t)n);
+}
+
+static_assert(TAINT_REGIONS >= GMEM_REGION_MAX, "the whole map fits");
+
 static void regions(void *arg, const struct gmem_region *r, size_t n)
 {
 	struct vm *vm = arg;
@@ -244,6 +258,8 @@ static void regions(void *arg, const struct gmem_region *r, size_t n)
 
 	if (gmem_set_regions(vm->gmem, r, n, &e) < 0)
 		log_error("guest memory map: %s", e.text);
+	else
+		tell_regions(vm);
 	vm->guest_seen = true;
 	if (!vm->vmi)
 		loop_timer_set(vm->vmi_timer, 100);

@@ -58,22 +58,18 @@ void follow_flush_tlb(unsigned vcpu, void *insn)
 	memory_flush(&plugin_vcpu[vcpu]);
 }
 
-/* After labels[] got origins: who wrote them, and what. */
-static void labels_sign(struct plugin_site *s, qemu_plugin_meminfo_t info, struct taint_label *labels, unsigned n)
+/* After labels[] got origins: who wrote them. */
+static void labels_sign(struct plugin_site *s, struct taint_label *labels, unsigned n)
 {
-	uint8_t bytes[ACCESS_MAX];
-
 	if (!s->writer) {
 		struct taint_writer w = {.code_offset = s->code_offset, .pc = s->pc, .len = s->in->len};
 
 		memcpy(w.bytes, s->bytes, sizeof(w.bytes));
 		s->writer = shadow_writer_intern(plugin.shadow, &w);
 	}
-	memory_bytes(info, bytes, n);
 	for (unsigned i = 0; i < n; i++)
 		if (labels[i].origin)
-			labels[i] = (struct taint_label){
-				.origin = labels[i].origin, .writer = (uint16_t)s->writer, .value = bytes[i]};
+			labels[i].writer = (uint16_t)s->writer;
 }
 
 /* After registers changed: what state are we in? */
@@ -172,6 +168,21 @@ void follow_begin(unsigned vcpu, void *site)
 	taint_insn_begin(&c->run);
 }
 
+void follow_area(unsigned vcpu, void *site)
+{
+	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
+	const struct plugin_site *s = site;
+
+	if (c->hot)
+		arrive(c, s);
+	area_follow(c, s->in);
+	if (!c->hot && !c->regs->any)
+		return;
+	if (!c->hot)
+		arrive(c, s);
+	settle(c);
+}
+
 static void count_followed(void)
 {
 	__atomic_fetch_add(&plugin.shm->mem_slow, 1, __ATOMIC_RELAXED);
@@ -186,7 +197,7 @@ static void load_slow(struct plugin_vcpu *c, const struct plugin_site *s, qemu_p
 	if (memory_quiet(c, info, vaddr, n))
 		return;
 	count_followed();
-	any = memory_get(c, info, vaddr, labels, n);
+	any = memory_get(c, s->in, info, vaddr, labels, n);
 	if (!any && !c->hot)
 		return;
 	arrive(c, s);
@@ -208,10 +219,10 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 	if (c->hot)
 		arrive(c, s);
 	if (c->hot && taint_insn_store(c->regs, &c->run, s->in, vaddr, labels, n))
-		labels_sign(s, info, labels, n);
+		labels_sign(s, labels, n);
 	else
 		memset(labels, 0, n * sizeof(*labels));
-	memory_set(c, info, vaddr, labels, n);
+	memory_set(c, s->in, info, vaddr, labels, n);
 	if (c->hot)
 		settle(c);
 }
@@ -229,7 +240,7 @@ void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr,
 	unsigned n = memory_size(info);
 
 	if (memory_known_quiet(c, vaddr) || memory_quiet(c, info, vaddr, n) ||
-	    (!memory_get(c, info, vaddr, labels, n) && !c->hot)) {
+	    (!memory_get(c, s->in, info, vaddr, labels, n) && !c->hot)) {
 		if (c->n_skipped < PLUGIN_WIDE_MAX) {
 			c->skipped[c->n_skipped].vaddr = vaddr;
 			c->skipped[c->n_skipped++].n = (uint8_t)n;
@@ -276,6 +287,7 @@ void follow_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, voi
 void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site)
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
+	const struct plugin_site *s = site;
 	struct taint_label labels[ACCESS_MAX];
 	unsigned n = memory_size(info);
 	struct gpa at;
@@ -283,7 +295,7 @@ void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, vo
 	if (memory_known_quiet(c, vaddr) || memory_quiet(c, info, vaddr, n))
 		return;
 	if (c->hot)
-		arrive(c, site);
-	if (memory_get(c, info, vaddr, labels, n) && memory_gpa(c, info, vaddr, &at))
-		detect_report(c, TAINT_DETECT_RETURN, site, vaddr, at, labels, n);
+		arrive(c, s);
+	if (memory_get(c, s->in, info, vaddr, labels, n) && memory_gpa(c, info, vaddr, &at))
+		detect_report(c, TAINT_DETECT_RETURN, s, vaddr, at, labels, n);
 }

@@ -84,7 +84,8 @@ unsigned memory_size(qemu_plugin_meminfo_t info)
 	return n < ACCESS_MAX ? n : ACCESS_MAX;
 }
 
-void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned n)
+/* What was read or written, as it lies in memory. */
+static void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned n)
 {
 	qemu_plugin_mem_value v = qemu_plugin_mem_get_value(info);
 
@@ -131,7 +132,23 @@ static bool any_tainted(const struct taint_label *labels, unsigned n)
 	return false;
 }
 
-bool memory_get(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, struct taint_label *ret, unsigned n)
+/*
+ * What a store left in memory. With several vCPUs QEMU tells the operand of an atomic operation in place of its result
+ * (and the result in place of what was loaded), so instructions that do both are asked of memory itself.
+ */
+static void stored_bytes(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info,
+			 const struct piece p[2], unsigned k, uint8_t ret[ACCESS_MAX], unsigned n)
+{
+	unsigned done = 0;
+
+	memory_bytes(info, ret, n);
+	for (unsigned i = 0; in->has_load && i < k; done += p[i++].n)
+		if (p[i].ram && !guest_read(c, p[i].at, ret + done, p[i].n))
+			return;
+}
+
+bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		struct taint_label *ret, unsigned n)
 {
 	uint8_t bytes[ACCESS_MAX];
 	struct piece p[2];
@@ -145,8 +162,8 @@ bool memory_get(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vadd
 			memset(ret + done, 0, p[i].n * sizeof(*ret));
 		done += p[i].n;
 	}
-	if (!any)
-		return false;
+	if (!any || in->has_store)
+		return any;
 	memory_bytes(info, bytes, n);
 	if (!taint_labels_drop_stale(ret, bytes, n))
 		return true;
@@ -154,12 +171,18 @@ bool memory_get(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vadd
 	return any_tainted(ret, n);
 }
 
-void memory_set(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, const struct taint_label *labels,
-		unsigned n)
+void memory_set(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		struct taint_label *labels, unsigned n)
 {
 	struct piece p[2];
 	unsigned k = split(c, info, vaddr, n, p), done = 0;
+	uint8_t bytes[ACCESS_MAX];
 
+	if (any_tainted(labels, n)) {
+		stored_bytes(c, in, info, p, k, bytes, n);
+		for (unsigned i = 0; i < n; i++)
+			labels[i].value = bytes[i];
+	}
 	for (unsigned i = 0; i < k; i++) {
 		if (p[i].ram)
 			shadow_set(plugin.shadow, p[i].at, labels + done, p[i].n);

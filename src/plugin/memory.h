@@ -35,11 +35,11 @@ void memory_flush(struct plugin_vcpu *c);
 bool memory_gpa(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, struct gpa *ret);
 /* Bytes accessed, at most ACCESS_MAX. */
 unsigned memory_size(qemu_plugin_meminfo_t info);
-/* What was read or written, as it lies in memory. */
-void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned n);
-/* Labels of the bytes of a read; returns whether any is tainted. */
-bool memory_get(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, struct taint_label *ret, unsigned n);
-void memory_set(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, const struct taint_label *labels,
-		unsigned n);
+/* Labels of the bytes that an instruction read; returns whether any is tainted. */
+bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		struct taint_label *ret, unsigned n);
+/* Labels the bytes that it wrote; the values of the labels are filled in. */
+void memory_set(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		struct taint_label *labels, unsigned n);
 
 #endif

@@ -31,6 +31,8 @@ struct plugin_vcpu {
 	uint64_t generation; /* of tlb, 1..4095 */
 	struct taint_vcpu *regs; /* in the shadow file */
 	struct taint_run run;
+	struct gmem *ram; /* NULL until first needed */
+	uint32_t ram_version; /* of the guest memory map that it has */
 	bool track; /* what the scoreboard says */
 	uint8_t n_skipped; /* reads of the current wide load that were left alone, and not told to the core yet */
 	struct {
@@ -86,6 +88,7 @@ void follow_pause_vcpu(unsigned index);
 void follow_forget_blocks(void);
 void follow_block(unsigned vcpu, void *block);
 void follow_begin(unsigned vcpu, void *site);
+void follow_area(unsigned vcpu, void *site);
 void follow_flush_tlb(unsigned vcpu, void *insn);
 void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
@@ -112,6 +115,16 @@ enum plugin_reg {
 	PLUGIN_REGS,
 };
 uint64_t regs_read(enum plugin_reg r);
+
+/* guest.c: guest memory by physical and by virtual address, in the calling vCPU's thread. */
+struct vmi_page;
+/* Walks the guest's page tables. false: not mapped. */
+bool guest_translate(struct plugin_vcpu *c, uint64_t vaddr, struct vmi_page *ret);
+/* Copies n bytes, also over pages; false: not RAM. */
+bool guest_read(struct plugin_vcpu *c, struct gpa at, void *ret, size_t n);
+
+/* area.c: an instruction that moves the processor's state is about to run. */
+void area_follow(struct plugin_vcpu *c, const struct taint_insn *in);
 
 /* ram.c: where the RAM file is mapped in this process, and its userfaultfd. */
 void ram_find(void);

@@ -91,7 +91,7 @@ static struct known_insn *insn_intern(unsigned mode, const uint8_t *bytes, size_
 
 static bool carries_taint(const struct taint_insn *in)
 {
-	return in->has_load || in->has_store || in->is_ret || in->n_ops;
+	return in->has_load || in->has_store || in->is_ret || in->n_ops || in->area;
 }
 
 static void site_init(struct plugin_block *b, const struct known_insn *k, const struct qemu_plugin_insn *insn)
@@ -164,6 +164,8 @@ static void instrument(struct plugin_block *b, struct qemu_plugin_insn *insn, un
 	site_init(b, k, insn);
 	if (k->in.needs_begin)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_begin, QEMU_PLUGIN_CB_NO_REGS, &b->site[b->n - 1]);
+	if (k->in.area)
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_area, QEMU_PLUGIN_CB_R_REGS, &b->site[b->n - 1]);
 	instrument_memory(insn, &b->site[b->n - 1]);
 }
 

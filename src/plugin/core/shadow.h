@@ -43,6 +43,10 @@ int shadow_attach(int fd, struct shadow **ret_sh, struct err *e) MUST_CHECK;
 void shadow_destroy(struct shadow *sh);
 
 struct taint_shm *shadow_header(const struct shadow *sh);
+/* The guest memory map, n <= TAINT_REGIONS; from the supervisor. */
+void shadow_set_regions(const struct shadow *sh, const struct taint_region *r, uint32_t n);
+/* Copies it if it is of another version than *version, which becomes that. Returns the number of regions, -1: the same. */
+int shadow_get_regions(const struct shadow *sh, uint32_t *version, struct taint_region ret[TAINT_REGIONS]);
 /* Register shadow of vCPU i, i < TAINT_VCPU_MAX. */
 struct taint_vcpu *shadow_vcpu(const struct shadow *sh, unsigned i);
 
