@@ -434,7 +434,8 @@ static bool operand_events(struct trial *t, const ZydisDecodedOperand *op, bool 
 {
 	unsigned len = op->size / 8u, want = store ? ZYDIS_OPERAND_ACTION_MASK_WRITE : ZYDIS_OPERAND_ACTION_MASK_READ;
 	const char *category = ZydisCategoryGetString(t->zi.meta.category);
-	bool after_pop = t->zi.mnemonic == ZYDIS_MNEMONIC_POP && !is_stack(op) && op->mem.base == ZYDIS_REGISTER_RSP;
+	bool after_pop = t->zi.mnemonic == ZYDIS_MNEMONIC_POP && !is_stack(op) && is_gpr(op->mem.base) &&
+			 gpr_of(op->mem.base) == RSP;
 
 	if (!is_mem(op) || !(op->actions & want) || t->insn.area || strstr(category, "NOP"))
 		return true;

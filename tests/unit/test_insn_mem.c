@@ -45,6 +45,12 @@ static const struct place places[] = {
 	 1 << 4,
 	 4,
 	 8}, /* pop [rsp+8] */
+	{"678f442408",
+	 2,
+	 {AT(4, NONE, 1, NONE, 8, 0, 1, 16), AT(4, NONE, 1, NONE, 8, 1, 0, 0)},
+	 1 << 4,
+	 4,
+	 8}, /* pop [esp+8] */
 	{"e800000000", 1, {AT(4, NONE, 1, NONE, 8, 0, 1, -8)}, 1 << 4, 4, -8}, /* call */
 	{"ff5308",
 	 2,
@@ -133,7 +139,7 @@ static void test_lookup_label(void **state)
 	memset(&v, 0, sizeof(v));
 	v.reg[TAINT_REG_GPR + 8 + 1] = 5; /* rcx */
 	v.reg[TAINT_REG_GPR + 24 + 7] = 6; /* rbx: base, hence first */
-	v.any = 1;
+	taint_vcpu_any(&v);
 	compile_text("user:8b048b", &in); /* mov eax, [rbx+rcx*4] */
 	taint_insn_load(&v, &run, &in, 0x1000, mem, 4);
 	assert_int_equal(v.reg[0], 6 | TAINT_BY_INDEX);
@@ -196,7 +202,8 @@ static void test_area_labels(void **state)
 	compile_text("0fae20", &save);
 	compile_text("0fae28", &restore); /* xrstor [rax] */
 	save.writer = 3;
-	v.reg[TAINT_REG_YMM + 32 * 2 + 20] = v.reg[TAINT_REG_MM + 3] = v.any = 8;
+	v.reg[TAINT_REG_YMM + 32 * 2 + 20] = v.reg[TAINT_REG_MM + 3] = 8;
+	taint_vcpu_any(&v);
 	n = taint_insn_area(&save, 7, p);
 	assert_true(taint_insn_area_save(&v, &save, piece_at(p, n, 576 + 32), labels));
 	assert_int_equal(labels[4].origin, 8);
