@@ -11,12 +11,7 @@ known_gaps() {
 	cat <<-'END'
 		* * fault-xchg a load that is followed by a fault of the same instruction's store has changed the register's labels
 		smp1 * fault-register-kept a load that is followed by a fault of the same instruction's store has changed the register's labels
-		smp4 * lock-@(add|add-value|xadd-sum|or|bts|inc|cmpxchg-stays) of an atomic operation the emulator tells the operand as the value stored, and the new one as loaded
-		smp4 * crowd-counter of an atomic operation the emulator tells the operand as the value stored, and the new one as loaded
 		* * lock-cmpxchg-gone memory's labels stay when compare-and-exchange succeeds
-		* * signals-registers vector registers are not followed through the state area of a signal frame
-		* * switches-registers vector registers are not followed through the state area of a context switch
-		* * fault-store-16 vector registers are not followed through the state area of a signal frame
 	END
 }
 
