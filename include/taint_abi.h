@@ -8,7 +8,7 @@
  *
  *   struct taint_shm            header, one page
  *   struct taint_vcpu[]         TAINT_VCPU_MAX entries: register shadow
- *   struct taint_key[]          TAINT_VCPU_MAX entries
+ *   struct taint_line[]         TAINT_VCPU_MAX entries
  *   uint32_t page_slot[]        one for each guest-physical page below
  *                               gpa_limit; 0: no byte of the page is tainted
  *   struct taint_slot[]         max_slots entries: who a slot belongs to
@@ -77,8 +77,8 @@ static inline int taint_origin_before(uint32_t a, uint32_t b)
 
 struct taint_vcpu {
 	uint32_t reg[TAINT_REG_BYTES];
-	uint32_t any; /* non-zero: some byte below TAINT_REG_TMP may be tainted */
-	uint32_t pad[7];
+	uint64_t tainted; /* a bit for each register of which a byte is tainted: 16 general ones, flags, 16 ymm, 8 mm */
+	uint32_t pad[6];
 };
 static_assert(sizeof(struct taint_vcpu) == 4160, "shared layout");
 
@@ -87,19 +87,25 @@ static_assert(sizeof(struct taint_vcpu) == 4160, "shared layout");
  * when a page without tainted bytes becomes tainted, and when the guest changes its address translation.
  * Bits 0..11 and 57..63 count; the others are 0, so that a key combines with a page's address.
  */
-struct taint_key {
+struct taint_line {
 	uint64_t key;
-	uint64_t pad[7]; /* its own cache line */
+	/* Counters; written by the vCPU's own thread only. */
+	uint64_t track_entries; /* watch -> track switches */
+	uint64_t followed; /* memory accesses that left the fast path */
+	uint64_t blocks_tracked; /* blocks entered in the track state */
+	uint64_t stale_loads; /* loads that met labels of bytes which had been overwritten behind the engine's back */
+	uint64_t pad[3];
 };
-static_assert(sizeof(struct taint_key) == 64, "shared layout");
+static_assert(sizeof(struct taint_line) == 64, "a cache line of its own");
 
 struct taint_slot {
 	uint32_t page; /* guest-physical page number */
 	uint32_t count; /* tainted bytes in the slot */
 	uint32_t epoch; /* epoch in which an undo copy was last made */
 	uint32_t next_free;
+	uint64_t lines; /* a bit for each 64 bytes of the page, from the first up; 0: none of them is tainted */
 };
-static_assert(sizeof(struct taint_slot) == 16, "shared layout");
+static_assert(sizeof(struct taint_slot) == 24, "shared layout");
 
 struct taint_undo {
 	uint32_t page;
@@ -136,9 +142,9 @@ struct taint_shm {
 	uint32_t header_size;
 	uint64_t file_size;
 	uint64_t gpa_limit; /* bytes; multiple of 4096 */
-	uint64_t off_vcpu, off_key, off_page_slot, off_slot, off_data, off_undo, off_writer, off_writer_hash;
+	uint64_t off_vcpu, off_line, off_page_slot, off_slot, off_data, off_undo, off_writer, off_writer_hash;
 	uint32_t max_slots, max_undo, max_writers;
-	uint32_t n_vcpus; /* keys in use; set by the plugin */
+	uint32_t n_vcpus; /* lines in use; set by the plugin */
 	/* below: changes at run time; atomics unless the lock is held */
 	uint32_t lock; /* spin lock; reset by the supervisor after it kills an engine */
 	uint32_t epoch; /* current epoch, starts at 1 */
@@ -152,10 +158,8 @@ struct taint_shm {
 	/* counters, for status */
 	uint64_t slots_exhausted; /* pages that could not be tainted: shadow full */
 	uint64_t insn_precise, insn_conservative, insn_refused; /* translated instructions */
-	uint64_t track_entries; /* watch -> track switches */
 	uint64_t detections;
-	uint64_t mem_slow; /* memory accesses that left the fast path */
-	uint64_t stale_loads; /* loads that met labels of bytes which had been overwritten behind the engine's back */
+	uint64_t blocks_translated, flushes; /* by QEMU: each flush throws all translations away */
 };
 static_assert(sizeof(struct taint_shm) <= 4096, "header is one page");
 

@@ -19,17 +19,42 @@ static const char *state_name(enum vm_state s)
 static json_t *taint_status(struct vm *vm)
 {
 	const struct taint_shm *shm = shadow_header(vm->shadow);
+	struct taint_line sum = {0};
 	uint64_t pages, bytes;
 
 	vm_drop_stale_taint(vm, STALE_PAGES_STATUS);
 	shadow_count(vm->shadow, &pages, &bytes);
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "tainted_pages", (json_int_t)pages,
-			 "tainted_bytes", (json_int_t)bytes, "shadow_exhausted", (json_int_t)shm->slots_exhausted,
-			 "insns_precise", (json_int_t)shm->insn_precise, "insns_conservative",
-			 (json_int_t)shm->insn_conservative, "insns_refused", (json_int_t)shm->insn_refused,
-			 "track_entries", (json_int_t)shm->track_entries, "accesses_followed",
-			 (json_int_t)shm->mem_slow, "stale_loads", (json_int_t)shm->stale_loads, "stale_bytes",
-			 (json_int_t)vm->stale_bytes);
+	for (unsigned i = 0; i < shm->n_vcpus && i < TAINT_VCPU_MAX; i++) {
+		const struct taint_line *line = shadow_line(vm->shadow, i);
+
+		sum.track_entries += line->track_entries;
+		sum.followed += line->followed;
+		sum.blocks_tracked += line->blocks_tracked;
+		sum.stale_loads += line->stale_loads;
+	}
+	const struct {
+		const char *name;
+		uint64_t value;
+	} numbers[] = {
+		{"tainted_pages", pages},
+		{"tainted_bytes", bytes},
+		{"shadow_exhausted", shm->slots_exhausted},
+		{"insns_precise", shm->insn_precise},
+		{"insns_conservative", shm->insn_conservative},
+		{"insns_refused", shm->insn_refused},
+		{"blocks_translated", shm->blocks_translated},
+		{"flushes", shm->flushes},
+		{"track_entries", sum.track_entries},
+		{"blocks_tracked", sum.blocks_tracked},
+		{"accesses_followed", sum.followed},
+		{"stale_loads", sum.stale_loads},
+		{"stale_bytes", vm->stale_bytes},
+	};
+	json_t *j = json_object();
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		json_object_set_new(j, numbers[i].name, json_integer((json_int_t)numbers[i].value));
+	return j;
 }
 
 static json_t *net_status(struct vm *vm)

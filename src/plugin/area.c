@@ -150,7 +150,7 @@ void area_follow(struct plugin_vcpu *c, const struct taint_insn *in)
 	struct area a = {.c = c, .in = in};
 	uint64_t rfbm = FOLLOWED;
 
-	if (!area_address(in, &a.vaddr) || (!c->regs->any && !memory_tainted(&a)))
+	if (!area_address(in, &a.vaddr) || (!c->regs->tainted && !memory_tainted(&a)))
 		return;
 	if (in->area_form == TAINT_AREA_X)
 		rfbm &= regs_read(PLUGIN_REG_RAX);

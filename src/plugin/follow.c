@@ -9,18 +9,14 @@
 
 #include "plugin/memory.h"
 
-/* After so many followed instructions the registers are looked over, to leave the track state. */
-#define CHECK_INTERVAL 128u
-
 static void set_track(struct plugin_vcpu *c, bool on)
 {
 	if (c->track == on)
 		return;
 	c->track = on;
-	c->until_check = CHECK_INTERVAL;
 	qemu_plugin_u64_set(plugin.track, c->index, on);
 	if (on)
-		__atomic_fetch_add(&plugin.shm->track_entries, 1, __ATOMIC_RELAXED);
+		c->line->track_entries++;
 }
 
 void follow_init_vcpu(unsigned index)
@@ -30,20 +26,20 @@ void follow_init_vcpu(unsigned index)
 	if (index >= TAINT_VCPU_MAX)
 		return;
 	c = &plugin_vcpu[index];
-	if (c->key)
+	if (c->line)
 		return;
 	c->index = index;
 	c->generation = 1;
 	c->regs = shadow_vcpu(plugin.shadow, index);
-	c->key = shadow_key(plugin.shadow, index);
-	shadow_key_renew(c->key);
+	c->line = shadow_line(plugin.shadow, index);
+	shadow_key_renew(&c->line->key);
 }
 
 void follow_resume_vcpu(unsigned index)
 {
 	struct plugin_vcpu *c = index < TAINT_VCPU_MAX ? &plugin_vcpu[index] : NULL;
 
-	if (!c || !c->key)
+	if (!c || !c->line)
 		return;
 	/* Another engine, or a rollback, may have changed the register shadow; keys may have come round while it slept. */
 	c->block = NULL;
@@ -75,17 +71,7 @@ static void labels_sign(struct plugin_site *s, struct taint_label *labels, unsig
 /* After registers changed: what state are we in? */
 static void settle(struct plugin_vcpu *c)
 {
-	if (!c->regs->any) {
-		c->hot = 0;
-		set_track(c, false);
-		return;
-	}
-	c->hot = 1;
-	set_track(c, true);
-	if (--c->until_check)
-		return;
-	c->until_check = CHECK_INTERVAL;
-	c->hot = taint_vcpu_any(c->regs);
+	c->hot = c->regs->tainted != 0;
 	set_track(c, c->hot);
 }
 
@@ -93,10 +79,14 @@ static void settle(struct plugin_vcpu *c)
 static void catch_up(struct plugin_vcpu *c, uint32_t end)
 {
 	for (; c->at < end; c->at++) {
-		const struct taint_insn *in = c->block->site[c->at].in;
+		const struct plugin_site *s = &c->block->site[c->at];
 
-		if (in->n_ops && !in->has_load && !in->has_store)
-			taint_insn_exec(c->regs, in);
+		if (!(c->regs->tainted & s->touches) || s->has_memory)
+			continue;
+		if (s->flags_dead)
+			taint_insn_exec_but_flags(c->regs, s->in);
+		else
+			taint_insn_exec(c->regs, s->in);
 	}
 }
 
@@ -106,9 +96,9 @@ static void catch_up_at_end(struct plugin_vcpu *c)
 	uint32_t end = c->at;
 
 	while (end < c->block->n) {
-		const struct taint_insn *in = c->block->site[end].in;
+		const struct plugin_site *s = &c->block->site[end];
 
-		if ((in->has_load || in->has_store) && !in->repeats && in->cls != TAINT_INSN_REFUSED)
+		if (s->has_memory && !s->in->repeats && s->in->cls != TAINT_INSN_REFUSED)
 			break;
 		end++;
 	}
@@ -134,6 +124,7 @@ void follow_block(unsigned vcpu, void *block)
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
 
+	c->line->blocks_tracked++;
 	if (c->block) {
 		catch_up_at_end(c);
 		settle(c);
@@ -146,7 +137,7 @@ void follow_pause_vcpu(unsigned index)
 {
 	struct plugin_vcpu *c = index < TAINT_VCPU_MAX ? &plugin_vcpu[index] : NULL;
 
-	if (!c || !c->key)
+	if (!c || !c->line)
 		return;
 	if (c->track && c->block)
 		catch_up_at_end(c);
@@ -176,29 +167,70 @@ void follow_area(unsigned vcpu, void *site)
 	if (c->hot)
 		arrive(c, s);
 	area_follow(c, s->in);
-	if (!c->hot && !c->regs->any)
+	if (!c->hot && !c->regs->tainted)
 		return;
 	if (!c->hot)
 		arrive(c, s);
 	settle(c);
 }
 
-static void count_followed(void)
+/*
+ * In the track state: whether an access of s to a page without tainted bytes changes nothing, because neither it nor
+ * what ran since has to do with a tainted register. Then it is done with.
+ */
+static bool changes_nothing(struct plugin_vcpu *c, const struct plugin_site *s)
 {
-	__atomic_fetch_add(&plugin.shm->mem_slow, 1, __ATOMIC_RELAXED);
+	uint64_t touches = s->touches;
+
+	if (!c->track || (s->in->has_load && s->in->has_store && c->run.loaded == s->in))
+		return false;
+	if (c->block != s->block) {
+		c->block = s->block;
+		c->at = s->index;
+	}
+	for (uint32_t i = c->at; i < s->index; i++)
+		touches |= c->block->site[i].touches;
+	if (c->regs->tainted & touches)
+		return false;
+	if (c->at <= s->index)
+		c->at = s->index + 1;
+	return true;
+}
+
+/* Whether an access to memory without taint can be left alone. */
+static inline bool left_alone(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr)
+{
+	return memory_known_clean(c, vaddr) && (likely(!c->hot) || changes_nothing(c, s));
+}
+
+/* The same for what is not remembered as clean. *ret_clean: the memory is. */
+static bool quiet(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		  unsigned n, bool *ret_clean)
+{
+	*ret_clean = memory_clean(c, info, vaddr, n);
+	return *ret_clean && (!c->hot || changes_nothing(c, s));
+}
+
+/* Labels of n bytes read. Returns whether any is tainted. */
+static bool read_labels(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+			unsigned n, bool clean, struct taint_label *ret)
+{
+	if (!clean)
+		return memory_get(c, s->in, info, vaddr, ret, n);
+	memset(ret, 0, n * sizeof(*ret));
+	return false;
 }
 
 static void load_slow(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr)
 {
 	struct taint_label labels[ACCESS_MAX];
 	unsigned n = memory_size(info);
-	bool any;
+	bool clean;
 
-	if (memory_quiet(c, info, vaddr, n))
+	if (quiet(c, s, info, vaddr, n, &clean))
 		return;
-	count_followed();
-	any = memory_get(c, s->in, info, vaddr, labels, n);
-	if (!any && !c->hot)
+	c->line->followed++;
+	if (!read_labels(c, s, info, vaddr, n, clean, labels) && !c->hot)
 		return;
 	arrive(c, s);
 	taint_insn_load(c->regs, &c->run, s->in, vaddr, labels, n);
@@ -212,17 +244,21 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 {
 	struct taint_label labels[ACCESS_MAX];
 	unsigned n = memory_size(info);
+	bool clean, tainted = false;
 
-	if (memory_quiet(c, info, vaddr, n))
+	if (quiet(c, s, info, vaddr, n, &clean))
 		return;
-	count_followed();
-	if (c->hot)
+	c->line->followed++;
+	if (c->hot) {
 		arrive(c, s);
-	if (c->hot && taint_insn_store(c->regs, &c->run, s->in, vaddr, labels, n))
+		tainted = taint_insn_store(c->regs, &c->run, s->in, vaddr, labels, n);
+	}
+	if (tainted)
 		labels_sign(s, labels, n);
 	else
 		memset(labels, 0, n * sizeof(*labels));
-	memory_set(c, s->in, info, vaddr, labels, n);
+	if (tainted || !clean)
+		memory_set(c, s->in, info, vaddr, labels, n);
 	if (c->hot)
 		settle(c);
 }
@@ -233,24 +269,25 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
  */
 void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site)
 {
-	static const struct taint_label clean[ACCESS_MAX];
+	static const struct taint_label no_labels[ACCESS_MAX];
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
 	const struct plugin_site *s = site;
 	struct taint_label labels[ACCESS_MAX];
 	unsigned n = memory_size(info);
+	bool clean;
 
-	if (memory_known_quiet(c, vaddr) || memory_quiet(c, info, vaddr, n) ||
-	    (!memory_get(c, s->in, info, vaddr, labels, n) && !c->hot)) {
+	if (left_alone(c, s, vaddr) || quiet(c, s, info, vaddr, n, &clean) ||
+	    (!read_labels(c, s, info, vaddr, n, clean, labels) && !c->hot)) {
 		if (c->n_skipped < PLUGIN_WIDE_MAX) {
 			c->skipped[c->n_skipped].vaddr = vaddr;
 			c->skipped[c->n_skipped++].n = (uint8_t)n;
 		}
 		return;
 	}
-	count_followed();
+	c->line->followed++;
 	arrive(c, s);
 	for (unsigned i = 0; i < c->n_skipped; i++)
-		taint_insn_load(c->regs, &c->run, s->in, c->skipped[i].vaddr, clean, c->skipped[i].n);
+		taint_insn_load(c->regs, &c->run, s->in, c->skipped[i].vaddr, no_labels, c->skipped[i].n);
 	c->n_skipped = 0;
 	taint_insn_load(c->regs, &c->run, s->in, vaddr, labels, n);
 	settle(c);
@@ -261,7 +298,7 @@ void follow_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
 
-	if (memory_known_quiet(c, vaddr))
+	if (left_alone(c, site, vaddr))
 		return;
 	load_slow(c, site, info, vaddr);
 }
@@ -279,7 +316,7 @@ void follow_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, voi
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
 
-	if (memory_known_quiet(c, vaddr))
+	if (left_alone(c, site, vaddr))
 		return;
 	store_slow(c, site, info, vaddr);
 }
@@ -291,11 +328,12 @@ void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, vo
 	struct taint_label labels[ACCESS_MAX];
 	unsigned n = memory_size(info);
 	struct gpa at;
+	bool clean;
 
-	if (memory_known_quiet(c, vaddr) || memory_quiet(c, info, vaddr, n))
+	if (left_alone(c, s, vaddr) || quiet(c, s, info, vaddr, n, &clean))
 		return;
 	if (c->hot)
 		arrive(c, s);
-	if (memory_get(c, s->in, info, vaddr, labels, n) && memory_gpa(c, info, vaddr, &at))
+	if (!clean && memory_get(c, s->in, info, vaddr, labels, n) && memory_gpa(c, info, vaddr, &at))
 		detect_report(c, TAINT_DETECT_RETURN, s, vaddr, at, labels, n);
 }

@@ -9,6 +9,7 @@
  * TLB: writes to control registers and invlpg are instrumented for that.
  */
 #include "plugin/memory.h"
+#include "plugin/core/shadow_internal.h"
 
 #include <string.h>
 
@@ -26,7 +27,7 @@ static uint64_t page_of(uint64_t addr)
 
 void memory_flush(struct plugin_vcpu *c)
 {
-	shadow_key_renew(c->key);
+	shadow_key_renew(&c->line->key);
 	c->generation++;
 	if (c->generation == GUEST_PAGE_SIZE) {
 		memset(c->tlb, 0, sizeof(c->tlb));
@@ -57,24 +58,24 @@ bool memory_gpa(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vadd
 	return page != NO_PAGE;
 }
 
-static bool page_clean(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr)
+/* Whether n bytes, which do not leave the page, are clean as far as whole lines tell; remembers a clean page. */
+static bool part_clean(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n)
 {
-	uint64_t key = __atomic_load_n(c->key, __ATOMIC_ACQUIRE), page = translate(c, info, vaddr);
+	uint64_t key = __atomic_load_n(&c->line->key, __ATOMIC_ACQUIRE), page = translate(c, info, vaddr);
+	uint64_t lines = page == NO_PAGE ? 0 : shadow_lines(plugin.shadow, gpa(page));
 
-	if (page != NO_PAGE && shadow_page_tainted(plugin.shadow, gpa(page)))
-		return false;
-	c->clean[slot_of(vaddr)] = page_of(vaddr) ^ key;
-	return true;
+	if (!lines)
+		c->clean[slot_of(vaddr)] = page_of(vaddr) ^ key;
+	return !(lines & shadow_line_bits(gpa(vaddr), n));
 }
 
-bool memory_quiet(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n)
+bool memory_clean(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n)
 {
-	uint64_t last = vaddr + n - 1;
-	bool clean = page_clean(c, info, vaddr);
+	unsigned room = GUEST_PAGE_SIZE - (unsigned)(vaddr & GUEST_PAGE_MASK);
 
-	if (page_of(last) != page_of(vaddr))
-		clean &= page_clean(c, info, last);
-	return clean && !c->hot;
+	if (likely(n <= room))
+		return part_clean(c, info, vaddr, n);
+	return part_clean(c, info, vaddr, room) && part_clean(c, info, vaddr + room, n - room);
 }
 
 unsigned memory_size(qemu_plugin_meminfo_t info)
@@ -167,7 +168,7 @@ bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_
 	memory_bytes(info, bytes, n);
 	if (!taint_labels_drop_stale(ret, bytes, n))
 		return true;
-	__atomic_fetch_add(&plugin.shm->stale_loads, 1, __ATOMIC_RELAXED);
+	c->line->stale_loads++;
 	return any_tainted(ret, n);
 }
 

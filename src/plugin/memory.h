@@ -13,23 +13,22 @@
 
 static inline uint64_t memory_key(const struct plugin_vcpu *c)
 {
-	return __atomic_load_n(c->key, __ATOMIC_RELAXED);
+	return __atomic_load_n(&c->line->key, __ATOMIC_RELAXED);
 }
 
 /*
- * Whether an access of up to 16 bytes can be left alone: registers clean, and its page remembered as clean. One that
- * reaches into the next page meets another page's tag and is not remembered; memory_quiet() knows.
+ * Whether the page of an access of up to 16 bytes is remembered as clean. One that reaches into the next page meets
+ * another page's tag and is not; memory_clean() knows.
  */
-static inline bool memory_known_quiet(const struct plugin_vcpu *c, uint64_t vaddr)
+static inline bool memory_known_clean(const struct plugin_vcpu *c, uint64_t vaddr)
 {
 	uint64_t last = (vaddr + ACCESS_MAX - 1) & ~(uint64_t)GUEST_PAGE_MASK;
 
-	return likely(c->clean[(vaddr >> GUEST_PAGE_SHIFT) % PLUGIN_TLB_SIZE] == (last ^ memory_key(c))) &&
-	       likely(!c->hot);
+	return likely(c->clean[(vaddr >> GUEST_PAGE_SHIFT) % PLUGIN_TLB_SIZE] == (last ^ memory_key(c)));
 }
 
-/* The same by looking at the shadow, for n bytes; remembers the page. */
-bool memory_quiet(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n);
+/* Whether n bytes hold no taint, by looking at the shadow; remembers a page without any. May say no where it is yes. */
+bool memory_clean(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n);
 void memory_flush(struct plugin_vcpu *c);
 /* Guest-physical address of a byte of the access; false: not RAM. */
 bool memory_gpa(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, struct gpa *ret);

@@ -24,7 +24,7 @@ struct plugin_tlb_entry {
 
 /* Everything a vCPU's callbacks need; only its own thread touches it. */
 struct plugin_vcpu {
-	uint64_t *key; /* in the shadow file; NULL: no such vCPU yet */
+	struct taint_line *line; /* in the shadow file; NULL: no such vCPU yet */
 	uint32_t hot; /* registers may be tainted, or a load-store instruction is half done */
 	uint64_t clean[PLUGIN_TLB_SIZE]; /* pages without tainted bytes: address ^ key; see memory.c */
 	struct plugin_tlb_entry tlb[PLUGIN_TLB_SIZE];
@@ -45,7 +45,6 @@ struct plugin_vcpu {
 	 */
 	struct plugin_block *block;
 	uint32_t at;
-	uint32_t until_check; /* followed instructions until the registers are looked over */
 	unsigned index;
 };
 
@@ -57,6 +56,9 @@ struct plugin_site {
 	const uint8_t *bytes; /* 15, those beyond the instruction zero */
 	struct plugin_block *block;
 	uint64_t code_offset; /* in the RAM file; UINT64_MAX: not in RAM */
+	uint64_t touches; /* as in->touches */
+	bool has_memory; /* loads or stores: has a callback of its own */
+	bool flags_dead; /* a later instruction of the block sets the flags before they are used */
 	uint64_t pc;
 	uint32_t writer; /* id, 0 until first needed */
 	uint32_t index; /* in its block */

@@ -103,6 +103,8 @@ static void site_init(struct plugin_block *b, const struct known_insn *k, const 
 				  .block = b,
 				  .pc = qemu_plugin_insn_vaddr(insn),
 				  .code_offset = UINT64_MAX,
+				  .touches = k->in.touches,
+				  .has_memory = k->in.has_load || k->in.has_store,
 				  .index = b->n++};
 	if (k->in.has_store || k->in.is_ret)
 		ram_offset(qemu_plugin_insn_haddr(insn), &s->code_offset);
@@ -113,6 +115,7 @@ void translate_flush(qemu_plugin_id_t id)
 	struct plugin_block *b;
 
 	(void)id;
+	__atomic_fetch_add(&plugin.shm->flushes, 1, __ATOMIC_RELAXED);
 	/* All vCPUs are stopped and no translation that refers to a block is left. */
 	follow_forget_blocks();
 	while ((b = blocks)) {
@@ -181,6 +184,22 @@ static unsigned code_mode(void)
 	return 0;
 }
 
+/* The flags' label is of no use where a later instruction sets it before anybody looks. */
+static void find_dead_flags(struct plugin_block *b)
+{
+	bool dead = false;
+
+	for (uint32_t i = b->n; i-- > 0;) {
+		const struct taint_insn *in = b->site[i].in;
+
+		b->site[i].flags_dead = dead;
+		if (in->uses_flags)
+			dead = false;
+		else if (in->sets_flags)
+			dead = true;
+	}
+}
+
 void translate_block(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
 	size_t n = qemu_plugin_tb_n_insns(tb);
@@ -188,6 +207,7 @@ void translate_block(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	struct plugin_block *b;
 
 	(void)id;
+	__atomic_fetch_add(&plugin.shm->blocks_translated, 1, __ATOMIC_RELAXED);
 	if (!mode)
 		return;
 	b = malloc(sizeof(*b) + n * sizeof(b->site[0]));
@@ -200,6 +220,7 @@ void translate_block(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	for (size_t i = 0; i < n; i++)
 		instrument(b, qemu_plugin_tb_get_insn(tb, i), mode);
 	pthread_mutex_unlock(&lock);
+	find_dead_flags(b);
 	qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, follow_block, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_COND_NE,
 						  plugin.track, 0, b);
 }

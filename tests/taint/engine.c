@@ -21,9 +21,9 @@ static void set_input(unsigned from)
 	if (from >= REGS)
 		mem[from - REGS].origin = MARK;
 	else if (from >= IMAGE_FSW)
-		vcpu.reg[FSW_SHADOW] = vcpu.any = MARK;
+		vcpu.reg[FSW_SHADOW] = MARK;
 	else
-		vcpu.reg[is_flags(from) ? TAINT_REG_FLAGS : from] = vcpu.any = MARK;
+		vcpu.reg[is_flags(from) ? TAINT_REG_FLAGS : from] = MARK;
 }
 
 static void area_restore(const struct trial *t, const struct taint_insn *in)
@@ -58,8 +58,10 @@ static void tell_accesses(const struct trial *t, const struct taint_insn *in, st
 {
 	for (unsigned i = 0; i < t->events; i++) {
 		const struct event *e = &t->event[i];
-		bool skip = t->lazy && !vcpu.any && !in->needs_begin && is_clean(e);
+		bool skip = t->lazy && !(vcpu.tainted & in->touches) && !in->needs_begin && is_clean(e);
 
+		if (skip && !e->store && in->has_store)
+			run->loaded = NULL; /* as a caller that leaves out a load must */
 		if (e->store && in->has_store)
 			taint_insn_store(&vcpu, run, in, WINDOW_AT + e->at, mem + e->at, e->len);
 		else if (!e->store && in->has_load && !skip)
@@ -77,7 +79,7 @@ static uint32_t x87_label(void)
 
 static bool read_out(const struct trial *t, uint32_t *ret)
 {
-	bool any = false;
+	uint64_t told;
 
 	memcpy(ret, vcpu.reg, TAINT_REG_TMP * sizeof(*ret));
 	for (unsigned i = 0; i < 8; i++) {
@@ -86,9 +88,10 @@ static bool read_out(const struct trial *t, uint32_t *ret)
 	}
 	for (unsigned i = 0; i < t->window; i++)
 		ret[REGS + i] = mem[i].origin;
-	for (unsigned i = 0; i < TAINT_REG_TMP && !vcpu.any; i++)
-		any |= vcpu.reg[i] != 0;
-	return !any;
+	/* What the engine believes to be tainted must be what is. */
+	told = vcpu.tainted;
+	taint_vcpu_any(&vcpu);
+	return told == vcpu.tainted;
 }
 
 bool engine_run(const struct trial *t, const struct taint_insn *in, unsigned from, bool flags_too, uint32_t *ret)
@@ -98,11 +101,12 @@ bool engine_run(const struct trial *t, const struct taint_insn *in, unsigned fro
 	memset(&vcpu, 0, sizeof(vcpu));
 	memset(mem, 0, t->window * sizeof(mem[0]));
 	if (flags_too)
-		vcpu.reg[TAINT_REG_FLAGS] = vcpu.any = FLAGS_MARK;
+		vcpu.reg[TAINT_REG_FLAGS] = FLAGS_MARK;
 	set_input(from);
+	taint_vcpu_any(&vcpu);
 	if (in->needs_begin)
 		taint_insn_begin(&run);
-	if (in->n_ops && !in->has_load)
+	if (in->n_ops && !in->has_load && (in->has_store || !t->lazy || (vcpu.tainted & in->touches)))
 		taint_insn_exec(&vcpu, in);
 	if (in->area == TAINT_AREA_SAVE)
 		area_save(t, in);

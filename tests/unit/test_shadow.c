@@ -123,15 +123,15 @@ static void test_limits(void **state)
 static void test_keys(void **state)
 {
 	struct shadow *sh = ((struct fixture *)*state)->sh;
-	uint64_t *key = shadow_key(sh, 1), before = *key;
+	uint64_t *key = &shadow_line(sh, 1)->key, before = *key;
 
 	shadow_header(sh)->n_vcpus = 2;
 	set1(sh, 0x7fff, 0, 5);
 	assert_int_equal(*key, before); /* clean labels taint no page */
 	set1(sh, 0x7fff, 1, 5);
 	assert_int_not_equal(*key, before);
-	assert_int_not_equal(*shadow_key(sh, 0), before);
-	assert_int_equal(*shadow_key(sh, 2), before);
+	assert_int_not_equal(shadow_line(sh, 0)->key, before);
+	assert_int_equal(shadow_line(sh, 2)->key, before);
 	before = *key;
 	set1(sh, 0x7ffe, 1, 5);
 	set1(sh, 0x7fff, 0, 0);

@@ -3,7 +3,7 @@
  * Applies compiled instructions to the register shadow, each time they run.
  *
  * Every operation is a small function over two ranges of origins; it returns
- * the bitwise or of what it wrote, so that v->any can be kept without looking
+ * the bitwise or of what it wrote, so that v->tainted can be kept mostly without looking
  * at the registers again. Source and destination may overlap only where they
  * are the same range, and the functions allow that.
  */
@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define SRC_MAX 128u
+#define TAINT_REGISTERS ((1ull << 41) - 1)
 
 typedef uint32_t op_fn(uint32_t *dst, const uint32_t *src, const struct taint_op *op, const struct taint_insn *in);
 
@@ -273,19 +274,68 @@ static op_fn *const kernels[TAINT_OP_KINDS] = {
 	[TAINT_OP_ELEM_SAR] = op_elem_sar,
 };
 
+/* Where the registers of taint_vcpu.tainted lie in reg[]. */
+static const struct {
+	uint16_t at, len;
+	uint8_t bit, count;
+} files[] = {
+	{TAINT_REG_GPR, 8, 0, 16},
+	{TAINT_REG_FLAGS, 8, 16, 1},
+	{TAINT_REG_YMM, 32, 17, 16},
+	{TAINT_REG_MM, 16, 33, 8},
+};
+
+uint64_t taint_reg_bits(unsigned at, unsigned len)
+{
+	uint64_t bits = 0;
+
+	for (size_t f = 0; f < sizeof(files) / sizeof(files[0]); f++)
+		for (unsigned i = 0; len && i < files[f].count; i++) {
+			unsigned start = files[f].at + i * files[f].len;
+
+			if (at < start + files[f].len && start < at + len)
+				bits |= 1ull << (files[f].bit + i);
+		}
+	return bits;
+}
+
+/* Looks at one register. */
+static bool register_tainted(const struct taint_vcpu *v, unsigned bit)
+{
+	size_t f = 0;
+
+	while (bit >= files[f].bit + files[f].count)
+		f++;
+	return first_in(v->reg + files[f].at + (bit - files[f].bit) * files[f].len, files[f].len) != 0;
+}
+
+/* Looks at the registers in bits. */
+static void look_over(struct taint_vcpu *v, uint64_t bits)
+{
+	uint64_t tainted = v->tainted & ~bits;
+
+	for (; bits; bits &= bits - 1) {
+		unsigned bit = (unsigned)__builtin_ctzll(bits);
+
+		tainted |= (uint64_t)register_tainted(v, bit) << bit;
+	}
+	v->tainted = tainted;
+}
+
+static void run_op(struct taint_vcpu *v, const struct taint_insn *in, const struct taint_op *op)
+{
+	uint32_t wrote = kernels[op->kind](v->reg + op->dst, v->reg + op->src, op, in);
+
+	if (wrote && !(op->writes & (op->writes - 1)))
+		v->tainted |= op->writes;
+	else if (wrote || (v->tainted & op->writes))
+		look_over(v, op->writes);
+}
+
 static void run_ops(struct taint_vcpu *v, const struct taint_insn *in)
 {
-	uint32_t any = 0;
-
-	for (unsigned i = 0; i < in->n_ops; i++) {
-		const struct taint_op *op = &in->op[i];
-		uint32_t wrote = kernels[op->kind](v->reg + op->dst, v->reg + op->src, op, in);
-
-		if (op->dst < TAINT_REG_TMP || (op->kind == TAINT_OP_SWAP && op->src < TAINT_REG_TMP))
-			any |= wrote;
-	}
-	if (any)
-		v->any = 1;
+	for (unsigned i = 0; i < in->n_ops; i++)
+		run_op(v, in, &in->op[i]);
 }
 
 void taint_insn_begin(struct taint_run *run)
@@ -295,10 +345,18 @@ void taint_insn_begin(struct taint_run *run)
 
 bool taint_insn_exec(struct taint_vcpu *v, const struct taint_insn *in)
 {
-	if (!v->any)
+	if (!v->tainted)
 		return false;
 	run_ops(v, in);
-	return v->any != 0;
+	return v->tainted != 0;
+}
+
+bool taint_insn_exec_but_flags(struct taint_vcpu *v, const struct taint_insn *in)
+{
+	for (unsigned i = 0; i < in->n_ops; i++)
+		if (in->op[i].dst != TAINT_REG_FLAGS)
+			run_op(v, in, &in->op[i]);
+	return v->tainted != 0;
 }
 
 static uint32_t labels_any(const struct taint_label *labels, unsigned n)
@@ -312,7 +370,7 @@ static uint32_t labels_any(const struct taint_label *labels, unsigned n)
 /* The label that a look-up gives to clean data: the first one of the registers that make its address. */
 static uint32_t lookup_label(const struct taint_vcpu *v, const struct taint_insn *in)
 {
-	for (unsigned i = 0; v->any && i < in->n_by_index; i++) {
+	for (unsigned i = 0; v->tainted && i < in->n_by_index; i++) {
 		uint32_t label = first_in(v->reg + in->by_index[i].at, in->by_index[i].len);
 
 		if (label)
@@ -328,7 +386,7 @@ static bool load_piece(struct taint_vcpu *v, struct taint_run *run, const struct
 	v->reg[TAINT_REG_TMP] = label;
 	run->loaded = in;
 	run_ops(v, in);
-	return v->any != 0;
+	return v->tainted != 0;
 }
 
 /* Where in the operand this access lies: behind the ones before it, if it carries on from them. */
@@ -349,8 +407,8 @@ bool taint_insn_load(struct taint_vcpu *v, struct taint_run *run, const struct t
 	unsigned at;
 
 	if (!in->has_load)
-		return v->any != 0;
-	if (!label && !v->any && n >= in->load_len && in->load_len) {
+		return v->tainted != 0;
+	if (!label && !v->tainted && n >= in->load_len && in->load_len) {
 		run->loaded = NULL;
 		run->load_done = 0;
 		return false;
@@ -367,11 +425,11 @@ bool taint_insn_load(struct taint_vcpu *v, struct taint_run *run, const struct t
 	if (at + n < in->load_len) {
 		fill(tmp + at + n, in->load_len - at - n, 0);
 		run->load_done = at + n;
-		return v->any != 0;
+		return v->tainted != 0;
 	}
 	run->load_done = 0;
 	run_ops(v, in);
-	return v->any != 0;
+	return v->tainted != 0;
 }
 
 /* Index into reg[] of the first stored byte's label; TAINT_STORE_CLEAN if there is nothing but clean. */
@@ -384,7 +442,7 @@ static unsigned store_source(const struct taint_vcpu *v, const struct taint_run 
 		return TAINT_STORE_CLEAN;
 	if (in->has_load && scratch && run->loaded != in)
 		return TAINT_STORE_CLEAN;
-	if (!v->any && !(in->has_load && scratch))
+	if (!v->tainted && !(in->has_load && scratch))
 		return TAINT_STORE_CLEAN;
 	return in->store_src + at;
 }
@@ -429,6 +487,6 @@ bool taint_insn_store(struct taint_vcpu *v, struct taint_run *run, const struct 
 
 bool taint_vcpu_any(struct taint_vcpu *v)
 {
-	v->any = first_in(v->reg, TAINT_REG_TMP) != 0;
-	return v->any != 0;
+	look_over(v, TAINT_REGISTERS);
+	return v->tainted != 0;
 }

@@ -12,11 +12,11 @@
  *   store   taint_insn_store() for each memory write, in order of the writes
  *
  * When the calls are needed:
- *   exec    n_ops != 0 and !has_load. Not needed while v->any is 0 (all registers are clean).
- *   load    has_load, except that a load of clean bytes may be left out while v->any is 0,
- *           if !needs_begin. While v->any is not 0 every load must be told, also of clean bytes
+ *   exec    n_ops != 0 and !has_load. Not needed while v->tainted is 0 (all registers are clean).
+ *   load    has_load, except that a load of clean bytes may be left out while v->tainted is 0,
+ *           if !needs_begin. While v->tainted is not 0 every load must be told, also of clean bytes
  *           and of memory that is not RAM (labels: clean).
- *   store   has_store; its labels are all clean if v->any is 0 and no load was told.
+ *   store   has_store; its labels are all clean if v->tainted is 0 and no load was told.
  *
  * An instruction whose operand comes in several accesses (a 32-byte vector is two of 16) is
  * marked needs_begin: the caller then calls taint_insn_begin() before each run of it, and tells
@@ -89,6 +89,7 @@ struct taint_op {
 	int8_t arg;
 	uint16_t dst, src; /* byte index into struct taint_vcpu's reg[] */
 	uint8_t dst_len, src_len;
+	uint64_t writes; /* registers, as bits of taint_vcpu.tainted; scratch has none */
 };
 
 /* An access to memory, by the registers before the instruction runs. */
@@ -174,6 +175,14 @@ struct taint_insn {
 	uint8_t area; /* enum taint_area */
 	uint8_t area_form; /* enum taint_area_form */
 	uint8_t area_vectors; /* vector registers in the area: 8 or 16 */
+	/*
+	 * Registers whose labels it reads or writes, as bits of taint_vcpu.tainted. While none of them is tainted, running
+	 * it on clean memory changes nothing: it need not be told (taint_run.loaded
+	 * must be NULL then before a store of the same instruction is told).
+	 */
+	uint64_t touches;
+	bool sets_flags; /* all that it says of the flags' label does not depend on the label before */
+	bool uses_flags;
 	uint32_t writer; /* the caller's: writer id, 0 until first needed */
 	uint16_t mnemonic; /* ZydisMnemonic, for counting */
 };
@@ -196,9 +205,11 @@ struct taint_run {
 	const struct taint_insn *storing; /* whose store_done it is */
 };
 
-/* The functions below set v->any if a register byte became tainted; they return whether any *may* be tainted. */
+/* The functions below keep v->tainted; they return whether any register byte is tainted. */
 void taint_insn_begin(struct taint_run *run);
 bool taint_insn_exec(struct taint_vcpu *v, const struct taint_insn *in);
+/* The same, leaving the flags' label as it was: for when the flags are set again before they are used. */
+bool taint_insn_exec_but_flags(struct taint_vcpu *v, const struct taint_insn *in);
 bool taint_insn_load(struct taint_vcpu *v, struct taint_run *run, const struct taint_insn *in, uint64_t addr,
 		     const struct taint_label *labels, unsigned n);
 /* Fills ret[0..n) with origins (writer: in->writer where tainted). Returns whether any is tainted. */
@@ -217,7 +228,9 @@ bool taint_insn_area_save(const struct taint_vcpu *v, const struct taint_insn *i
 void taint_insn_area_clear(struct taint_vcpu *v, const struct taint_insn *in, uint64_t rfbm);
 /* p->len bytes with these labels were restored. */
 bool taint_insn_area_load(struct taint_vcpu *v, const struct taint_area_piece *p, const struct taint_label *labels);
-/* Recomputes v->any by looking at every register byte. */
+/* Computes v->tainted by looking at every register byte. Returns whether it is not 0. */
 bool taint_vcpu_any(struct taint_vcpu *v);
+/* Registers that bytes at..at+len of reg[] belong to, as bits of taint_vcpu.tainted. */
+uint64_t taint_reg_bits(unsigned at, unsigned len);
 
 #endif

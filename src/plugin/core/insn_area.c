@@ -134,6 +134,7 @@ void taint_insn_area_clear(struct taint_vcpu *v, const struct taint_insn *in, ui
 	}
 	if (parts & COMPONENT_X87)
 		memset(v->reg + TAINT_REG_MM, 0, X87_BYTES * sizeof(v->reg[0]));
+	taint_vcpu_any(v);
 }
 
 bool taint_insn_area_load(struct taint_vcpu *v, const struct taint_area_piece *p, const struct taint_label *labels)
@@ -141,7 +142,7 @@ bool taint_insn_area_load(struct taint_vcpu *v, const struct taint_area_piece *p
 	uint32_t any = 0;
 
 	if (p->reg == TAINT_STORE_CLEAN)
-		return v->any != 0;
+		return v->tainted != 0;
 	for (unsigned i = 0; i < p->len; i++) {
 		any = any ? any : labels[i].origin;
 		if (!is_x87(p))
@@ -150,8 +151,8 @@ bool taint_insn_area_load(struct taint_vcpu *v, const struct taint_area_piece *p
 	for (unsigned i = 0; any && is_x87(p) && i < X87_BYTES; i++)
 		v->reg[TAINT_REG_MM + i] = any;
 	if (any)
-		v->any = 1;
-	return v->any != 0;
+		v->tainted |= is_x87(p) ? taint_reg_bits(TAINT_REG_MM, X87_BYTES) : taint_reg_bits(p->reg, p->len);
+	return v->tainted != 0;
 }
 
 /* The layout of what has a 16-bit operand size differs. */

@@ -403,6 +403,41 @@ static void compile(struct build *b)
 		refuse(b);
 }
 
+/* The flags have one label, in their first byte. */
+static void note_flags(struct taint_insn *in, const struct taint_op *op)
+{
+	bool onto = op->kind == TAINT_OP_UNION_ADD || op->kind == TAINT_OP_MERGE || op->kind == TAINT_OP_CARRY ||
+		    op->kind == TAINT_OP_ELEM || op->kind == TAINT_OP_SWAP;
+
+	if (in->sets_flags)
+		return;
+	if (taint_reg_bits(op->src, op->src_len) & taint_reg_bits(TAINT_REG_FLAGS, 1))
+		in->uses_flags = true;
+	if (op->dst == TAINT_REG_FLAGS)
+		in->uses_flags |= onto;
+	in->sets_flags = op->dst == TAINT_REG_FLAGS && !in->uses_flags;
+}
+
+/* Which registers it has to do with. */
+static void note_registers(struct taint_insn *in)
+{
+	for (unsigned i = 0; i < in->n_ops; i++) {
+		struct taint_op *op = &in->op[i];
+		bool upper = op->kind == TAINT_OP_CLEAR_UPPER, swap = op->kind == TAINT_OP_SWAP;
+
+		op->writes = taint_reg_bits(op->dst, upper ? (unsigned)op->arg * 32 : op->dst_len) |
+			     taint_reg_bits(op->src, swap ? op->dst_len : 0);
+		in->touches |= op->writes | taint_reg_bits(op->src, op->src_len);
+		note_flags(in, op);
+	}
+	for (unsigned i = 0; i < in->n_by_index; i++)
+		in->touches |= taint_reg_bits(in->by_index[i].at, in->by_index[i].len);
+	if (in->has_store && in->store_src != TAINT_STORE_CLEAN)
+		in->touches |= taint_reg_bits(in->store_src, in->store_len ? in->store_len : 1);
+	if (in->area)
+		in->touches = UINT64_MAX;
+}
+
 unsigned taint_insn_compile(unsigned mode, bool user, const uint8_t *bytes, size_t len, struct taint_insn *ret)
 {
 	ZydisDecodedInstruction zi;
@@ -421,14 +456,14 @@ unsigned taint_insn_compile(unsigned mode, bool user, const uint8_t *bytes, size
 	b.rule = insn_rule_find(zi.mnemonic);
 	if (!b.rule || is_foreign(&zi)) {
 		refuse(&b);
-		insn_note_memory(&b);
-		return zi.length;
+	} else {
+		ret->cls = b.rule->cls;
+		compile(&b);
+		if (user)
+			insn_note_lookup(&b);
 	}
-	ret->cls = b.rule->cls;
-	compile(&b);
 	insn_note_memory(&b);
-	if (user)
-		insn_note_lookup(&b);
+	note_registers(ret);
 	return zi.length;
 }
 

@@ -33,8 +33,8 @@ static uint64_t align_page(uint64_t n)
 static void layout(struct taint_shm *h)
 {
 	h->off_vcpu = align_page(sizeof(*h));
-	h->off_key = align_page(h->off_vcpu + TAINT_VCPU_MAX * sizeof(struct taint_vcpu));
-	h->off_page_slot = align_page(h->off_key + TAINT_VCPU_MAX * sizeof(struct taint_key));
+	h->off_line = align_page(h->off_vcpu + TAINT_VCPU_MAX * sizeof(struct taint_vcpu));
+	h->off_page_slot = align_page(h->off_line + TAINT_VCPU_MAX * sizeof(struct taint_line));
 	h->off_slot = align_page(h->off_page_slot + (h->gpa_limit >> GUEST_PAGE_SHIFT) * sizeof(uint32_t));
 	h->off_data = align_page(h->off_slot + (uint64_t)h->max_slots * sizeof(struct taint_slot));
 	h->off_undo = h->off_data + (uint64_t)h->max_slots * SHADOW_PAGE_LABELS * sizeof(struct taint_label);
@@ -55,7 +55,7 @@ static bool layout_same(const struct taint_shm *h)
 	struct taint_shm want = *h;
 
 	layout(&want);
-	return want.off_vcpu == h->off_vcpu && want.off_key == h->off_key && want.off_page_slot == h->off_page_slot &&
+	return want.off_vcpu == h->off_vcpu && want.off_line == h->off_line && want.off_page_slot == h->off_page_slot &&
 	       want.off_slot == h->off_slot && want.off_data == h->off_data && want.off_undo == h->off_undo &&
 	       want.off_writer == h->off_writer && want.off_writer_hash == h->off_writer_hash &&
 	       want.file_size == h->file_size;
@@ -77,7 +77,7 @@ static int map_file(int fd, const struct taint_shm *h, struct shadow **ret_sh, s
 	*sh = (struct shadow){
 		.shm = (struct taint_shm *)base,
 		.vcpu = (struct taint_vcpu *)(base + h->off_vcpu),
-		.key = (struct taint_key *)(base + h->off_key),
+		.line = (struct taint_line *)(base + h->off_line),
 		.page_slot = (uint32_t *)(base + h->off_page_slot),
 		.slot = (struct taint_slot *)(base + h->off_slot),
 		.data = (uint64_t *)(base + h->off_data),
@@ -185,6 +185,41 @@ void shadow_unlock(const struct shadow *sh)
 	shadow_store(&sh->shm->lock, 0);
 }
 
+static bool line_tainted(const uint64_t *data, unsigned line)
+{
+	uint64_t any = 0;
+
+	for (unsigned i = 0; i < SHADOW_LINE; i++)
+		any |= __atomic_load_n(&data[line * SHADOW_LINE + i], __ATOMIC_RELAXED);
+	return any != 0;
+}
+
+static uint64_t lines_tainted(const uint64_t *data, uint64_t bits)
+{
+	uint64_t tainted = 0;
+
+	for (; bits; bits &= bits - 1) {
+		unsigned line = (unsigned)__builtin_ctzll(bits);
+
+		tainted |= (uint64_t)line_tainted(data, line) << line;
+	}
+	return tainted;
+}
+
+/* Whoever taints a label sets the bit after it; so a bit that was cleared meanwhile is found by looking again. */
+void shadow_lines_look(struct shadow *sh, uint32_t slot, uint64_t bits)
+{
+	const uint64_t *data = shadow_slot_data(sh, slot);
+	uint64_t clean = bits & ~lines_tainted(data, bits);
+
+	if (!clean)
+		return;
+	__atomic_fetch_and(&sh->slot[slot].lines, ~clean, __ATOMIC_SEQ_CST);
+	clean = lines_tainted(data, clean);
+	if (clean)
+		__atomic_fetch_or(&sh->slot[slot].lines, clean, __ATOMIC_SEQ_CST);
+}
+
 static uint32_t count_labels(const uint64_t *data)
 {
 	uint32_t n = 0;
@@ -202,8 +237,11 @@ static void count_anew(struct shadow *sh)
 	for (uint32_t i = 1; i < used && i < sh->max_slots; i++) {
 		uint32_t page = shadow_load(&sh->slot[i].page);
 
-		if (page < sh->pages && shadow_page_slot(sh, page) == i)
-			shadow_store(&sh->slot[i].count, count_labels(shadow_slot_data(sh, i)));
+		if (page >= sh->pages || shadow_page_slot(sh, page) != i)
+			continue;
+		shadow_store(&sh->slot[i].count, count_labels(shadow_slot_data(sh, i)));
+		__atomic_store_n(&sh->slot[i].lines, lines_tainted(shadow_slot_data(sh, i), UINT64_MAX),
+				 __ATOMIC_RELAXED);
 	}
 }
 
@@ -238,6 +276,7 @@ uint32_t shadow_slot_alloc(struct shadow *sh)
 	}
 	shadow_store(&sh->slot[slot].page, SHADOW_NO_PAGE);
 	shadow_store(&sh->slot[slot].count, 0);
+	__atomic_store_n(&sh->slot[slot].lines, 0, __ATOMIC_RELAXED);
 	return slot;
 }
 
@@ -255,10 +294,10 @@ void shadow_slot_free(struct shadow *sh, uint32_t slot)
 	shadow_store(&sh->shm->slot_free, slot);
 }
 
-uint64_t *shadow_key(const struct shadow *sh, unsigned i)
+struct taint_line *shadow_line(const struct shadow *sh, unsigned i)
 {
 	assert(i < TAINT_VCPU_MAX);
-	return &sh->key[i].key;
+	return &sh->line[i];
 }
 
 void shadow_key_renew(uint64_t *key)
@@ -279,15 +318,20 @@ static void renew_keys(const struct shadow *sh)
 	uint32_t n = shadow_load(&sh->shm->n_vcpus);
 
 	for (uint32_t i = 0; i < n && i < TAINT_VCPU_MAX; i++)
-		shadow_key_renew(&sh->key[i].key);
+		shadow_key_renew(&sh->line[i].key);
 }
 
-bool shadow_page_tainted(const struct shadow *sh, struct gpa at)
+uint64_t shadow_lines(const struct shadow *sh, struct gpa at)
 {
 	uint64_t page = at.v >> GUEST_PAGE_SHIFT;
 	uint32_t slot = page < sh->pages ? shadow_page_slot(sh, (uint32_t)page) : 0;
 
-	return slot && shadow_load(&sh->slot[slot].count);
+	return slot ? __atomic_load_n(&sh->slot[slot].lines, __ATOMIC_ACQUIRE) : 0;
+}
+
+bool shadow_page_tainted(const struct shadow *sh, struct gpa at)
+{
+	return shadow_lines(sh, at) != 0;
 }
 
 /* How many of n bytes at `at` lie in its page. */
@@ -365,6 +409,17 @@ static uint64_t label_bits(const struct taint_label *label)
 	return bits;
 }
 
+/* After labels were tainted. Vcpus may remember a page as clean that has had no bit so far. */
+static void set_lines(struct shadow *sh, uint32_t slot, uint64_t bits)
+{
+	uint64_t *lines = &sh->slot[slot].lines;
+
+	if ((__atomic_load_n(lines, __ATOMIC_SEQ_CST) & bits) == bits)
+		return;
+	if (!__atomic_fetch_or(lines, bits, __ATOMIC_SEQ_CST))
+		renew_keys(sh);
+}
+
 /* labels may be NULL: clean. A label that stays as it is costs neither a write nor an undo copy. */
 static void set_in_page(struct shadow *sh, struct gpa at, const struct taint_label *labels, size_t n, bool tainted)
 {
@@ -389,8 +444,12 @@ static void set_in_page(struct shadow *sh, struct gpa at, const struct taint_lab
 		old = __atomic_exchange_n(&data[i], new_label, __ATOMIC_RELAXED);
 		delta += shadow_label_tainted(new_label) - shadow_label_tainted(old);
 	}
-	if (delta && !__atomic_fetch_add(&sh->slot[slot].count, (uint32_t)delta, __ATOMIC_SEQ_CST))
-		renew_keys(sh);
+	if (delta)
+		__atomic_fetch_add(&sh->slot[slot].count, (uint32_t)delta, __ATOMIC_RELAXED);
+	if (tainted)
+		set_lines(sh, slot, shadow_line_bits(at, n));
+	else if (delta)
+		shadow_lines_look(sh, slot, shadow_line_bits(at, n));
 }
 
 static bool any_tainted(const struct taint_label *labels, size_t n)

@@ -51,13 +51,15 @@ int shadow_get_regions(const struct shadow *sh, uint32_t *version, struct taint_
 struct taint_vcpu *shadow_vcpu(const struct shadow *sh, unsigned i);
 
 /*
- * Key of vCPU i (see struct taint_key), for a hot path that remembers clean pages under it: read the key, then ask
+ * Key and counters of vCPU i (see struct taint_line). For a hot path that remembers clean pages: read the key, then ask
  * shadow_page_tainted(), then remember. Every vCPU below taint_shm.n_vcpus gets a new key when a page becomes tainted.
  */
-uint64_t *shadow_key(const struct shadow *sh, unsigned i);
+struct taint_line *shadow_line(const struct shadow *sh, unsigned i);
 /* Another key, for as many times as a key has values; then they come again. */
 void shadow_key_renew(uint64_t *key);
-/* Whether any byte of the page is tainted now (slot present and its count not 0). */
+/* A bit for each 64 bytes of the page, from the first up: whether a byte of them is (perhaps no more) tainted. */
+uint64_t shadow_lines(const struct shadow *sh, struct gpa at);
+/* Whether any byte of the page is tainted now. */
 bool shadow_page_tainted(const struct shadow *sh, struct gpa at);
 
 /* Copies n labels. Returns whether any of them is tainted. Ranges may cross pages; beyond gpa_limit: clean. */

@@ -12,7 +12,7 @@
 struct shadow {
 	struct taint_shm *shm;
 	struct taint_vcpu *vcpu;
-	struct taint_key *key;
+	struct taint_line *line;
 	uint32_t *page_slot;
 	struct taint_slot *slot;
 	uint64_t *data; /* labels as 64-bit values: origin in the low half */
@@ -52,6 +52,20 @@ static inline bool shadow_label_tainted(uint64_t label)
 {
 	return (uint32_t)label != 0;
 }
+
+#define SHADOW_LINE 64u /* bytes that share a bit of taint_slot.lines */
+
+/* Bits of taint_slot.lines for n bytes at `at`, which do not leave the page. */
+static inline uint64_t shadow_line_bits(struct gpa at, size_t n)
+{
+	unsigned first = (unsigned)(at.v & GUEST_PAGE_MASK) / SHADOW_LINE;
+	unsigned last = (unsigned)((at.v & GUEST_PAGE_MASK) + n - 1) / SHADOW_LINE;
+
+	return (~0ull >> (63 - (last - first))) << first;
+}
+
+/* Clears those of the bits whose lines hold no tainted label any more. */
+void shadow_lines_look(struct shadow *sh, uint32_t slot, uint64_t bits);
 
 void shadow_lock(const struct shadow *sh);
 void shadow_unlock(const struct shadow *sh);

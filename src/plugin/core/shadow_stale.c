@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-#define LINE 64u
+#define LINE SHADOW_LINE
 
 /* Clears what is still as it was read. Returns how many. */
 static unsigned clear_same(uint64_t *data, const uint64_t *seen, const bool *drop)
@@ -73,8 +73,10 @@ static unsigned sweep_page(struct shadow *sh, uint32_t page, uint32_t slot, cons
 
 	for (unsigned at = 0; at < SHADOW_PAGE_LABELS; at += LINE)
 		n += sweep_line(sh, page, slot, at, bytes);
-	if (n)
-		__atomic_fetch_sub(&sh->slot[slot].count, n, __ATOMIC_RELAXED);
+	if (!n)
+		return 0;
+	__atomic_fetch_sub(&sh->slot[slot].count, n, __ATOMIC_RELAXED);
+	shadow_lines_look(sh, slot, UINT64_MAX);
 	return n;
 }
 

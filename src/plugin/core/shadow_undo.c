@@ -79,6 +79,8 @@ void shadow_undo_keep(struct shadow *sh, uint32_t page, uint32_t slot)
 		if (copy) {
 			copy_labels(sh, copy, slot);
 			shadow_store(&sh->slot[copy].count, count);
+			__atomic_store_n(&sh->slot[copy].lines,
+					 __atomic_load_n(&sh->slot[slot].lines, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
 			if (!append(sh, page, copy, count))
 				give_up_copy(sh, copy);
 		}
