@@ -148,9 +148,22 @@ static int open_load(struct load *l, int port, int epoll_fd)
 	return 0;
 }
 
-int http_load(int port, const char *target, size_t length, unsigned requests, uint64_t *ret_sum)
+/* Asks for the whole load once every connection has had an answer. */
+static int steady_load(struct load *l, int epoll_fd, unsigned requests)
 {
-	struct load l = {.length = length, .wanted = requests};
+	l->answered = l->sent = 0;
+	l->sum = 0;
+	l->wanted = requests;
+	for (int i = 0; i < HTTP_CLIENTS; i++)
+		if (send_request(l, &l->conns[i]) < 0)
+			return -1;
+	return run_load(l, epoll_fd);
+}
+
+int http_load(int port, const char *target, size_t length, unsigned requests, void (*steady)(void *arg), void *arg,
+	      uint64_t *ret_sum)
+{
+	struct load l = {.length = length, .wanted = HTTP_CLIENTS};
 	int epoll_fd = epoll_create1(EPOLL_CLOEXEC), ret;
 
 	for (int i = 0; i < HTTP_CLIENTS; i++)
@@ -158,6 +171,10 @@ int http_load(int port, const char *target, size_t length, unsigned requests, ui
 	l.request_len = (size_t)snprintf(l.request, sizeof(l.request),
 					 "GET %s HTTP/1.1\r\nHost: bench\r\nAccept: */*\r\n\r\n", target);
 	ret = epoll_fd < 0 || open_load(&l, port, epoll_fd) < 0 || run_load(&l, epoll_fd) < 0 ? -1 : 0;
+	if (ret == 0) {
+		steady(arg);
+		ret = steady_load(&l, epoll_fd, requests);
+	}
 	if (ret < 0)
 		fprintf(stderr, "bench: GET %s: wrong or no answer after %u of %u\n", target, l.answered, requests);
 	else

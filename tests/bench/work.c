@@ -16,21 +16,36 @@
 #define TEXT_BYTES (8u << 20)
 #define RAW_BYTES (16u << 20)
 
-static int run_order(struct vm *vm, const struct work *w, struct sample *ret)
+/* Where the clocks stood when a piece of work began. */
+struct begin {
+	struct vm *vm;
+	uint64_t wall;
+	struct vm_cpu cpu;
+};
+
+static void begin(void *arg)
+{
+	struct begin *b = arg;
+
+	b->cpu = vm_cpu_time(b->vm);
+	b->wall = vm_now_ns();
+}
+
+static int run_order(struct begin *b, const struct work *w, struct sample *ret)
 {
 	uint64_t ns;
 
-	if (vm_order(vm, w->order, &ns, ret->result, sizeof(ret->result)) < 0)
+	if (vm_order(b->vm, w->order, &ns, ret->result, sizeof(ret->result)) < 0)
 		return -1;
 	ret->s[CLOCK_GUEST] = (double)ns / 1e9;
 	return 0;
 }
 
-static int run_http(struct vm *vm, const struct work *w, struct sample *ret)
+static int run_http(struct begin *b, const struct work *w, struct sample *ret)
 {
 	uint64_t sum;
 
-	if (http_load(vm->port, w->target, w->length, w->requests, &sum) < 0)
+	if (http_load(b->vm->port, w->target, w->length, w->requests, begin, b, &sum) < 0)
 		return -1;
 	snprintf(ret->result, sizeof(ret->result), "%llu", (unsigned long long)sum);
 	return 0;
@@ -72,13 +87,13 @@ static void end_times(struct sample *s, uint64_t wall, struct vm_cpu before, str
 
 int work_run(struct vm *vm, const struct work *w, struct sample *ret)
 {
-	struct vm_cpu before = vm_cpu_time(vm);
-	uint64_t start = vm_now_ns();
+	struct begin b = {.vm = vm};
 
 	*ret = (struct sample){0};
-	if (w->run(vm, w, ret) < 0)
+	begin(&b);
+	if (w->run(&b, w, ret) < 0)
 		return -1;
-	end_times(ret, start, before, vm_cpu_time(vm));
+	end_times(ret, b.wall, b.cpu, vm_cpu_time(vm));
 	return 0;
 }
 

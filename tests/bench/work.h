@@ -31,10 +31,12 @@ struct sample {
 	char result[80]; /* what came out, the same on both systems */
 };
 
+struct begin; /* where the clocks stood when the work began */
+
 struct work {
 	const char *name;
 	enum work_group group;
-	int (*run)(struct vm *vm, const struct work *w, struct sample *ret);
+	int (*run)(struct begin *b, const struct work *w, struct sample *ret);
 	const char *order; /* for the guest; NULL: not done by order */
 	const char *target; /* for HTTP */
 	size_t length; /* bytes of it */
