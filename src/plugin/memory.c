@@ -9,7 +9,6 @@
  * TLB: writes to control registers and invlpg are instrumented for that.
  */
 #include "plugin/memory.h"
-#include "plugin/core/shadow_internal.h"
 
 #include <string.h>
 

@@ -57,6 +57,17 @@ struct taint_vcpu *shadow_vcpu(const struct shadow *sh, unsigned i);
 struct taint_line *shadow_line(const struct shadow *sh, unsigned i);
 /* Another key, for as many times as a key has values; then they come again. */
 void shadow_key_renew(uint64_t *key);
+#define SHADOW_LINE 64u /* bytes that share a bit of taint_slot.lines */
+
+/* Bits of taint_slot.lines for n bytes at `at`, which do not leave the page. */
+static inline uint64_t shadow_line_bits(struct gpa at, size_t n)
+{
+	unsigned first = (unsigned)(at.v & GUEST_PAGE_MASK) / SHADOW_LINE;
+	unsigned last = (unsigned)((at.v & GUEST_PAGE_MASK) + n - 1) / SHADOW_LINE;
+
+	return (~0ull >> (63 - (last - first))) << first;
+}
+
 /* A bit for each 64 bytes of the page, from the first up: whether a byte of them is (perhaps no more) tainted. */
 uint64_t shadow_lines(const struct shadow *sh, struct gpa at);
 /* Whether any byte of the page is tainted now. */

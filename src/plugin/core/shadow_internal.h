@@ -53,17 +53,6 @@ static inline bool shadow_label_tainted(uint64_t label)
 	return (uint32_t)label != 0;
 }
 
-#define SHADOW_LINE 64u /* bytes that share a bit of taint_slot.lines */
-
-/* Bits of taint_slot.lines for n bytes at `at`, which do not leave the page. */
-static inline uint64_t shadow_line_bits(struct gpa at, size_t n)
-{
-	unsigned first = (unsigned)(at.v & GUEST_PAGE_MASK) / SHADOW_LINE;
-	unsigned last = (unsigned)((at.v & GUEST_PAGE_MASK) + n - 1) / SHADOW_LINE;
-
-	return (~0ull >> (63 - (last - first))) << first;
-}
-
 /* Clears those of the bits whose lines hold no tainted label any more. */
 void shadow_lines_look(struct shadow *sh, uint32_t slot, uint64_t bits);
 
