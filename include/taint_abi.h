@@ -82,6 +82,9 @@ struct taint_vcpu {
 };
 static_assert(sizeof(struct taint_vcpu) == 4160, "shared layout");
 
+/* In taint_vcpu.tainted: general registers and flags. The others are vector and x87 registers. */
+#define TAINT_GENERAL 0x1ffffull
+
 /*
  * Every vCPU remembers pages that hold no tainted byte, under its key; a new key makes it forget them all. It gets one
  * when a page without tainted bytes becomes tainted, and when the guest changes its address translation.

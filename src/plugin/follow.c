@@ -9,14 +9,21 @@
 
 #include "plugin/memory.h"
 
-static void set_track(struct plugin_vcpu *c, bool on)
+#define HOT (PLUGIN_HOT_GENERAL | PLUGIN_HOT_VECTOR)
+
+/* After registers changed: what state are we in? */
+static void settle(struct plugin_vcpu *c)
 {
-	if (c->track == on)
+	uint64_t tainted = c->regs->tainted;
+	uint8_t track = !tainted ? PLUGIN_TRACK_NONE : tainted & TAINT_GENERAL ? PLUGIN_TRACK_ALL : PLUGIN_TRACK_VECTOR;
+
+	c->hot =
+		(tainted & TAINT_GENERAL ? PLUGIN_HOT_GENERAL : 0) | (tainted & ~TAINT_GENERAL ? PLUGIN_HOT_VECTOR : 0);
+	if (c->track == track)
 		return;
-	c->track = on;
-	qemu_plugin_u64_set(plugin.track, c->index, on);
-	if (on)
-		c->line->track_entries++;
+	c->line->track_entries += c->track == PLUGIN_TRACK_NONE;
+	c->track = track;
+	qemu_plugin_u64_set(plugin.track, c->index, track);
 }
 
 void follow_init_vcpu(unsigned index)
@@ -44,8 +51,8 @@ void follow_resume_vcpu(unsigned index)
 	/* Another engine, or a rollback, may have changed the register shadow; keys may have come round while it slept. */
 	c->block = NULL;
 	memset(c->clean, 0, sizeof(c->clean));
-	c->hot = taint_vcpu_any(c->regs);
-	set_track(c, c->hot);
+	taint_vcpu_any(c->regs);
+	settle(c);
 }
 
 void follow_flush_tlb(unsigned vcpu, void *insn)
@@ -66,13 +73,6 @@ static void labels_sign(struct plugin_site *s, struct taint_label *labels, unsig
 	for (unsigned i = 0; i < n; i++)
 		if (labels[i].origin)
 			labels[i].writer = (uint16_t)s->writer;
-}
-
-/* After registers changed: what state are we in? */
-static void settle(struct plugin_vcpu *c)
-{
-	c->hot = c->regs->tainted != 0;
-	set_track(c, c->hot);
 }
 
 /* Follows the register operations of instructions [c->at, end) of the block that runs. */
@@ -105,13 +105,26 @@ static void catch_up_at_end(struct plugin_vcpu *c)
 	catch_up(c, end);
 }
 
+/*
+ * A block whose start was not told is entered: what comes before s in it has to do with no tainted register, or it
+ * would have been. The end of the one before may still have to be followed.
+ */
+static void enter(struct plugin_vcpu *c, const struct plugin_site *s)
+{
+	bool told = c->track == PLUGIN_TRACK_ALL || (c->track == PLUGIN_TRACK_VECTOR && s->block->vectors);
+
+	if (told && c->block == s->block)
+		return;
+	if (c->track && c->block && c->block != s->block)
+		catch_up_at_end(c);
+	c->block = s->block;
+	c->at = s->index;
+}
+
 /* Before an access of s is followed: what ran before it, and what the instruction itself does before it stores. */
 static void arrive(struct plugin_vcpu *c, const struct plugin_site *s)
 {
-	if (!c->track || c->block != s->block) {
-		c->block = s->block;
-		c->at = s->index;
-	}
+	enter(c, s);
 	if (c->at > s->index)
 		return; /* not the first access of this run of the instruction */
 	catch_up(c, s->index);
@@ -175,20 +188,17 @@ void follow_area(unsigned vcpu, void *site)
 }
 
 /*
- * In the track state: whether an access of s to a page without tainted bytes changes nothing, because neither it nor
- * what ran since has to do with a tainted register. Then it is done with.
+ * In the track state: whether an access of s to clean memory changes nothing, because neither it nor what ran since has
+ * to do with a tainted register. Then it is done with.
  */
 static bool changes_nothing(struct plugin_vcpu *c, const struct plugin_site *s)
 {
-	uint64_t touches = s->touches;
+	uint64_t touches = s->touched_since;
 
 	if (!c->track || (s->in->has_load && s->in->has_store && c->run.loaded == s->in))
 		return false;
-	if (c->block != s->block) {
-		c->block = s->block;
-		c->at = s->index;
-	}
-	for (uint32_t i = c->at; i < s->index; i++)
+	enter(c, s);
+	for (uint32_t i = c->at; i < s->since; i++)
 		touches |= c->block->site[i].touches;
 	if (c->regs->tainted & touches)
 		return false;
@@ -198,9 +208,9 @@ static bool changes_nothing(struct plugin_vcpu *c, const struct plugin_site *s)
 }
 
 /* Whether an access to memory without taint can be left alone. */
-static inline bool left_alone(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr)
+static inline bool left_alone(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr, uint32_t hot)
 {
-	return memory_known_clean(c, vaddr) && (likely(!c->hot) || changes_nothing(c, s));
+	return memory_known_clean(c, vaddr) && (likely(!(c->hot & hot)) || changes_nothing(c, s));
 }
 
 /* The same for what is not remembered as clean. *ret_clean: the memory is. */
@@ -237,7 +247,7 @@ static void load_slow(struct plugin_vcpu *c, const struct plugin_site *s, qemu_p
 	settle(c);
 	/* What a store of the same instruction will write is in the scratch registers. */
 	if (s->in->has_store)
-		c->hot = 1;
+		c->hot |= PLUGIN_HOT_GENERAL;
 }
 
 static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr)
@@ -276,7 +286,7 @@ void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr,
 	unsigned n = memory_size(info);
 	bool clean;
 
-	if (left_alone(c, s, vaddr) || quiet(c, s, info, vaddr, n, &clean) ||
+	if (left_alone(c, s, vaddr, HOT) || quiet(c, s, info, vaddr, n, &clean) ||
 	    (!read_labels(c, s, info, vaddr, n, clean, labels) && !c->hot)) {
 		if (c->n_skipped < PLUGIN_WIDE_MAX) {
 			c->skipped[c->n_skipped].vaddr = vaddr;
@@ -291,16 +301,34 @@ void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr,
 	c->n_skipped = 0;
 	taint_insn_load(c->regs, &c->run, s->in, vaddr, labels, n);
 	settle(c);
-	c->hot = 1; /* the rest of the load follows */
+	c->hot |= PLUGIN_HOT_GENERAL; /* the rest of the load follows */
 }
 
 void follow_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site)
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
 
-	if (left_alone(c, site, vaddr))
+	if (left_alone(c, site, vaddr, HOT))
 		return;
 	load_slow(c, site, info, vaddr);
+}
+
+void follow_plain_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site)
+{
+	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
+
+	if (left_alone(c, site, vaddr, PLUGIN_HOT_GENERAL))
+		return;
+	load_slow(c, site, info, vaddr);
+}
+
+void follow_plain_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site)
+{
+	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
+
+	if (left_alone(c, site, vaddr, PLUGIN_HOT_GENERAL))
+		return;
+	store_slow(c, site, info, vaddr);
 }
 
 /* Of an instruction that also stores, in parts: rare enough to be followed always, see above. */
@@ -308,7 +336,7 @@ void follow_wide_update(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vadd
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
 
-	c->hot = 1;
+	c->hot |= PLUGIN_HOT_GENERAL;
 	load_slow(c, site, info, vaddr);
 }
 
@@ -316,7 +344,7 @@ void follow_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, voi
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
 
-	if (left_alone(c, site, vaddr))
+	if (left_alone(c, site, vaddr, HOT))
 		return;
 	store_slow(c, site, info, vaddr);
 }
@@ -330,7 +358,7 @@ void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, vo
 	struct gpa at;
 	bool clean;
 
-	if (left_alone(c, s, vaddr) || quiet(c, s, info, vaddr, n, &clean))
+	if (left_alone(c, s, vaddr, HOT) || quiet(c, s, info, vaddr, n, &clean))
 		return;
 	if (c->hot)
 		arrive(c, s);

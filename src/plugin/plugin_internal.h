@@ -25,7 +25,7 @@ struct plugin_tlb_entry {
 /* Everything a vCPU's callbacks need; only its own thread touches it. */
 struct plugin_vcpu {
 	struct taint_line *line; /* in the shadow file; NULL: no such vCPU yet */
-	uint32_t hot; /* registers may be tainted, or a load-store instruction is half done */
+	uint32_t hot; /* PLUGIN_HOT_* */
 	uint64_t clean[PLUGIN_TLB_SIZE]; /* pages without tainted bytes: address ^ key; see memory.c */
 	struct plugin_tlb_entry tlb[PLUGIN_TLB_SIZE];
 	uint64_t generation; /* of tlb, 1..4095 */
@@ -33,7 +33,7 @@ struct plugin_vcpu {
 	struct taint_run run;
 	struct gmem *ram; /* NULL until first needed */
 	uint32_t ram_version; /* of the guest memory map that it has */
-	bool track; /* what the scoreboard says */
+	uint8_t track; /* what the scoreboard says: enum plugin_track */
 	uint8_t n_skipped; /* reads of the current wide load that were left alone, and not told to the core yet */
 	struct {
 		uint64_t vaddr;
@@ -48,6 +48,20 @@ struct plugin_vcpu {
 	unsigned index;
 };
 
+/* A general register is tainted, or a load-store instruction is half done; a vector register is tainted. */
+#define PLUGIN_HOT_GENERAL 1u
+#define PLUGIN_HOT_VECTOR 2u
+
+/*
+ * Copying leaves data in vector registers for long after. Blocks that have to do with general registers only need not
+ * be followed for that.
+ */
+enum plugin_track {
+	PLUGIN_TRACK_NONE, /* watch: no register is tainted */
+	PLUGIN_TRACK_VECTOR, /* vector registers only: blocks that touch one are followed */
+	PLUGIN_TRACK_ALL,
+};
+
 struct plugin_block;
 
 /* An instruction at its place: what its memory callbacks get. */
@@ -57,17 +71,21 @@ struct plugin_site {
 	struct plugin_block *block;
 	uint64_t code_offset; /* in the RAM file; UINT64_MAX: not in RAM */
 	uint64_t touches; /* as in->touches */
+	uint64_t touched_since; /* with those of the instructions since site `since` */
+	uint32_t since; /* the one behind the last before it that has a memory operand */
 	bool has_memory; /* loads or stores: has a callback of its own */
 	bool flags_dead; /* a later instruction of the block sets the flags before they are used */
 	uint64_t pc;
 	uint32_t writer; /* id, 0 until first needed */
 	uint32_t index; /* in its block */
+	uint32_t number; /* among all instructions of the translation */
 };
 
 /* A translation block: its instructions that can carry taint, in order. */
 struct plugin_block {
 	struct plugin_block *next;
 	uint32_t n;
+	bool vectors; /* an instruction touches a vector register */
 	struct plugin_site site[];
 };
 
@@ -93,6 +111,9 @@ void follow_begin(unsigned vcpu, void *site);
 void follow_area(unsigned vcpu, void *site);
 void follow_flush_tlb(unsigned vcpu, void *insn);
 void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
+/* In blocks that touch no vector register. */
+void follow_plain_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
+void follow_plain_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_wide_update(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);

@@ -94,7 +94,8 @@ static bool carries_taint(const struct taint_insn *in)
 	return in->has_load || in->has_store || in->is_ret || in->n_ops || in->area;
 }
 
-static void site_init(struct plugin_block *b, const struct known_insn *k, const struct qemu_plugin_insn *insn)
+static void site_init(struct plugin_block *b, const struct known_insn *k, const struct qemu_plugin_insn *insn,
+		      size_t number)
 {
 	struct plugin_site *s = &b->site[b->n];
 
@@ -105,6 +106,7 @@ static void site_init(struct plugin_block *b, const struct known_insn *k, const 
 				  .code_offset = UINT64_MAX,
 				  .touches = k->in.touches,
 				  .has_memory = k->in.has_load || k->in.has_store,
+				  .number = (uint32_t)number,
 				  .index = b->n++};
 	if (k->in.has_store || k->in.is_ret)
 		ram_offset(qemu_plugin_insn_haddr(insn), &s->code_offset);
@@ -136,6 +138,7 @@ static void on_memory(struct qemu_plugin_insn *insn, qemu_plugin_vcpu_mem_cb_t f
 static void instrument_memory(struct qemu_plugin_insn *insn, struct plugin_site *s)
 {
 	const struct taint_insn *in = s->in;
+	bool plain = !s->block->vectors;
 
 	if (in->is_ret) {
 		on_memory(insn, follow_return, QEMU_PLUGIN_MEM_R, s);
@@ -143,15 +146,25 @@ static void instrument_memory(struct qemu_plugin_insn *insn, struct plugin_site 
 	}
 	if (in->has_load)
 		on_memory(insn,
-			  !in->needs_begin ? follow_load
-			  : in->has_store  ? follow_wide_update
-					   : follow_wide_load,
+			  in->needs_begin ? (in->has_store ? follow_wide_update : follow_wide_load)
+			  : plain	  ? follow_plain_load
+					  : follow_load,
 			  QEMU_PLUGIN_MEM_R, s);
 	if (in->has_store)
-		on_memory(insn, follow_store, QEMU_PLUGIN_MEM_W, s);
+		on_memory(insn, plain ? follow_plain_store : follow_store, QEMU_PLUGIN_MEM_W, s);
 }
 
-static void instrument(struct plugin_block *b, struct qemu_plugin_insn *insn, unsigned mode)
+static void instrument(struct qemu_plugin_insn *insn, struct plugin_site *s)
+{
+	if (s->in->needs_begin)
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_begin, QEMU_PLUGIN_CB_NO_REGS, s);
+	if (s->in->area)
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_area, QEMU_PLUGIN_CB_R_REGS, s);
+	instrument_memory(insn, s);
+}
+
+/* Adds the instruction to the block if it can carry taint. */
+static void note(struct plugin_block *b, struct qemu_plugin_insn *insn, size_t number, unsigned mode)
 {
 	struct known_insn *k;
 	uint8_t bytes[15];
@@ -162,14 +175,8 @@ static void instrument(struct plugin_block *b, struct qemu_plugin_insn *insn, un
 		return;
 	if (k->in.flushes_tlb)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_flush_tlb, QEMU_PLUGIN_CB_NO_REGS, NULL);
-	if (!carries_taint(&k->in))
-		return;
-	site_init(b, k, insn);
-	if (k->in.needs_begin)
-		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_begin, QEMU_PLUGIN_CB_NO_REGS, &b->site[b->n - 1]);
-	if (k->in.area)
-		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_area, QEMU_PLUGIN_CB_R_REGS, &b->site[b->n - 1]);
-	instrument_memory(insn, &b->site[b->n - 1]);
+	if (carries_taint(&k->in))
+		site_init(b, k, insn, number);
 }
 
 static unsigned code_mode(void)
@@ -184,11 +191,26 @@ static unsigned code_mode(void)
 	return 0;
 }
 
-/* The flags' label is of no use where a later instruction sets it before anybody looks. */
-static void find_dead_flags(struct plugin_block *b)
+/* What is known of the block's sites only when all are there. */
+static void complete(struct plugin_block *b)
 {
+	uint64_t touches = 0;
+	uint32_t since = 0;
 	bool dead = false;
 
+	for (uint32_t i = 0; i < b->n; i++) {
+		struct plugin_site *s = &b->site[i];
+
+		touches |= s->touches;
+		b->vectors |= (s->touches & ~TAINT_GENERAL) != 0;
+		s->touched_since = touches;
+		s->since = since;
+		if (s->has_memory) {
+			touches = 0;
+			since = i + 1;
+		}
+	}
+	/* The flags' label is of no use where a later instruction sets it before anybody looks. */
 	for (uint32_t i = b->n; i-- > 0;) {
 		const struct taint_insn *in = b->site[i].in;
 
@@ -214,13 +236,20 @@ void translate_block(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	if (!b)
 		return;
 	b->n = 0;
+	b->vectors = false;
 	pthread_mutex_lock(&lock);
 	b->next = blocks;
 	blocks = b;
 	for (size_t i = 0; i < n; i++)
-		instrument(b, qemu_plugin_tb_get_insn(tb, i), mode);
+		note(b, qemu_plugin_tb_get_insn(tb, i), i, mode);
 	pthread_mutex_unlock(&lock);
-	find_dead_flags(b);
-	qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, follow_block, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_COND_NE,
-						  plugin.track, 0, b);
+	complete(b);
+	for (uint32_t i = 0; i < b->n; i++)
+		instrument(qemu_plugin_tb_get_insn(tb, b->site[i].number), &b->site[i]);
+	if (b->vectors)
+		qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, follow_block, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_COND_NE,
+							  plugin.track, PLUGIN_TRACK_NONE, b);
+	else if (b->n)
+		qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, follow_block, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_COND_EQ,
+							  plugin.track, PLUGIN_TRACK_ALL, b);
 }
