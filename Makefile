@@ -44,7 +44,7 @@ have-libraries:
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(HOT) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libclouder.a: $(call obj,$(LIB_SRC))
 	$(call say,AR)
@@ -54,6 +54,9 @@ $(BUILD)/libclouder.a: $(call obj,$(LIB_SRC))
 $(BUILD)/clouder: $(call obj,$(MAIN_SRC)) $(BUILD)/libclouder.a
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(PKG_LIBS) $(LDFLAGS)
+
+# Where a guest spends its time.
+$(call obj,$(CORE_SRC) src/plugin/follow.c src/plugin/memory.c): HOT = $(if $(SAN),,-O3)
 
 $(BUILD)/clouder-taint.so: $(call obj,$(PLUGIN_SRC) $(PLUGIN_LIB_SRC) $(CORE_SRC) $(BASE_SRC))
 	$(call say,LD)

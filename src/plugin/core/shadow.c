@@ -420,6 +420,18 @@ static void set_lines(struct shadow *sh, uint32_t slot, uint64_t bits)
 		renew_keys(sh);
 }
 
+/* Puts a label, returns the one before. Alone with the supervisor, which writes where the guest does not: no lock. */
+static uint64_t exchange(const struct shadow *sh, uint64_t *at, uint64_t label)
+{
+	uint64_t old;
+
+	if (sh->shm->n_vcpus != 1)
+		return __atomic_exchange_n(at, label, __ATOMIC_RELAXED);
+	old = __atomic_load_n(at, __ATOMIC_RELAXED);
+	__atomic_store_n(at, label, __ATOMIC_RELAXED);
+	return old;
+}
+
 /* labels may be NULL: clean. A label that stays as it is costs neither a write nor an undo copy. */
 static void set_in_page(struct shadow *sh, struct gpa at, const struct taint_label *labels, size_t n, bool tainted)
 {
@@ -441,7 +453,7 @@ static void set_in_page(struct shadow *sh, struct gpa at, const struct taint_lab
 			continue;
 		if (shadow_load(&sh->slot[slot].epoch) != shadow_load(&sh->shm->epoch))
 			shadow_undo_keep(sh, (uint32_t)page, slot);
-		old = __atomic_exchange_n(&data[i], new_label, __ATOMIC_RELAXED);
+		old = exchange(sh, &data[i], new_label);
 		delta += shadow_label_tainted(new_label) - shadow_label_tainted(old);
 	}
 	if (delta)
