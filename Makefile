@@ -76,6 +76,12 @@ check-asan: ## the unit tests again, built by clang with address and undefined-b
 	$(Q)$(MAKE) --no-print-directory check-unit CC=clang BUILD=$(BUILD)/asan OPT="-O1 -g" \
 		SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
 
+# Under QEMU several vCPUs and the supervisor share the shadow.
+.PHONY: check-tsan
+check-tsan: ## the taint engine's core under the thread sanitizer
+	$(Q)$(MAKE) --no-print-directory check-unit CC=clang BUILD=$(BUILD)/tsan OPT="-O1 -g" SAN=-fsanitize=thread \
+		UNIT_SRC=tests/unit/test_shadow_threads.c
+
 # The table of instruction semantics against the processor that this runs on.
 STATES ?= 200000
 $(BUILD)/against_cpu: $(call obj,$(wildcard tests/taint/*.c)) $(BUILD)/libclouder.a
@@ -135,7 +141,7 @@ check-attack20: all guest ## 20 attacks and 20 benign runs, each in a new VM
 .PHONY: check
 check: ## install what is missing, build, run all tests
 	$(Q)tools/install-deps build check
-	$(Q)$(MAKE) --no-print-directory check-unit check-asan check-taint check-guest
+	$(Q)$(MAKE) --no-print-directory check-unit check-asan check-tsan check-taint check-guest
 
 .PHONY: clean
 clean: ## remove what was built (packages that were downloaded stay in build/cache)
