@@ -24,3 +24,12 @@ traps() {
 
 test_traps_smp1() { traps smp1 -cpu max; }
 test_traps_smp4() { traps smp4 -cpu max -smp 4; }
+
+# QEMU's functions that a plugin must not call: reset and uninstall abort from a translation callback and can lock up
+# against vCPUs that run (QEMU's issues 2570 and 2901).
+test_traps_no_reset() {
+	local imports
+	imports=$(nm -D --undefined-only "$TOP/${BUILD:-build}/clouder-taint.so") || imports=
+	check "the plugin uses QEMU's API" grep -q 'qemu_plugin_register_vcpu_tb_trans_cb' <<<"$imports"
+	check_not "the plugin neither resets nor uninstalls itself" grep -qE 'qemu_plugin_(reset|uninstall)' <<<"$imports"
+}
