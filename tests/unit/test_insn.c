@@ -553,6 +553,26 @@ static void test_any(void **state)
 	assert_int_equal(v.tainted, 0);
 }
 
+/* Saving the only tainted register and overwriting it at once; then there is nothing left to save. */
+static void test_last_taint_is_stored(void **state)
+{
+	static struct taint_vcpu v;
+	struct taint_label out[8];
+	struct taint_run run = {0};
+	struct taint_insn enter;
+
+	(void)state;
+	memset(&v, 0, sizeof(v));
+	compile_text("c8400000", &enter); /* enter 0x40, 0 */
+	v.reg[TAINT_REG_GPR + 5 * 8] = 7;
+	taint_vcpu_any(&v);
+	assert_false(taint_insn_exec(&v, &enter));
+	assert_true(taint_insn_store(&v, &run, &enter, 0x1000, out, 8));
+	assert_int_equal(out[0].origin, 7);
+	assert_false(taint_insn_exec(&v, &enter));
+	assert_false(taint_insn_store(&v, &run, &enter, 0x1000, out, 8));
+}
+
 /* Data that one instruction left in scratch is not another's. */
 static void test_scratch_of_another(void **state)
 {
@@ -615,11 +635,17 @@ static void test_provenance(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_golden),	     cmocka_unit_test(test_shape),
-		cmocka_unit_test(test_undecodable),  cmocka_unit_test(test_every_mnemonic),
-		cmocka_unit_test(test_random_bytes), cmocka_unit_test(test_pieces),
-		cmocka_unit_test(test_any),	     cmocka_unit_test(test_scratch_of_another),
-		cmocka_unit_test(test_repeats),	     cmocka_unit_test(test_provenance),
+		cmocka_unit_test(test_golden),
+		cmocka_unit_test(test_shape),
+		cmocka_unit_test(test_undecodable),
+		cmocka_unit_test(test_every_mnemonic),
+		cmocka_unit_test(test_random_bytes),
+		cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_any),
+		cmocka_unit_test(test_last_taint_is_stored),
+		cmocka_unit_test(test_scratch_of_another),
+		cmocka_unit_test(test_repeats),
+		cmocka_unit_test(test_provenance),
 	};
 
 	return cmocka_run_group_tests_name("insn", tests, NULL, NULL);

@@ -343,9 +343,16 @@ void taint_insn_begin(struct taint_run *run)
 	memset(run, 0, sizeof(*run));
 }
 
+/* What it stores goes through scratch, where its operations put it; not data that it loaded. */
+static bool stores_scratch(const struct taint_insn *in)
+{
+	return in->has_store && !in->has_load && in->store_src >= TAINT_REG_TMP && in->store_src != TAINT_STORE_CLEAN;
+}
+
+/* What is stored from scratch must be there, tainted or not. */
 bool taint_insn_exec(struct taint_vcpu *v, const struct taint_insn *in)
 {
-	if (!v->tainted)
+	if (!v->tainted && !stores_scratch(in))
 		return false;
 	run_ops(v, in);
 	return v->tainted != 0;
@@ -442,7 +449,7 @@ static unsigned store_source(const struct taint_vcpu *v, const struct taint_run 
 		return TAINT_STORE_CLEAN;
 	if (in->has_load && scratch && run->loaded != in)
 		return TAINT_STORE_CLEAN;
-	if (!v->tainted && !(in->has_load && scratch))
+	if (!v->tainted && !scratch)
 		return TAINT_STORE_CLEAN;
 	return in->store_src + at;
 }

@@ -16,7 +16,7 @@
  *   load    has_load, except that a load of clean bytes may be left out while v->tainted is 0,
  *           if !needs_begin. While v->tainted is not 0 every load must be told, also of clean bytes
  *           and of memory that is not RAM (labels: clean).
- *   store   has_store; its labels are all clean if v->tainted is 0 and no load was told.
+ *   store   has_store; its labels are all clean if v->tainted was 0 before exec and no load was told.
  *
  * An instruction whose operand comes in several accesses (a 32-byte vector is two of 16) is
  * marked needs_begin: the caller then calls taint_insn_begin() before each run of it, and tells
