@@ -211,7 +211,7 @@ test_contained() {
 	for i in 1 2 3; do
 		check_not "attack $i does not own" owned "$port" fig2-strcpy "attack$i"
 		check "its connection is closed" grep -q '^not owned: the connection was closed' "$T/attack$i"
-		check "it is answered" wait_incident vm
+		check "it is answered" wait_incident vm "$i"
 		is "incidents" "$i" "$(incident_count)"
 		is "state" recovered "$(incident_value "$i" state)"
 		is "no guard" 0 "$(incident_value "$i" guard_len)"

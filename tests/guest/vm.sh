@@ -107,11 +107,12 @@ between() {
 	[ -n "$3" ] && [ "$1" -le "$3" ] && [ "$3" -le "$2" ]
 }
 
-# Waits until the guest's incident ID is no longer being worked on.
+# wait_incident NAME [N]: waits until N (1) incidents of a VM have been answered.
 wait_incident() {
-	local log=$1
-	grep -a -m 1 -qE '\] (RECOVERED|CONTAINED|FAILED|observed|OBSERVED)' \
-		< <(timeout "$LIMIT" tail -n +1 -f -s 0.1 --pid="${pid_of[$log]}" "$T/$log.out" 2>/dev/null)
+	local log=$1 wanted=${2:-1} seen
+	seen=$(grep -a -m "$wanted" -cE '\] (RECOVERED|CONTAINED|FAILED|observed|OBSERVED)' \
+		< <(timeout "$LIMIT" tail -n +1 -f -s 0.1 --pid="${pid_of[$log]}" "$T/$log.out" 2>/dev/null))
+	[ "$seen" -eq "$wanted" ]
 }
 
 # The store in the copy loop of a program, addresses one a line, as the disassembler sees it with the symbol table at
