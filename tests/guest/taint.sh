@@ -54,7 +54,7 @@ RAM_MIB=128
 ROUND_MIB=32
 # What may be tainted when nearly all free memory was zeroed: the sink's buffer must still be, and nothing else is but what
 # was never used again: buffers that wait in the network device's receive ring (at most 256 of 1.5 KiB, and traffic wrote
-# over most), slabs of packets that are not full, some of the last free pages. 11 to 57 KiB more than the buffer in six runs.
+# over most), slabs of packets that are not full, some of the last free pages. 0 to 57 KiB more than the buffer in five runs.
 SINK_BUFFER=65536
 CLEAN_MOST=$((256 << 10))
 # Before that: freed memory keeps its content, so most of the file's last is there.
