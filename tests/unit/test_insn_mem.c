@@ -20,8 +20,8 @@ struct place {
 #define NONE TAINT_GPR_NONE
 #define AT(base_, index_, scale_, seg_, size_, r_, w_, disp_)                                                          \
 	{                                                                                                              \
-		.base = base_, .index = index_, .scale = scale_, .seg = seg_, .size = size_, .read = r_,               \
-		.written = w_, .known = true, .disp = disp_                                                            \
+		.base = (base_), .index = (index_), .scale = (scale_), .seg = (seg_), .size = (size_), .read = (r_),   \
+		.written = (w_), .known = true, .disp = (disp_)                                                        \
 	}
 
 static const struct place places[] = {

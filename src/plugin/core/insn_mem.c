@@ -203,9 +203,12 @@ static uint16_t string_registers(const struct build *b)
 
 	if (b->zi->meta.category != ZYDIS_CATEGORY_STRINGOP && b->zi->meta.category != ZYDIS_CATEGORY_IOSTRINGOP)
 		return 0;
-	for (unsigned i = 0; i < b->zi->operand_count; i++)
-		if (insn_is_mem(&b->ops[i]) && address_reg(b->ops[i].mem.base) < 16)
-			regs |= (uint16_t)(1u << address_reg(b->ops[i].mem.base));
+	for (unsigned i = 0; i < b->zi->operand_count; i++) {
+		unsigned reg = insn_is_mem(&b->ops[i]) ? address_reg(b->ops[i].mem.base) : TAINT_GPR_NONE;
+
+		if (reg < 16)
+			regs |= (uint16_t)(1u << reg);
+	}
 	return regs;
 }
 
@@ -214,9 +217,12 @@ void insn_note_memory(struct build *b)
 	struct taint_insn *in = b->in;
 
 	in->gpr_written = 0;
-	for (unsigned i = 0; i < b->zi->operand_count; i++)
-		if (written_gpr(&b->ops[i]) >= 0)
-			in->gpr_written |= (uint16_t)(1u << written_gpr(&b->ops[i]));
+	for (unsigned i = 0; i < b->zi->operand_count; i++) {
+		int reg = written_gpr(&b->ops[i]);
+
+		if (reg >= 0)
+			in->gpr_written |= (uint16_t)(1u << (unsigned)reg);
+	}
 	in->gpr_written |= string_registers(b);
 	in->addr32 = b->zi->address_width == 32;
 	note_operands(b);
