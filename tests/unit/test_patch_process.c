@@ -410,7 +410,9 @@ static void label(uint64_t from, uint64_t to, uint32_t origin)
 {
 	for (uint64_t at = from; at < to; at++)
 		world.label[at - world.label_base] =
-			(struct taint_label){.origin = origin + (uint32_t)(at - from), .writer = 1};
+			(struct taint_label){.origin = origin + (uint32_t)(at - from),
+					     .writer = 1,
+					     .flags = TAINT_LABEL_ANY_VALUE}; /* the stack goes on being used */
 }
 
 /* Runs fn with input that fits, then sets labels and detection as if it had run over the return address. */
