@@ -250,6 +250,7 @@ static void tell_regions(const struct vm *vm)
 }
 
 static_assert(TAINT_REGIONS >= GMEM_REGION_MAX, "the whole map fits");
+static_assert(TAINT_POSITION == NET_ORIGIN_MAX, "origins begin again at the same place");
 
 static void regions(void *arg, const struct gmem_region *r, size_t n)
 {

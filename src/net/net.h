@@ -73,7 +73,10 @@ int net_create(struct loop *l, struct gmem *gm, const char *spec, size_t log_lim
 	       void *arg, struct net **ret_net, struct err *e) MUST_CHECK;
 void net_destroy(struct net *n); /* closes all sessions and the uplink */
 
-/* Serves vhost-user on fd (a connected unix socket that QEMU opened by name: over others it passes no descriptors); takes the descriptor over, also on failure. */
+/*
+ * Serves vhost-user on fd (a connected unix socket that QEMU opened by name: over others it passes no descriptors);
+ * takes the descriptor over, also on failure.
+ */
 int net_session_create(struct net *n, int fd, struct net_session **ret_s, struct err *e) MUST_CHECK;
 void net_session_destroy(struct net_session *s);
 

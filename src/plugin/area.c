@@ -6,7 +6,7 @@
  */
 #include <string.h>
 
-#include "plugin/plugin_internal.h"
+#include "plugin/memory.h"
 #include "vmi/vmi.h"
 
 #define HEADER 512u /* where an xsave area says which components it holds */
@@ -19,6 +19,7 @@
 
 struct area {
 	struct plugin_vcpu *c;
+	struct plugin_site *site;
 	const struct taint_insn *in;
 	uint64_t vaddr;
 };
@@ -97,12 +98,14 @@ static void save(const struct area *a, uint64_t rfbm)
 	struct taint_label labels[PIECE_MAX];
 
 	for (unsigned i = 0; i < n; i++) {
-		bool any = taint_insn_area_save(a->c->regs, a->in, &piece[i], labels);
+		bool any = taint_insn_area_save(a->c->regs, &piece[i], labels);
 
 		/* What the bytes will hold is not known yet. */
 		for (unsigned k = 0; any && k < piece[i].len; k++)
 			if (labels[k].origin)
-				labels[k].flags = TAINT_LABEL_ANY_VALUE;
+				labels[k] = (struct taint_label){.origin = labels[k].origin,
+								 .writer = memory_writer(a->site),
+								 .flags = TAINT_LABEL_ANY_VALUE};
 		each_part(a, piece[i].at, labels, piece[i].len,
 			  any || piece[i].at < HEADER ? set_part : clear_own_part);
 	}
@@ -145,9 +148,10 @@ static bool memory_tainted(const struct area *a)
 	return false;
 }
 
-void area_follow(struct plugin_vcpu *c, const struct taint_insn *in)
+void area_follow(struct plugin_vcpu *c, struct plugin_site *s)
 {
-	struct area a = {.c = c, .in = in};
+	const struct taint_insn *in = s->in;
+	struct area a = {.c = c, .site = s, .in = in};
 	uint64_t rfbm = FOLLOWED;
 
 	if (!area_address(in, &a.vaddr) || (!c->regs->tainted && !memory_tainted(&a)))

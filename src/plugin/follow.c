@@ -61,20 +61,6 @@ void follow_flush_tlb(unsigned vcpu, void *insn)
 	memory_flush(&plugin_vcpu[vcpu]);
 }
 
-/* After labels[] got origins: who wrote them. */
-static void labels_sign(struct plugin_site *s, struct taint_label *labels, unsigned n)
-{
-	if (!s->writer) {
-		struct taint_writer w = {.code_offset = s->code_offset, .pc = s->pc, .len = s->in->len};
-
-		memcpy(w.bytes, s->bytes, sizeof(w.bytes));
-		s->writer = shadow_writer_intern(plugin.shadow, &w);
-	}
-	for (unsigned i = 0; i < n; i++)
-		if (labels[i].origin)
-			labels[i].writer = (uint16_t)s->writer;
-}
-
 /* Follows the register operations of instructions [c->at, end) of the block that runs. */
 static void catch_up(struct plugin_vcpu *c, uint32_t end)
 {
@@ -175,11 +161,11 @@ void follow_begin(unsigned vcpu, void *site)
 void follow_area(unsigned vcpu, void *site)
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
-	const struct plugin_site *s = site;
+	struct plugin_site *s = site;
 
 	if (c->hot)
 		arrive(c, s);
-	area_follow(c, s->in);
+	area_follow(c, s);
 	if (!c->hot && !c->regs->tainted)
 		return;
 	if (!c->hot)
@@ -264,11 +250,9 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 		tainted = taint_insn_store(c->regs, &c->run, s->in, vaddr, labels, n);
 	}
 	if (tainted)
-		labels_sign(s, labels, n);
-	else
-		memset(labels, 0, n * sizeof(*labels));
-	if (tainted || !clean)
-		memory_set(c, s->in, info, vaddr, labels, n);
+		memory_set(c, s, info, vaddr, labels, n);
+	else if (!clean)
+		memory_clear(c, info, vaddr, n);
 	if (c->hot)
 		settle(c);
 }

@@ -134,7 +134,7 @@ static bool any_tainted(const struct taint_label *labels, unsigned n)
 
 /*
  * What a store left in memory. With several vCPUs QEMU tells the operand of an atomic operation in place of its result
- * (and the result in place of what was loaded), so instructions that do both are asked of memory itself.
+ * (and the result in place of what was loaded), so for what updates memory, memory itself is asked.
  */
 static void stored_bytes(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info,
 			 const struct piece p[2], unsigned k, uint8_t ret[ACCESS_MAX], unsigned n)
@@ -142,7 +142,7 @@ static void stored_bytes(struct plugin_vcpu *c, const struct taint_insn *in, qem
 	unsigned done = 0;
 
 	memory_bytes(info, ret, n);
-	for (unsigned i = 0; in->has_load && i < k; done += p[i++].n)
+	for (unsigned i = 0; in->updates && i < k; done += p[i++].n)
 		if (p[i].ram && !guest_read(c, p[i].at, ret + done, p[i].n))
 			return;
 }
@@ -162,7 +162,7 @@ bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_
 			memset(ret + done, 0, p[i].n * sizeof(*ret));
 		done += p[i].n;
 	}
-	if (!any || in->has_store)
+	if (!any || in->updates)
 		return any;
 	memory_bytes(info, bytes, n);
 	if (!taint_labels_drop_stale(ret, bytes, n))
@@ -171,21 +171,43 @@ bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_
 	return any_tainted(ret, n);
 }
 
-void memory_set(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr,
+uint16_t memory_writer(struct plugin_site *s)
+{
+	if (!s->writer) {
+		struct taint_writer w = {.code_offset = s->code_offset, .pc = s->pc, .len = s->in->len};
+
+		memcpy(w.bytes, s->bytes, sizeof(w.bytes));
+		s->writer = shadow_writer_intern(plugin.shadow, &w);
+	}
+	return (uint16_t)s->writer;
+}
+
+void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *labels, unsigned n)
 {
 	struct piece p[2];
 	unsigned k = split(c, info, vaddr, n, p), done = 0;
+	uint16_t writer = memory_writer(s);
 	uint8_t bytes[ACCESS_MAX];
 
-	if (any_tainted(labels, n)) {
-		stored_bytes(c, in, info, p, k, bytes, n);
-		for (unsigned i = 0; i < n; i++)
-			labels[i].value = bytes[i];
+	stored_bytes(c, s->in, info, p, k, bytes, n);
+	for (unsigned i = 0; i < n; i++) {
+		labels[i].writer = writer;
+		labels[i].value = bytes[i];
 	}
 	for (unsigned i = 0; i < k; i++) {
 		if (p[i].ram)
 			shadow_set(plugin.shadow, p[i].at, labels + done, p[i].n);
 		done += p[i].n;
 	}
+}
+
+void memory_clear(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n)
+{
+	struct piece p[2];
+	unsigned k = split(c, info, vaddr, n, p);
+
+	for (unsigned i = 0; i < k; i++)
+		if (p[i].ram)
+			shadow_clear(plugin.shadow, p[i].at, p[i].n);
 }

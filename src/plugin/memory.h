@@ -6,7 +6,6 @@
 #include "plugin/plugin_internal.h"
 
 #define likely(x) __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
 
 /* The widest single access that QEMU reports. */
 #define ACCESS_MAX 16u
@@ -37,8 +36,12 @@ unsigned memory_size(qemu_plugin_meminfo_t info);
 /* Labels of the bytes that an instruction read; returns whether any is tainted. */
 bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *ret, unsigned n);
-/* Labels the bytes that it wrote; the values of the labels are filled in. */
-void memory_set(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr,
+/* Id of the instruction as one that writes tainted bytes. */
+uint16_t memory_writer(struct plugin_site *s);
+/* Labels the bytes that it wrote; labels have origins (0: clean) and get writer and values here. */
+void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *labels, unsigned n);
+/* It wrote clean bytes. */
+void memory_clear(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n);
 
 #endif

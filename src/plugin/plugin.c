@@ -5,7 +5,7 @@
  * Theory of operation. When a block is translated, each instruction is compiled once into operations on
  * register and memory labels (core/insn.h) and gets the callbacks it needs (translate.c). While no register
  * is tainted (watch) only memory accesses call us, and leave again after one look at the shadow's page
- * table through a TLB of our own (follow.c). When a load brings taint into a register (track), a callback at
+ * table through a TLB of our own (memory.h). When a load brings taint into a register (track), a callback at
  * the start of each block, conditional on a scoreboard entry, runs too: instructions without memory operand never have
  * one of their own, they are caught up with. The shadow itself lies in a file
  * shared with the supervisor (core/shadow.h), which taints what the network delivers.

@@ -147,7 +147,7 @@ bool guest_translate(struct plugin_vcpu *c, uint64_t vaddr, struct vmi_page *ret
 bool guest_read(struct plugin_vcpu *c, struct gpa at, void *ret, size_t n);
 
 /* area.c: an instruction that moves the processor's state is about to run. */
-void area_follow(struct plugin_vcpu *c, const struct taint_insn *in);
+void area_follow(struct plugin_vcpu *c, struct plugin_site *s);
 
 /* ram.c: where the RAM file is mapped in this process, and its userfaultfd. */
 void ram_find(void);

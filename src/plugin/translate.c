@@ -108,7 +108,7 @@ static void site_init(struct plugin_block *b, const struct known_insn *k, const 
 				  .has_memory = k->in.has_load || k->in.has_store,
 				  .number = (uint32_t)number,
 				  .index = b->n++};
-	if (k->in.has_store || k->in.is_ret)
+	if (k->in.has_store || k->in.is_ret || k->in.area)
 		ram_offset(qemu_plugin_insn_haddr(insn), &s->code_offset);
 }
 

@@ -43,7 +43,7 @@ static void area_save(const struct trial *t, const struct taint_insn *in)
 	unsigned n = taint_insn_area(in, t->rfbm, piece);
 
 	for (unsigned i = 0; i < n; i++)
-		taint_insn_area_save(&vcpu, in, &piece[i], mem + piece[i].at);
+		taint_insn_area_save(&vcpu, &piece[i], mem + piece[i].at);
 }
 
 static bool is_clean(const struct event *e)

@@ -201,16 +201,14 @@ static void test_area_labels(void **state)
 	memset(&v, 0, sizeof(v));
 	compile_text("0fae20", &save);
 	compile_text("0fae28", &restore); /* xrstor [rax] */
-	save.writer = 3;
 	v.reg[TAINT_REG_YMM + 32 * 2 + 20] = v.reg[TAINT_REG_MM + 3] = 8;
 	taint_vcpu_any(&v);
 	n = taint_insn_area(&save, 7, p);
-	assert_true(taint_insn_area_save(&v, &save, piece_at(p, n, 576 + 32), labels));
+	assert_true(taint_insn_area_save(&v, piece_at(p, n, 576 + 32), labels));
 	assert_int_equal(labels[4].origin, 8);
-	assert_int_equal(labels[4].writer, 3);
 	assert_int_equal(labels[3].origin, 0);
-	assert_false(taint_insn_area_save(&v, &save, piece_at(p, n, 160 + 32), labels));
-	assert_true(taint_insn_area_save(&v, &save, piece_at(p, n, 32 + 16 * 7), labels));
+	assert_false(taint_insn_area_save(&v, piece_at(p, n, 160 + 32), labels));
+	assert_true(taint_insn_area_save(&v, piece_at(p, n, 32 + 16 * 7), labels));
 	taint_insn_area_clear(&v, &restore, 4);
 	assert_int_equal(v.reg[TAINT_REG_YMM + 32 * 2 + 20], 0);
 	assert_int_equal(v.reg[TAINT_REG_MM + 3], 8);
@@ -225,12 +223,39 @@ static void test_area_labels(void **state)
 	assert_int_equal(v.reg[TAINT_REG_MM + 127], 6);
 }
 
+/* One operand that is read and written; a copy from memory to memory has two. */
+static void test_updates(void **state)
+{
+	static const struct {
+		const char *code;
+		bool updates;
+	} cases[] = {
+		{"0103", true}, /* add [rbx], eax */
+		{"f00fc103", true}, /* lock xadd [rbx], eax */
+		{"8703", true}, /* xchg [rbx], eax */
+		{"f00fb10b", true}, /* lock cmpxchg [rbx], ecx */
+		{"a4", false}, /* movsb */
+		{"f3a4", false}, /* rep movsb */
+		{"ff33", false}, /* push [rbx] */
+		{"0303", false}, /* add eax, [rbx] */
+		{"8903", false}, /* mov [rbx], eax */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct taint_insn in;
+
+		compile_text(cases[i].code, &in);
+		assert_int_equal(in.updates, cases[i].updates);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_places),	     cmocka_unit_test(test_unknown_places),
 		cmocka_unit_test(test_lookup_label), cmocka_unit_test(test_area_layout),
-		cmocka_unit_test(test_area_labels),
+		cmocka_unit_test(test_area_labels),  cmocka_unit_test(test_updates),
 	};
 
 	return cmocka_run_group_tests_name("insn_mem", tests, NULL, NULL);

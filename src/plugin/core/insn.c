@@ -486,7 +486,7 @@ bool taint_insn_store(struct taint_vcpu *v, struct taint_run *run, const struct 
 		bool known = src != TAINT_STORE_CLEAN && (!step || at + i < in->store_len);
 		uint32_t origin = known ? v->reg[src + i * step] : 0;
 
-		ret[i] = (struct taint_label){.origin = origin, .writer = origin ? (uint16_t)in->writer : 0};
+		ret[i] = (struct taint_label){.origin = origin};
 		any |= origin;
 	}
 	return any != 0;

@@ -165,6 +165,7 @@ struct taint_insn {
 	/* The memory operands of every class, explicit ones first; prefetches and the like have none. */
 	struct taint_mem mem[TAINT_INSN_MEMS];
 	uint8_t n_mem;
+	bool updates; /* reads and writes the same operand; not so a copy from memory to memory */
 	bool addr32; /* addresses are cut to 32 bits before the segment's base is added */
 	uint16_t gpr_written; /* bit mask of general registers that change, perhaps in part or only sometimes */
 	uint8_t delta_reg; /* the register that changes by delta whatever happens, TAINT_GPR_NONE: none */
@@ -183,13 +184,13 @@ struct taint_insn {
 	uint64_t touches;
 	bool sets_flags; /* all that it says of the flags' label does not depend on the label before */
 	bool uses_flags;
-	uint32_t writer; /* the caller's: writer id, 0 until first needed */
 	uint16_t mnemonic; /* ZydisMnemonic, for counting */
 };
 
 /*
  * Decodes bytes (at most len valid) as 64-bit (mode 64), 32-bit (32) or 16-bit (16) code and fills *ret.
- * user: the code runs in user mode, table look-ups carry taint. Returns the instruction's length, or 0 if it does not decode (then *ret is REFUSED with no operands).
+ * user: the code runs in user mode, table look-ups carry taint. Returns the instruction's length, or 0 if it does not
+ * decode (then *ret is REFUSED with no operands).
  * Needs no allocation; pure.
  */
 unsigned taint_insn_compile(unsigned mode, bool user, const uint8_t *bytes, size_t len, struct taint_insn *ret);
@@ -212,7 +213,7 @@ bool taint_insn_exec(struct taint_vcpu *v, const struct taint_insn *in);
 bool taint_insn_exec_but_flags(struct taint_vcpu *v, const struct taint_insn *in);
 bool taint_insn_load(struct taint_vcpu *v, struct taint_run *run, const struct taint_insn *in, uint64_t addr,
 		     const struct taint_label *labels, unsigned n);
-/* Fills ret[0..n) with origins (writer: in->writer where tainted). Returns whether any is tainted. */
+/* Fills ret[0..n) with origins; writer and value are the caller's to add. Returns whether any is tainted. */
 bool taint_insn_store(struct taint_vcpu *v, struct taint_run *run, const struct taint_insn *in, uint64_t addr,
 		      struct taint_label *ret, unsigned n);
 /*
@@ -222,8 +223,7 @@ bool taint_insn_store(struct taint_vcpu *v, struct taint_run *run, const struct 
  */
 unsigned taint_insn_area(const struct taint_insn *in, uint64_t rfbm, struct taint_area_piece ret[TAINT_AREA_PIECES]);
 /* Fills ret[0..p->len) with the labels to store, as taint_insn_store(). All of the x87 state has one label. */
-bool taint_insn_area_save(const struct taint_vcpu *v, const struct taint_insn *in, const struct taint_area_piece *p,
-			  struct taint_label *ret);
+bool taint_insn_area_save(const struct taint_vcpu *v, const struct taint_area_piece *p, struct taint_label *ret);
 /* The registers of the components in rfbm become clean. */
 void taint_insn_area_clear(struct taint_vcpu *v, const struct taint_insn *in, uint64_t rfbm);
 /* p->len bytes with these labels were restored. */

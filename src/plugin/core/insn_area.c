@@ -106,15 +106,14 @@ static uint32_t first_label(const uint32_t *p, unsigned n)
 	return 0;
 }
 
-bool taint_insn_area_save(const struct taint_vcpu *v, const struct taint_insn *in, const struct taint_area_piece *p,
-			  struct taint_label *ret)
+bool taint_insn_area_save(const struct taint_vcpu *v, const struct taint_area_piece *p, struct taint_label *ret)
 {
 	uint32_t x87 = is_x87(p) ? first_label(v->reg + TAINT_REG_MM, X87_BYTES) : 0, any = 0;
 
 	for (unsigned i = 0; i < p->len; i++) {
 		uint32_t origin = p->reg == TAINT_STORE_CLEAN ? 0 : is_x87(p) ? x87 : v->reg[p->reg + i];
 
-		ret[i] = (struct taint_label){.origin = origin, .writer = origin ? in->writer : 0};
+		ret[i] = (struct taint_label){.origin = origin};
 		any |= origin;
 	}
 	return any != 0;

@@ -119,9 +119,15 @@ static void note_operands(struct build *b)
 {
 	struct taint_insn *in = b->in;
 
-	for (unsigned i = 0; i < b->zi->operand_count && in->n_mem < TAINT_INSN_MEMS; i++)
-		if (is_touched(b, &b->ops[i]))
-			in->mem[in->n_mem++] = operand(b, &b->ops[i]);
+	for (unsigned i = 0; i < b->zi->operand_count && in->n_mem < TAINT_INSN_MEMS; i++) {
+		struct taint_mem m;
+
+		if (!is_touched(b, &b->ops[i]))
+			continue;
+		m = operand(b, &b->ops[i]);
+		in->updates |= m.read && m.written;
+		in->mem[in->n_mem++] = m;
+	}
 }
 
 static bool is_full(const struct build *b, const ZydisDecodedOperand *op)
