@@ -81,6 +81,7 @@ static const char *bound_name(enum bound_kind k)
 	static const char *const names[] = {[BOUND_FRAME] = "frame",
 					    [BOUND_CALLER] = "caller",
 					    [BOUND_MODULE] = "module",
+					    [BOUND_CHUNK] = "chunk",
 					    [BOUND_ABSOLUTE] = "absolute"};
 
 	return (unsigned)k < sizeof(names) / sizeof(names[0]) ? names[k] : "unknown";

@@ -248,6 +248,7 @@ static int fill_from_site(const struct bound_input *in, const struct call_site *
 	f->start_offset = run + site->depth;
 	f->end_offset = lowest_slot(&site->row, run) + site->depth;
 	f->caller_return = site->ret;
+	f->caller_slot = -8;
 	f->pointer_store = true;
 	f->confidence = site->names_object ? 75 : 60;
 	describe(f, in->hit_fde->start);

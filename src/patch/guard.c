@@ -81,7 +81,7 @@ static uint32_t check_caller(struct emitter *em, const struct finding *f, uint8_
 	if (f->bound != BOUND_CALLER)
 		return 0;
 	emit_lea(em, scratch, MEM(EMIT_RIP, (int64_t)f->caller_return.v));
-	emit_cmp_mr(em, frame_mem(f, -8), scratch);
+	emit_cmp_mr(em, frame_mem(f, f->caller_slot), scratch);
 	return emit_forward(em, ZYDIS_MNEMONIC_JNZ);
 }
 

@@ -352,6 +352,7 @@ static void test_caller(void **state)
 	(void)state;
 	f.bound = BOUND_CALLER;
 	f.caller_return = gva((uintptr_t)code + 0x123);
+	f.caller_slot = -8;
 	for (unsigned mine = 0; mine < 2; mine++) {
 		struct regs in = random_regs(), got;
 		uint64_t ret = f.caller_return.v + !mine, *slot = (uint64_t *)(uintptr_t)(cfa() + END + 8);
