@@ -52,6 +52,9 @@ static_assert(sizeof(struct taint_label) == 8, "shared layout");
 /* In flags: value is not known, the label holds whatever the byte is. */
 #define TAINT_LABEL_ANY_VALUE 0x01u
 
+/* The input chose where this was written, not what: no data from the outside, but of interest on the stack. */
+#define TAINT_LABEL_BY_ADDRESS 0x02u
+
 /* In an origin: the input byte reached this one as an index into a table, not as data itself. */
 #define TAINT_BY_INDEX 0x80000000u
 /* The rest of an origin. */
@@ -177,7 +180,7 @@ enum taint_msg_type {
 	TAINT_MSG_GO = 4, /* supervisor -> plugin: let the held vCPU go on (observe) */
 	TAINT_MSG_ERROR = 5, /* plugin -> supervisor: text says what cannot work */
 	TAINT_MSG_MAP_RAM = 6, /* supervisor -> plugin: register the RAM now, answer with RAM */
-	TAINT_MSG_WATCH = 7, /* supervisor -> plugin, before the VM runs: stop where this is written */
+	TAINT_MSG_WATCH = 7, /* supervisor -> plugin, before the VM runs: stop where this is written; sent back when done */
 };
 
 enum taint_detector {
@@ -213,10 +216,11 @@ struct taint_msg_ram {
 	} map[TAINT_RAM_MAPS];
 };
 
-/* A tainted byte is written by the instruction at code_offset to the user address gva. */
+/* The input byte of this origin is written to the user address gva, from user or kernel mode; gva 0: nothing to watch. */
 struct taint_msg_watch {
-	uint64_t code_offset; /* in the RAM file, as in struct taint_writer */
 	uint64_t gva;
+	uint32_t origin;
+	uint32_t pad;
 };
 
 struct taint_msg_detect {
@@ -236,6 +240,7 @@ struct taint_msg_detect {
 	uint64_t time_ns; /* CLOCK_MONOTONIC at the start of the callback */
 	struct taint_label label[32]; /* of the object's bytes */
 	uint64_t value; /* what the bytes hold, as far as 8 */
+	uint64_t access; /* FAULT: the address of the access */
 };
 
 struct taint_msg {

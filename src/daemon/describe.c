@@ -17,9 +17,15 @@ static void hex(char *ret, size_t size, const uint8_t *bytes, size_t n, const ch
 
 static const char *detector_name(uint32_t detector)
 {
-	static const char *const names[] = {[TAINT_DETECT_RETURN] = "tainted-return"};
+	static const char *const names[TAINT_DETECTORS] = {
+		[TAINT_DETECT_RETURN] = "tainted-return", [TAINT_DETECT_BRANCH] = "tainted-branch",
+		[TAINT_DETECT_STACK] = "tainted-stack",	  [TAINT_DETECT_CODE] = "tainted-code",
+		[TAINT_DETECT_CANARY] = "tainted-canary", [TAINT_DETECT_POINTER] = "tainted-pointer",
+		[TAINT_DETECT_INDEX] = "tainted-index",	  [TAINT_DETECT_FAULT] = "tainted-fault",
+		[TAINT_DETECT_ABORT] = "abort",
+	};
 
-	return detector && detector < sizeof(names) / sizeof(names[0]) ? names[detector] : "unknown";
+	return detector < TAINT_DETECTORS && names[detector] ? names[detector] : "unknown";
 }
 
 /* First and last origin among the object's tainted bytes; how many there are. */

@@ -71,8 +71,8 @@ static int find_writer(struct work *w, struct err *e)
 	struct finding *f = w->f;
 	bool found = false;
 
-	if (d->detector != TAINT_DETECT_RETURN)
-		return err_set(e, ERR_REFUSED, "detector %u is not known to the locator", d->detector);
+	if (!d->object_gva)
+		return err_set(e, ERR_REFUSED, "it is not known where in memory the tainted value was");
 	f->error_address = gva(d->object_gva);
 	for (unsigned k = 0; k < len; k++) {
 		uint32_t origin = d->label[k].origin;
@@ -205,6 +205,9 @@ static int find_bounds(struct work *w, struct err *e)
 	const struct taint_msg_detect *d = w->in->detect;
 	const struct vmi_module *m = &w->f->module;
 
+	if (d->detector != TAINT_DETECT_RETURN && d->detector != TAINT_DETECT_INDEX)
+		return err_set_addr(e, ERR_REFUSED, w->f->culprit.v,
+				    "which object it ran out of is seen only while it does");
 	if (d->pc < m->text.v || d->pc - m->text.v >= m->text_file_size)
 		return err_set_addr(e, ERR_REFUSED, w->f->culprit.v,
 				    "the culprit is in %s, the function it hit (at 0x%" PRIx64

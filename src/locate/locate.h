@@ -26,6 +26,13 @@ struct locate_input {
 int locate_culprit(const struct locate_input *in, struct finding *ret, struct err *e) MUST_CHECK;
 
 /*
+ * The same in a repeated run that stopped where the object is being overwritten (in->detect: TAINT_DETECT_WATCH), so that
+ * the stack tells who called whom. first: what locate_culprit() found in the run before.
+ */
+int locate_live(const struct locate_input *in, const struct finding *first, struct finding *ret,
+		struct err *e) MUST_CHECK;
+
+/*
  * Other stores of the culprit's function into the same array of its frame, named in the same way ([frame register +
  * index + displacement]): the terminating zero behind a copy loop, say. They have the same bounds. Fills at most max
  * findings like *main, each with a window of its own; returns how many.

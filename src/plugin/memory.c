@@ -84,8 +84,7 @@ unsigned memory_size(qemu_plugin_meminfo_t info)
 	return n < ACCESS_MAX ? n : ACCESS_MAX;
 }
 
-/* What was read or written, as it lies in memory. */
-static void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned n)
+void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned n)
 {
 	qemu_plugin_mem_value v = qemu_plugin_mem_get_value(info);
 
@@ -132,6 +131,15 @@ static bool any_tainted(const struct taint_label *labels, unsigned n)
 	return false;
 }
 
+/* What is no data does not count but for a return address. Returns whether any is left. */
+static bool only_data(struct taint_label *labels, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (labels[i].flags & TAINT_LABEL_BY_ADDRESS)
+			labels[i] = (struct taint_label){0};
+	return any_tainted(labels, n);
+}
+
 /*
  * What a store left in memory. With several vCPUs QEMU tells the operand of an atomic operation in place of its result
  * (and the result in place of what was loaded), so for what updates memory, memory itself is asked.
@@ -162,6 +170,8 @@ bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_
 			memset(ret + done, 0, p[i].n * sizeof(*ret));
 		done += p[i].n;
 	}
+	if (any && !in->is_ret)
+		any = only_data(ret, n);
 	if (!any || in->updates)
 		return any;
 	memory_bytes(info, bytes, n);
@@ -189,6 +199,7 @@ void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminf
 	unsigned k = split(c, info, vaddr, n, p), done = 0;
 	uint16_t writer = memory_writer(s);
 	uint8_t bytes[ACCESS_MAX];
+	struct gpa at;
 
 	stored_bytes(c, s->in, info, p, k, bytes, n);
 	for (unsigned i = 0; i < n; i++) {
@@ -200,6 +211,19 @@ void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminf
 			shadow_set(plugin.shadow, p[i].at, labels + done, p[i].n);
 		done += p[i].n;
 	}
+	if (plugin.watch.gva - vaddr < n && labels[plugin.watch.gva - vaddr].origin == plugin.watch.origin &&
+	    memory_gpa(c, info, vaddr, &at))
+		detect_report(c, TAINT_DETECT_WATCH, s, vaddr, at, labels, n);
+}
+
+void memory_mark(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n,
+		 uint32_t origin)
+{
+	struct taint_label labels[ACCESS_MAX];
+
+	for (unsigned i = 0; i < n; i++)
+		labels[i] = (struct taint_label){.origin = origin, .flags = TAINT_LABEL_BY_ADDRESS};
+	memory_set(c, s, info, vaddr, labels, n);
 }
 
 void memory_clear(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n)

@@ -46,6 +46,8 @@ struct plugin_vcpu {
 	struct plugin_block *block;
 	uint32_t at;
 	unsigned index;
+	uint64_t where
+		[TAINT_GPRS]; /* where what a register holds was loaded from last, as far as it was tainted; 0: nowhere */
 };
 
 /* A general register is tainted, or a load-store instruction is half done; a vector register is tainted. */
@@ -74,6 +76,11 @@ struct plugin_site {
 	uint64_t touched_since; /* with those of the instructions since site `since` */
 	uint32_t since; /* the one behind the last before it that has a memory operand */
 	bool has_memory; /* loads or stores: has a callback of its own */
+	bool user, mode32; /* runs in user mode; 32-bit code */
+	uint8_t sees; /* enum taint_sees */
+	uint8_t sees_reg,
+		sees_other; /* as in struct taint_insn; of a comparison, the stack protector's word is in sees_other */
+	uint8_t copy_to, copy_from; /* general registers, if it copies one to another; TAINT_GPR_NONE */
 	bool flags_dead; /* a later instruction of the block sets the flags before they are used */
 	uint64_t pc;
 	uint32_t writer; /* id, 0 until first needed */
@@ -95,6 +102,7 @@ struct plugin {
 	struct shadow *shadow;
 	struct taint_shm *shm;
 	struct qemu_plugin_scoreboard *board;
+	struct taint_msg_watch watch; /* set before the VM runs */
 	qemu_plugin_u64 track; /* per vCPU: non-zero while registers may be tainted */
 };
 
@@ -103,6 +111,8 @@ extern struct plugin_vcpu plugin_vcpu[TAINT_VCPU_MAX];
 
 /* follow.c: the callbacks that follow taint. */
 void follow_init_vcpu(unsigned index);
+/* That of the calling thread; NULL: none yet. */
+struct plugin_vcpu *follow_current(void);
 void follow_resume_vcpu(unsigned index);
 void follow_pause_vcpu(unsigned index);
 void follow_forget_blocks(void);
@@ -118,6 +128,9 @@ void follow_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void
 void follow_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_wide_update(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
+/* A load that a detector looks at; before an instruction is run that one looks at. */
+void follow_seen_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
+void follow_seen(unsigned vcpu, void *site);
 
 /* translate.c: which callbacks an instruction gets. */
 void translate_block(qemu_plugin_id_t id, struct qemu_plugin_tb *tb);
@@ -127,7 +140,12 @@ void translate_flush(qemu_plugin_id_t id);
 void regs_init(void);
 enum plugin_reg {
 	PLUGIN_REG_RAX, /* the 16 general purpose registers in encoding order */
-	PLUGIN_REG_CS = TAINT_GPRS,
+	PLUGIN_REG_RCX,
+	PLUGIN_REG_RDX,
+	PLUGIN_REG_RSP = TAINT_GPR_RSP,
+	PLUGIN_REG_RSI = 6,
+	PLUGIN_REG_RIP = TAINT_GPRS,
+	PLUGIN_REG_CS,
 	PLUGIN_REG_CR0,
 	PLUGIN_REG_CR3,
 	PLUGIN_REG_CR4,
@@ -160,8 +178,30 @@ void link_send(struct taint_msg *m, int fd); /* fills m->size; fd -1: none */
 void link_send_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void link_wait_go(unsigned vcpu);
 
+/* sentry.c: the detectors, called with all followed that ran before. */
+/* What is known of a block's sites only when all are there: comparisons with the stack protector's word. */
+void sentry_complete(struct plugin_block *b);
+/* Whether a detector looks at what the instruction loads. */
+bool sentry_sees_load(const struct plugin_site *s);
+/* Adds the callbacks of their own that they need. */
+void sentry_instrument(struct qemu_plugin_insn *insn, struct plugin_site *s);
+/* Adds one to a block whose code came from the outside. */
+void sentry_block(struct qemu_plugin_tb *tb, struct plugin_block *b);
+/* An instruction that a detector looks at is about to run. */
+void sentry_register(struct plugin_vcpu *c, struct plugin_site *s);
+/* It has loaded n bytes; labels NULL: none of them is tainted. */
+void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		 const struct taint_label *labels, unsigned n);
+/* It stores. Returns an origin of the address that it stores at, if that is on the stack; 0: it has none. */
+uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vaddr);
+/* An access of it was not reported: it faulted. */
+void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s);
+
 /* detect.c: a detector fired: report, and hold the vCPU until the supervisor says otherwise. */
 void detect_report(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
 		   uint64_t vaddr, struct gpa at, const struct taint_label *labels, unsigned n);
+/* The same for an access to `address` that faulted: the supervisor is told that too. */
+void detect_report_fault(const struct plugin_vcpu *c, const struct plugin_site *site, uint64_t address, uint64_t vaddr,
+			 struct gpa at, const struct taint_label *labels, unsigned n);
 
 #endif

@@ -91,24 +91,58 @@ static struct known_insn *insn_intern(unsigned mode, const uint8_t *bytes, size_
 
 static bool carries_taint(const struct taint_insn *in)
 {
-	return in->has_load || in->has_store || in->is_ret || in->n_ops || in->area;
+	return in->has_load || in->has_store || in->is_ret || in->n_ops || in->area || in->sees;
+}
+
+/* The registers that make the address of a store of a program: a detector looks at their labels. */
+static uint64_t address_bits(const struct taint_insn *in)
+{
+	const struct taint_mem *m = &in->mem[0];
+	uint64_t bits = 0;
+
+	if (in->n_mem != 1 || !m->written)
+		return 0;
+	if (m->base < TAINT_GPRS)
+		bits |= 1ull << m->base;
+	if (m->index < TAINT_GPRS)
+		bits |= 1ull << m->index;
+	return bits;
+}
+
+static void note_copy(const struct taint_insn *in, struct plugin_site *s)
+{
+	const struct taint_op *op = &in->op[0];
+
+	s->copy_to = s->copy_from = TAINT_GPR_NONE;
+	if (!in->n_ops || op->kind != TAINT_OP_COPY || op->src_len < 4 || op->dst >= TAINT_REG_FLAGS ||
+	    op->src >= TAINT_REG_FLAGS || in->has_load)
+		return;
+	s->copy_to = (uint8_t)(op->dst / 8);
+	s->copy_from = (uint8_t)(op->src / 8);
 }
 
 static void site_init(struct plugin_block *b, const struct known_insn *k, const struct qemu_plugin_insn *insn,
-		      size_t number)
+		      size_t number, unsigned mode)
 {
 	struct plugin_site *s = &b->site[b->n];
+	bool user = mode & MODE_USER;
 
 	*s = (struct plugin_site){.in = &k->in,
 				  .bytes = k->key + 1,
 				  .block = b,
 				  .pc = qemu_plugin_insn_vaddr(insn),
 				  .code_offset = UINT64_MAX,
-				  .touches = k->in.touches,
+				  .touches = k->in.touches | (user ? address_bits(&k->in) : 0),
+				  .user = user,
+				  .mode32 = (mode & ~MODE_USER) == 32,
+				  .sees = k->in.sees,
+				  .sees_reg = k->in.sees_reg,
+				  .sees_other = k->in.sees_other,
 				  .has_memory = k->in.has_load || k->in.has_store,
 				  .number = (uint32_t)number,
 				  .index = b->n++};
-	if (k->in.has_store || k->in.is_ret || k->in.area)
+	note_copy(&k->in, s);
+	if (k->in.has_store || k->in.is_ret || k->in.area || k->in.sees || b->n == 1)
 		ram_offset(qemu_plugin_insn_haddr(insn), &s->code_offset);
 }
 
@@ -129,8 +163,9 @@ void translate_flush(qemu_plugin_id_t id)
 static void on_memory(struct qemu_plugin_insn *insn, qemu_plugin_vcpu_mem_cb_t fn, enum qemu_plugin_mem_rw rw,
 		      struct plugin_site *s)
 {
-	/* The detector reads the registers. */
-	enum qemu_plugin_cb_flags flags = fn == follow_return ? QEMU_PLUGIN_CB_R_REGS : QEMU_PLUGIN_CB_NO_REGS;
+	/* Detectors read the registers, and a report tells them. */
+	bool reads = fn == follow_return || fn == follow_seen_load || s->user;
+	enum qemu_plugin_cb_flags flags = reads ? QEMU_PLUGIN_CB_R_REGS : QEMU_PLUGIN_CB_NO_REGS;
 
 	qemu_plugin_register_vcpu_mem_cb(insn, fn, flags, rw, s);
 }
@@ -146,9 +181,10 @@ static void instrument_memory(struct qemu_plugin_insn *insn, struct plugin_site 
 	}
 	if (in->has_load)
 		on_memory(insn,
-			  in->needs_begin ? (in->has_store ? follow_wide_update : follow_wide_load)
-			  : plain	  ? follow_plain_load
-					  : follow_load,
+			  sentry_sees_load(s) ? follow_seen_load
+			  : in->needs_begin   ? (in->has_store ? follow_wide_update : follow_wide_load)
+			  : plain	      ? follow_plain_load
+					      : follow_load,
 			  QEMU_PLUGIN_MEM_R, s);
 	if (in->has_store)
 		on_memory(insn, plain ? follow_plain_store : follow_store, QEMU_PLUGIN_MEM_W, s);
@@ -160,6 +196,7 @@ static void instrument(struct qemu_plugin_insn *insn, struct plugin_site *s)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_begin, QEMU_PLUGIN_CB_NO_REGS, s);
 	if (s->in->area)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_area, QEMU_PLUGIN_CB_R_REGS, s);
+	sentry_instrument(insn, s);
 	instrument_memory(insn, s);
 }
 
@@ -176,7 +213,7 @@ static void note(struct plugin_block *b, struct qemu_plugin_insn *insn, size_t n
 	if (k->in.flushes_tlb)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_flush_tlb, QEMU_PLUGIN_CB_NO_REGS, NULL);
 	if (carries_taint(&k->in))
-		site_init(b, k, insn, number);
+		site_init(b, k, insn, number, mode);
 }
 
 static unsigned code_mode(void)
@@ -244,8 +281,10 @@ void translate_block(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 		note(b, qemu_plugin_tb_get_insn(tb, i), i, mode);
 	pthread_mutex_unlock(&lock);
 	complete(b);
+	sentry_complete(b);
 	for (uint32_t i = 0; i < b->n; i++)
 		instrument(qemu_plugin_tb_get_insn(tb, b->site[i].number), &b->site[i]);
+	sentry_block(tb, b);
 	if (b->vectors)
 		qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, follow_block, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_COND_NE,
 							  plugin.track, PLUGIN_TRACK_NONE, b);

@@ -107,6 +107,7 @@ struct taint_mem {
 	int64_t disp; /* as far as push, call and enter go below rsp, and pop [rsp] above it, this is in it */
 };
 
+#define TAINT_GPR_RSP 4u
 #define TAINT_GPR_RIP 16u
 #define TAINT_GPR_NONE 0xffu
 #define TAINT_INSN_MEMS 2
@@ -137,6 +138,17 @@ struct taint_area_piece {
 };
 
 #define TAINT_AREA_PIECES 64
+
+/* What detectors want to know of an instruction in user mode. */
+enum taint_sees {
+	TAINT_SEES_NONE,
+	TAINT_SEES_BRANCH, /* calls or jumps to what sees_reg holds, or to what its load gives if that is TAINT_GPR_NONE */
+	TAINT_SEES_STACK, /* loads the stack pointer, likewise */
+	TAINT_SEES_CANARY, /* compares sees_reg with the stack protector's word in memory */
+	TAINT_SEES_CANARY_LOAD, /* loads that word into sees_reg */
+	TAINT_SEES_COMPARE, /* compares sees_reg with sees_other, or with what its load gives if that is TAINT_GPR_NONE */
+	TAINT_SEES_KERNEL, /* a system call */
+};
 
 /* A register range that makes an address. */
 struct taint_span {
@@ -182,6 +194,8 @@ struct taint_insn {
 	 * must be NULL then before a store of the same instruction is told).
 	 */
 	uint64_t touches;
+	uint8_t sees; /* enum taint_sees; of code in user mode only */
+	uint8_t sees_reg, sees_other; /* general registers in encoding order, TAINT_GPR_NONE */
 	bool sets_flags; /* all that it says of the flags' label does not depend on the label before */
 	bool uses_flags;
 	uint16_t mnemonic; /* ZydisMnemonic, for counting */
