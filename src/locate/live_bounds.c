@@ -4,12 +4,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "locate/arguments.h"
 #include "locate/bound.h"
 #include "locate/live.h"
 #include "locate/x86.h"
 
 /* How sure a finding is, of 100. */
 enum { SURE = 90, LIKELY = 75, FAIR = 60, GUESSED_LESS = 20 };
+
+#define CHECKED_MAX (1ll << 30) /* bytes of an object whose size the compiler knew */
 
 /* Where the CFA is at the culprit. */
 static int set_cfa(struct live *l, struct err *e)
@@ -56,6 +59,24 @@ static bool fixed_size(const struct live *l, unsigned k)
 	return fixed;
 }
 
+/* Argument n of the culprit's call, as far as the code tells. */
+static struct argument culprit_argument(const struct live *l, uint8_t n)
+{
+	const struct code_insn *ci = code_fn_insn(l->fn, l->f->culprit);
+	struct code_depth entry = {.rsp_known = true, .rsp = l->src.is_32bit ? 4 : 8}, *depth;
+	struct argument a = {ARGUMENT_UNKNOWN, 0};
+
+	if (l->f->kind != FINDING_CALL || n == CALL_NO_ARG || !ci)
+		return a;
+	depth = calloc(l->fn->n_insn, sizeof(*depth));
+	if (!depth)
+		return a;
+	code_fn_depths(l->fn, &entry, depth);
+	a = argument_of_call(l->fn, depth, (uint32_t)(ci - l->fn->insn), n);
+	free(depth);
+	return a;
+}
+
 static bool any_guessed(const struct live *l, unsigned last)
 {
 	for (unsigned k = 0; k <= last && k < l->chain->n; k++)
@@ -82,8 +103,9 @@ static void bound_caller(struct live *l, const struct object *o)
 static int bound_stack(struct live *l, const struct object *o, struct err *e)
 {
 	const struct chain_frame *owner = &l->chain->frame[o->frame];
-	struct gva low = o->start;
 	struct finding *f = l->f;
+	struct argument dst = culprit_argument(l, f->dst_arg);
+	struct gva low = o->start;
 
 	if (o->frame < l->frame)
 		return err_set_addr(e, ERR_REFUSED, o->start.v,
@@ -95,6 +117,9 @@ static int bound_stack(struct live *l, const struct object *o, struct err *e)
 	 */
 	if (f->kind == FINDING_CALL && f->effect != CALL_SCAN)
 		low = owner->sp;
+	if (dst.kind == ARGUMENT_FRAME && o->frame == l->frame && f->cfa_value + (uint64_t)dst.value >= owner->sp.v &&
+	    f->cfa_value + (uint64_t)dst.value <= o->start.v)
+		low = gva(f->cfa_value + (uint64_t)dst.value);
 	f->start_offset = (int64_t)(low.v - f->cfa_value);
 	f->end_offset = (int64_t)(o->end.v - f->cfa_value);
 	f->pointer_store = f->kind == FINDING_STORE;
@@ -142,8 +167,14 @@ static int bound_module(struct live *l, const struct object *o, struct err *e)
 	f->start_offset = (int64_t)(o->start.v - f->module.bias);
 	f->end_offset = (int64_t)(o->end.v - f->module.bias);
 	f->confidence = o->exact ? SURE : FAIR;
-	if (f->kind == FINDING_CALL)
+	if (f->kind == FINDING_CALL) {
+		struct argument dst = culprit_argument(l, f->dst_arg);
+
+		if (!o->exact && dst.kind == ARGUMENT_CONSTANT && (uint64_t)dst.value >= f->module.text_end.v &&
+		    (uint64_t)dst.value <= o->start.v)
+			f->start_offset = dst.value - (int64_t)f->module.bias;
 		return 0;
+	}
 	if (x86_store_decode_mode(l->fn->mode, f->culprit_bytes, f->culprit_len, &store, e))
 		return -1;
 	f->pointer_store = store.kind != X86_STORE_PLAIN || (store.base != X86_NO_REG && !store.rip_relative);
@@ -183,6 +214,35 @@ static int bound_object(struct live *l, const struct object *o, struct err *e)
 	return -1;
 }
 
+/*
+ * Nothing was overrun: a function that checks (__strcpy_chk and the like) is about to end the program. The object is
+ * the call's argument, and its size, which the compiler knew, is another.
+ */
+static int bound_checked(struct live *l, struct err *e)
+{
+	struct finding *f = l->f;
+	struct argument dst = culprit_argument(l, f->dst_arg), size = culprit_argument(l, f->chk_arg);
+	int64_t base = 0;
+
+	if (dst.kind == ARGUMENT_UNKNOWN || size.kind != ARGUMENT_CONSTANT || size.value <= 0 ||
+	    size.value > CHECKED_MAX)
+		return err_set_addr(
+			e, ERR_REFUSED, f->culprit.v,
+			"the program is ending itself in %s, and which object was to be overrun is not known",
+			*f->callee ? f->callee : "a function");
+	f->bound = dst.kind == ARGUMENT_FRAME ? BOUND_FRAME : BOUND_MODULE;
+	if (f->bound == BOUND_MODULE)
+		base = (int64_t)f->module.bias;
+	f->start_offset = dst.value - base;
+	f->end_offset = f->start_offset + size.value;
+	f->start_address = gva(f->bound == BOUND_FRAME ? f->cfa_value + (uint64_t)dst.value : (uint64_t)dst.value);
+	f->error_address = gva_add(f->start_address, (uint64_t)size.value);
+	f->confidence = SURE;
+	snprintf(f->object_text, sizeof(f->object_text), "%s object of 0x%" PRIx64 ", %" PRId64 " bytes",
+		 f->bound == BOUND_FRAME ? "stack" : "static", f->function.v, size.value);
+	return 0;
+}
+
 int live_find_bounds(struct live *l, struct err *e)
 {
 	const struct object_input in = {.src = &l->src,
@@ -203,6 +263,8 @@ int live_find_bounds(struct live *l, struct err *e)
 		snprintf(f->object_text, sizeof(f->object_text), "the format of %s", f->callee);
 		return 0;
 	}
+	if (l->in->detect->detector == TAINT_DETECT_ABORT)
+		return bound_checked(l, e);
 	if (object_find(&in, &o, e) || bound_object(l, &o, e))
 		return -1;
 	snprintf(f->object_text, sizeof(f->object_text), "%s", o.text);

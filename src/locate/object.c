@@ -2,7 +2,7 @@
 /*
  * The object that a run of bytes began in.
  *
- * On the stack it ends at the lowest saved register or return address of its frame above the run, or where the
+ * On the stack it ends at the lowest saved register, stack protector's word or return address of its frame above the run, or where the
  * corrupted object begins, if that is lower (a function pointer between buffer and return address). Static data ends
  * with its symbol, or with the corrupted object. A heap chunk ends where its header says.
  */
@@ -13,9 +13,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "locate/x86.h"
+
 #define CHUNKS_MAX (1u << 18) /* chunks of a heap that are walked */
 #define CHUNK_FLAGS 7ull
 #define TABLES_MAX 2
+#define CANARY_WITHIN 256u /* bytes of a function in which its stack protector is set up */
 
 static void lower(struct gva *bound, struct gva by, struct gva above)
 {
@@ -52,6 +55,59 @@ static int saved_registers(const struct object_input *in, const struct chain_fra
 	return 0;
 }
 
+/* The stack protector's word: fs:0x28, in 32-bit code gs:0x14. */
+static bool loads_canary(const struct x86_insn *in)
+{
+	const ZydisDecodedOperand *op = &in->op[1];
+
+	return in->i.mnemonic == ZYDIS_MNEMONIC_MOV && in->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       op->type == ZYDIS_OPERAND_TYPE_MEMORY && op->mem.base == ZYDIS_REGISTER_NONE &&
+	       op->mem.index == ZYDIS_REGISTER_NONE &&
+	       ((op->mem.segment == ZYDIS_REGISTER_FS && op->mem.disp.value == 0x28) ||
+		(op->mem.segment == ZYDIS_REGISTER_GS && op->mem.disp.value == 0x14));
+}
+
+/* Whether *in keeps register reg in the frame: then where from the CFA. */
+static bool keeps_in_frame(const struct x86_insn *in, ZydisRegister reg, const struct cfi_row *row, int64_t *ret)
+{
+	const ZydisDecodedOperand *op = &in->op[0];
+
+	if (in->i.mnemonic != ZYDIS_MNEMONIC_MOV || op->type != ZYDIS_OPERAND_TYPE_MEMORY ||
+	    in->op[1].type != ZYDIS_OPERAND_TYPE_REGISTER || in->op[1].reg.value != reg || !row->cfa_known ||
+	    op->mem.index != ZYDIS_REGISTER_NONE || x86_gpr(op->mem.base) != row->cfa_reg)
+		return false;
+	*ret = op->mem.disp.value - row->cfa_offset;
+	return true;
+}
+
+/* Lowers *end to the frame's canary: what overwrites it ends the program. A few instructions load and keep it. */
+static void canary(const struct object_input *in, const struct chain_frame *f, struct gva *end)
+{
+	struct cfi m = chain_cfi(in->src, f->module);
+	unsigned mode = in->src->is_32bit ? X86_MODE_32 : X86_MODE_64;
+	uint64_t size = f->function_end.v - f->function.v, n = size < CANARY_WITHIN ? size : CANARY_WITHIN;
+	ZydisRegister reg = ZYDIS_REGISTER_NONE;
+	uint8_t code[CANARY_WITHIN];
+	struct x86_insn insn;
+	struct cfi_fde fde;
+	struct cfi_row row;
+	int64_t at;
+
+	if (cfi_find(&m, f->function, &fde, NULL) || !code_read(&in->src->rd, f->function, code, n))
+		return;
+	for (uint64_t off = 0; off < n; off += insn.i.length) {
+		if (!x86_decode_mode(mode, code + off, n - off, &insn))
+			return;
+		if (loads_canary(&insn)) {
+			reg = insn.op[0].reg.value;
+		} else if (reg != ZYDIS_REGISTER_NONE && !cfi_row_at(&m, &fde, gva_add(f->function, off), &row, NULL) &&
+			   keeps_in_frame(&insn, reg, &row, &at)) {
+			lower(end, gva_add(f->cfa, (uint64_t)at), in->run);
+			return;
+		}
+	}
+}
+
 static int stack_object(const struct object_input *in, const struct chain_frame *f, struct object *ret, struct err *e)
 {
 	if (!f->function.v || f->guessed)
@@ -68,6 +124,7 @@ static int stack_object(const struct object_input *in, const struct chain_frame 
 				    f->function.v);
 	if (saved_registers(in, f, &ret->end, e))
 		return -1;
+	canary(in, f, &ret->end);
 	lower(&ret->end, in->error, in->run);
 	snprintf(ret->text, sizeof(ret->text), "stack object of 0x%" PRIx64 ", %" PRIu64 " bytes", f->function.v,
 		 ret->end.v - ret->start.v);

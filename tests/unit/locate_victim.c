@@ -256,15 +256,27 @@ NOCLONE static int form_heap(const char *in, size_t len)
 	return keep(b) + keep(after);
 }
 
+/* The format comes from outside and writes through a pointer. */
+NOCLONE static int form_format(const char *in, size_t len)
+{
+	static int written[2];
+	char b[SIZE];
+
+	(void)in;
+	MARK(b, SIZE, written, form_format);
+	snprintf(b, len < SIZE ? len : SIZE, "1234%n", written);
+	return keep(b);
+}
+
 static const struct {
 	const char *name;
 	form_fn *fn;
 } forms[] = {
-	{"strcpy", form_strcpy},   {"strcat", form_strcat},	{"strncpy", form_strncpy},   {"memcpy", form_memcpy},
-	{"sprintf", form_sprintf}, {"vsprintf", form_vsprintf}, {"snprintf", form_snprintf}, {"sscanf", form_sscanf},
-	{"read", form_read},	   {"recv", form_recv},		{"fgets", form_fgets},	     {"tail", form_tail},
-	{"deep", form_deep},	   {"loop", form_loop},		{"pointer", form_pointer},   {"static", form_static},
-	{"heap", form_heap},
+	{"format", form_format}, {"strcpy", form_strcpy},   {"strcat", form_strcat},	 {"strncpy", form_strncpy},
+	{"memcpy", form_memcpy}, {"sprintf", form_sprintf}, {"vsprintf", form_vsprintf}, {"snprintf", form_snprintf},
+	{"sscanf", form_sscanf}, {"read", form_read},	    {"recv", form_recv},	 {"fgets", form_fgets},
+	{"tail", form_tail},	 {"deep", form_deep},	    {"loop", form_loop},	 {"pointer", form_pointer},
+	{"static", form_static}, {"heap", form_heap},
 };
 
 int main(int argc, char **argv)

@@ -235,14 +235,14 @@ static bool build(const char *how)
 	return run(argv);
 }
 
-static void step(int request)
+static void step(int request, int signal)
 {
 	int status;
 
 	assert_int_equal(ptrace(request, victim.pid, NULL, NULL), 0);
 	assert_int_equal(waitpid(victim.pid, &status, 0), victim.pid);
 	assert_true(WIFSTOPPED(status));
-	assert_int_equal(WSTOPSIG(status), SIGTRAP);
+	assert_int_equal(WSTOPSIG(status), signal);
 	assert_int_equal(ptrace(PTRACE_GETREGS, victim.pid, NULL, &victim.regs), 0);
 }
 
@@ -254,6 +254,7 @@ static void start(const char *form)
 	assert_true(victim.pid >= 0);
 	if (!victim.pid) {
 		setenv("LD_BIND_NOW", "1", 1);
+		dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), 2);
 		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
 		execl(victim.program, victim.program, form, (char *)NULL);
 		_exit(127);
@@ -261,7 +262,7 @@ static void start(const char *form)
 	assert_int_equal(waitpid(victim.pid, &status, 0), victim.pid);
 	assert_true(WIFSTOPPED(status));
 	assert_int_equal(ptrace(PTRACE_SETOPTIONS, victim.pid, NULL, PTRACE_O_EXITKILL), 0);
-	step(PTRACE_CONT); /* to the mark */
+	step(PTRACE_CONT, SIGTRAP); /* to the mark */
 	victim.is_32bit = victim.regs.cs == 0x23;
 	victim.buffer = victim.regs.rax;
 	victim.size = victim.regs.rdx;
@@ -302,7 +303,7 @@ static void run_to_damage(void)
 		struct user_regs_struct was = victim.regs;
 
 		assert_true(read_victim(victim.error - BELOW, before, sizeof(before)));
-		step(PTRACE_SINGLESTEP);
+		step(PTRACE_SINGLESTEP, SIGTRAP);
 		assert_true(read_victim(victim.error - BELOW, now, sizeof(now)));
 		if (now[BELOW] == before[BELOW])
 			continue;
@@ -317,10 +318,10 @@ static void run_to_damage(void)
 	fail_msg("nothing was corrupted");
 }
 
-static int locate(struct finding *ret, struct err *e)
+static int locate(uint32_t detector, struct finding *ret, struct err *e)
 {
 	const struct finding first = {.start_address = {victim.buffer}, .error_address = {victim.error}};
-	struct taint_msg_detect d = {.detector = TAINT_DETECT_WATCH,
+	struct taint_msg_detect d = {.detector = detector,
 				     .pc = victim.kernel ? KERNEL_PC : 0x1234,
 				     .code_offset = 0x7000,
 				     .cs = victim.kernel ? 0x10 : victim.regs.cs,
@@ -360,6 +361,7 @@ static const struct want wants[] = {
 	{"pointer", "strcpy", CALL_STRING_COPY, BOUND_FRAME, 0, CALL_NO_ARG, ""},
 	{"static", "strcpy", CALL_STRING_COPY, BOUND_MODULE, 0, CALL_NO_ARG, ""},
 	{"heap", "strcpy", CALL_STRING_COPY, BOUND_CHUNK, 0, CALL_NO_ARG, ""},
+	{"format", NULL, CALL_FORMAT, BOUND_FRAME, CALL_NO_ARG, CALL_NO_ARG, ""},
 };
 
 static void check_bounds(const struct want *w, const struct finding *f)
@@ -405,7 +407,7 @@ static void check(const struct want *w)
 	struct finding f;
 	struct err e = {0};
 
-	if (locate(&f, &e))
+	if (locate(TAINT_DETECT_WATCH, &f, &e))
 		fail_msg("%s: %s (%s in %s)", w->form, e.text, f.culprit_text, f.module.path);
 	print_message("  %-9s %-34s %-9s %s, %+ld..%+ld, %u %%\n", w->form, f.culprit_text, f.callee, f.object_text,
 		      (long)f.start_offset, (long)f.end_offset, f.confidence);
@@ -429,14 +431,90 @@ static void check(const struct want *w)
 	assert_true(f.bug_len >= 5 && f.bug_len <= FINDING_BUG_MAX);
 }
 
-static void check_form(const char *form)
+/* A store through a pointer that came from outside: by a format. */
+static void check_format(void)
+{
+	struct finding f;
+	struct err e = {0};
+
+	if (locate(TAINT_DETECT_POINTER, &f, &e))
+		fail_msg("format: %s", e.text);
+	assert_int_equal(f.kind, FINDING_CALL);
+	assert_int_equal(f.function.v, victim.culprit);
+	assert_string_equal(f.callee, "snprintf");
+	assert_int_equal(f.effect, CALL_FORMAT);
+	assert_int_equal(f.src_arg, 2);
+	assert_string_equal(f.object_text, "the format of snprintf");
+	assert_true(f.bug_len >= 5);
+}
+
+/* The program was stripped and its libraries are in it: the store itself, for this caller; or what the kernel was asked. */
+static void check_nameless(void)
+{
+	struct finding f;
+	struct err e = {0};
+
+	if (locate(TAINT_DETECT_WATCH, &f, &e))
+		fail_msg("nameless: %s", e.text);
+	print_message("  %-44s %-9s %s, %+ld..%+ld, %u %%\n", f.culprit_text, f.callee, f.object_text,
+		      (long)f.start_offset, (long)f.end_offset, f.confidence);
+	assert_int_equal(f.kind, victim.kernel ? FINDING_CALL : FINDING_STORE);
+	assert_string_equal(f.callee, victim.kernel ? "read" : "");
+	assert_int_equal(f.effect, victim.kernel ? CALL_LENGTH : CALL_UNKNOWN);
+	assert_int_equal(f.bound, victim.kernel ? BOUND_FRAME : BOUND_CALLER);
+	check_bounds(&(struct want){.form = "nameless"}, &f);
+	if (victim.kernel)
+		assert_int_equal(f.function.v, victim.culprit);
+	else
+		assert_true(f.caller_return.v > victim.culprit && f.caller_return.v < victim.culprit + 256);
+}
+
+enum manner {
+	NAMED,
+	NAMELESS, /* a static program that was stripped */
+	FORTIFIED, /* ends itself before anything is overrun */
+};
+
+/* The compiler had the size checked: the program is about to end itself, with nothing overrun. */
+static void check_fortified(const struct want *w)
+{
+	struct finding f;
+	struct err e = {0};
+	char name[32];
+
+	step(PTRACE_CONT, SIGABRT);
+	if (locate(TAINT_DETECT_ABORT, &f, &e))
+		fail_msg("%s: %s", w->form, e.text);
+	print_message("  %-9s %-34s %-14s %s, %+ld..%+ld\n", w->form, f.culprit_text, f.callee, f.object_text,
+		      (long)f.start_offset, (long)f.end_offset);
+	snprintf(name, sizeof(name), "__%s_chk", w->form);
+	assert_string_equal(f.callee, name);
+	assert_int_equal(f.effect, w->effect);
+	assert_int_equal(f.function.v, victim.culprit);
+	assert_int_not_equal(f.chk_arg, CALL_NO_ARG);
+	assert_int_equal(f.start_address.v, victim.buffer);
+	assert_int_equal(f.error_address.v, victim.buffer + victim.size);
+	assert_int_equal(f.cfa_value + (uint64_t)f.start_offset, victim.buffer);
+	assert_int_equal(f.end_offset - f.start_offset, victim.size);
+	check_helper(w, &f);
+}
+
+static void check_form(const char *form, enum manner manner)
 {
 	for (size_t k = 0; k < sizeof(wants) / sizeof(wants[0]); k++) {
 		if (strcmp(wants[k].form, form) != 0)
 			continue;
 		start(form);
-		run_to_damage();
-		check(&wants[k]);
+		if (manner != FORTIFIED)
+			run_to_damage();
+		if (manner == FORTIFIED)
+			check_fortified(&wants[k]);
+		else if (!strcmp(form, "format"))
+			check_format();
+		else if (manner == NAMELESS)
+			check_nameless();
+		else
+			check(&wants[k]);
 		stop();
 	}
 }
@@ -444,11 +522,13 @@ static void check_form(const char *form)
 #define ALL                                                                                                            \
 	"strcpy strcat strncpy memcpy sprintf vsprintf snprintf sscanf read recv fgets tail deep loop pointer static " \
 	"heap"
-#define SOME "strcpy memcpy vsprintf read tail deep static"
+#define SOME "strcpy memcpy vsprintf read tail deep static format"
+#define CHECKED "strcpy strcat strncpy memcpy sprintf snprintf read recv fgets"
 #define MUSL "strcpy memcpy sprintf vsprintf sscanf read fgets deep loop pointer static"
 
 struct build {
 	const char *how, *forms;
+	enum manner manner;
 };
 
 static void check_build(void **state)
@@ -463,7 +543,7 @@ static void check_build(void **state)
 	snprintf(forms, sizeof(forms), "%s", b->forms);
 	print_message("%s\n", b->how);
 	for (char *form = strtok_r(forms, " ", &save); form; form = strtok_r(NULL, " ", &save))
-		check_form(form);
+		check_form(form, b->manner);
 }
 
 static int setup(void **state)
@@ -493,18 +573,24 @@ static int end_process(void **state)
 }
 
 static struct build builds[] = {
-	{"gcc -O2", ALL},
-	{"gcc -O0", ALL},
-	{"gcc -O2 -no-pie -fno-plt", SOME},
-	{"gcc -O2 -static", ALL},
-	{"gcc -O2 -m32", ALL},
-	{"gcc -O0 -m32", ALL},
-	{"gcc -O2 -m32 -no-pie -fno-pie", SOME},
-	{"gcc -O1 -m32 -static", SOME},
-	{"clang -O2", SOME},
-	{"clang -O0", SOME},
-	{"musl-gcc -O2", MUSL},
-	{"musl-gcc -O2 -static", MUSL},
+	{"gcc -O2", ALL, NAMED},
+	{"gcc -O2 -s", ALL, NAMED},
+	{"gcc -O2 -static -s", "strcpy memcpy read", NAMELESS},
+	{"gcc -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong", CHECKED, FORTIFIED},
+	{"gcc -O2 -m32 -D_FORTIFY_SOURCE=2 -fstack-protector-strong", CHECKED, FORTIFIED},
+	{"gcc -O2 -fstack-protector-strong -static-pie", SOME, NAMED},
+	{"gcc -O2 -m32 -fstack-protector-all -mstackrealign", SOME, NAMED},
+	{"gcc -O0", ALL, NAMED},
+	{"gcc -O2 -no-pie -fno-plt", SOME, NAMED},
+	{"gcc -O2 -static", ALL, NAMED},
+	{"gcc -O2 -m32", ALL, NAMED},
+	{"gcc -O0 -m32", ALL, NAMED},
+	{"gcc -O2 -m32 -no-pie -fno-pie", SOME, NAMED},
+	{"gcc -O1 -m32 -static", SOME, NAMED},
+	{"clang -O2", SOME, NAMED},
+	{"clang -O0", SOME, NAMED},
+	{"musl-gcc -O2", MUSL, NAMED},
+	{"musl-gcc -O2 -static", MUSL, NAMED},
 };
 
 int main(void)
