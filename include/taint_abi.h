@@ -180,7 +180,8 @@ enum taint_msg_type {
 	TAINT_MSG_GO = 4, /* supervisor -> plugin: let the held vCPU go on (observe) */
 	TAINT_MSG_ERROR = 5, /* plugin -> supervisor: text says what cannot work */
 	TAINT_MSG_MAP_RAM = 6, /* supervisor -> plugin: register the RAM now, answer with RAM */
-	TAINT_MSG_WATCH = 7, /* supervisor -> plugin, before the VM runs: stop where this is written; sent back when done */
+	/* supervisor -> plugin, before the VM runs: stop where this is written; sent back when done */
+	TAINT_MSG_WATCH = 7,
 };
 
 enum taint_detector {
