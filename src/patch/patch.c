@@ -93,7 +93,7 @@ int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task
 		return err_set_addr(e, ERR_REFUSED, cave.v, "the bytes behind the code of %s cannot be executed",
 				    m.path);
 	emit_init(&em, cave.v);
-	if (guard_emit(&em, f, &p.strategy, e))
+	if (guard_emit(&em, f, &rd, &p.strategy, e))
 		return -1;
 	if (em.len > room)
 		return err_set_addr(e, ERR_REFUSED, cave.v,

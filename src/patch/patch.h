@@ -15,7 +15,7 @@
 #include "vmi/vmi.h"
 
 #define PATCH_SITE_MAX 16
-#define PATCH_GUARD_MAX 128
+#define PATCH_GUARD_MAX 152
 
 /* Names its target by build-id and file offset; carries the original bytes; refuses anything else. */
 struct patch {
