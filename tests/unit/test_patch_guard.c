@@ -533,7 +533,7 @@ static void test_moved(void **state)
 		assert_int_equal(em.bad, rows[k].moved == NULL);
 		if (em.bad)
 			continue;
-		patch_disassemble(em.buf, em.len, em.at, text, sizeof(text));
+		patch_disassemble(false, em.buf, em.len, em.at, text, sizeof(text));
 		nl = strchr(text, '\n');
 		assert_non_null(nl);
 		*nl = '\0';
