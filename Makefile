@@ -67,13 +67,13 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclouder.a
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcmocka $(LDFLAGS)
 
-# What runs guards for test_patch_call, in both modes of the processor; at fixed addresses for its assembly.
+# What runs guards for tests, in both modes of the processor; at fixed addresses for its assembly.
 $(BUILD)/unit/guard_runner%: tests/unit/guard_runner.c tests/unit/guard_runner.h
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(CPPFLAGS) $(CSTD) $(WARN) -O2 -m$* -fno-pie -no-pie -o $@ $<
 
-$(BUILD)/unit/test_patch_call: $(BUILD)/tests/unit/guard_call.o | $(BUILD)/unit/guard_runner64 $(BUILD)/unit/guard_runner32
+$(BUILD)/unit/test_patch_call $(BUILD)/unit/test_patch_store: $(BUILD)/tests/unit/guard_call.o | $(BUILD)/unit/guard_runner64 $(BUILD)/unit/guard_runner32
 
 .PHONY: check-unit
 check-unit: $(UNIT_BIN) ## run the unit tests

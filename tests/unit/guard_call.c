@@ -182,7 +182,7 @@ void put_call(const struct setting *s, struct finding *f)
 	memcpy(f->culprit_bytes, f->bug_bytes + before_call, f->culprit_len);
 }
 
-static void put_guard(const struct request *rq, struct finding *f)
+const char *put_guard(const struct request *rq, const struct finding *f)
 {
 	struct emitter em, site;
 	const char *name;
@@ -198,6 +198,7 @@ static void put_guard(const struct request *rq, struct finding *f)
 	memset(image + SITE, 0xcc, f->bug_len);
 	memcpy(image + SITE, site.buf, site.len);
 	put_indirect(rq->s, SITE + f->bug_len, 0x25, EXIT_SLOT);
+	return name;
 }
 
 void put_args(const struct request *rq)
@@ -230,9 +231,8 @@ static void put_slots(const struct request *rq)
 		put_word(s, object(rq) - word(s), (rq->size + word(s)) | 1 | (rq->size >= 0x100 ? 4 : 0));
 }
 
-void run_request(struct request *rq)
+void begin_request(const struct request *rq)
 {
-	struct finding f = make_finding(rq);
 	const struct setting *s = rq->s;
 
 	base = s->fixed ? MADE : ELSEWHERE;
@@ -249,22 +249,35 @@ void run_request(struct request *rq)
 	put_slots(rq);
 	run.gpr[RSP] = base + SP;
 	run.gpr[RBP] = s->cfa_reg == RBP ? base + CFA - 16 : run.gpr[RBP];
+}
+
+void run_request(struct request *rq)
+{
+	struct finding f = make_finding(rq);
+
+	begin_request(rq);
 	rq->arg[rq->dst_arg] = base + object(rq) + (uint64_t)(int64_t)rq->dst;
 	put_args(rq);
-	put_call(s, &f);
+	put_call(rq->s, &f);
 	put_guard(rq, &f);
 }
 
-void go(const struct request *rq)
+void go_anywhere(bool is_32bit)
 {
-	const struct runner *r = &runners[rq->s->is_32bit];
-	struct guard_run in = run;
+	const struct runner *r = &runners[is_32bit];
 
 	memcpy(before, image, IMAGE_SIZE);
 	put(r, &run, sizeof(run));
 	put(r, image, IMAGE_SIZE);
 	get(r, &run, sizeof(run));
 	get(r, image, IMAGE_SIZE);
+}
+
+void go(const struct request *rq)
+{
+	struct guard_run in = run;
+
+	go_anywhere(rq->s->is_32bit);
 	for (unsigned k = 0; k < (rq->s->is_32bit ? 8u : 16u); k++)
 		if (k == RBX || k == RBP || k == RSP || k >= R12 || (rq->s->is_32bit && (k == RSI || k == RDI)))
 			assert_int_equal(rq->s->is_32bit ? (uint32_t)run.gpr[k] : run.gpr[k],

@@ -81,10 +81,16 @@ struct finding make_finding(const struct request *rq);
 /* The call as the compiler wrote it, at SITE; the bug instructions end with it. */
 void put_call(const struct setting *s, struct finding *f);
 void put_args(const struct request *rq);
+/* The guard, and the jump to it; its strategy's name. */
+const char *put_guard(const struct request *rq, const struct finding *f);
+/* Registers and memory, but not the code. */
+void begin_request(const struct request *rq);
 /* Makes program and guard; strings and what else is to be there are put into the image afterwards. */
 void run_request(struct request *rq);
 /* Runs it; what came of it is in image, before and run. Registers that must be kept are checked. */
 void go(const struct request *rq);
+/* The same for code that calls nothing: registers are not checked. */
+void go_anywhere(bool is_32bit);
 /* Whether the guard has to do something about the call. */
 bool inside(const struct request *rq);
 /* The return value, as an int or as an offset in the image. */
