@@ -6,6 +6,7 @@
 
 #include "locate/x86.h"
 
+#define INT3 0xcc
 #define FX_SIZE 512 /* bytes that fxsave writes */
 
 void emit_init(struct emitter *em, uint64_t at)
@@ -43,6 +44,12 @@ uint64_t emit_data(struct emitter *em, const void *bytes, size_t len)
 		em->data = em->len;
 	append(em, bytes, len);
 	return at;
+}
+
+void emit_end(struct emitter *em)
+{
+	if (em->len && !em->buf[em->len - 1])
+		emit_data(em, (const uint8_t[]){INT3}, 1);
 }
 
 static unsigned mode_of(const struct emitter *em)

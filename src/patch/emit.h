@@ -82,6 +82,9 @@ void emit_transfer(struct emitter *em, ZydisMnemonic m, const struct x86_insn *i
 /* Bytes behind the code, after which only more of them can follow; returns their address. */
 uint64_t emit_data(struct emitter *em, const void *bytes, size_t len);
 
+/* Makes the last byte one that is not zero: zeros at the end would be taken for unused room. */
+void emit_end(struct emitter *em);
+
 /* Decodes all of it again: the same instructions, no other; ERR_REFUSED if not, or if bad is set. */
 int emit_check(const struct emitter *em, struct err *e) MUST_CHECK;
 

@@ -272,5 +272,6 @@ int guard_emit(struct emitter *em, const struct finding *f, const struct code_re
 		off += in.i.length;
 	}
 	emit_jump(em, f->bug.v + f->bug_len);
+	emit_end(em);
 	return emit_check(em, e);
 }

@@ -2,9 +2,11 @@
 /* Making the program and its guard, and having guard_runner run it. */
 #include "guard_call.h"
 
+#include <elf.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,24 +123,25 @@ struct finding make_finding(const struct request *rq)
 {
 	const struct setting *s = rq->s;
 	int64_t bias = s->fixed ? 0 : MADE;
-	struct finding f = {.kind = FINDING_CALL,
-			    .is_32bit = s->is_32bit,
-			    .module = {.low = {MADE}, .high = {MADE + IMAGE_SIZE}, .bias = (uint64_t)bias},
-			    .bug = {MADE + SITE},
-			    .bound = s->bound,
-			    .cfa = {s->cfa_reg, s->cfa_reg == RSP ? CFA - SP : 16},
-			    .start_offset = END_OFFSET - (int64_t)rq->size,
-			    .end_offset = END_OFFSET,
-			    .caller_return = {MADE + CALLER_RETURN},
-			    .caller_slot = (int64_t)CALLER_SLOT - (int64_t)CFA,
-			    .effect = rq->effect,
-			    .dst_arg = rq->dst_arg,
-			    .src_arg = rq->src_arg,
-			    .len_arg = rq->len_arg,
-			    .chk_arg = rq->chk_arg,
-			    .helper_slot = {rq->helper_direct ? 0 : MADE + HELPER_SLOT},
-			    .helper_delta =
-				    rq->helper_direct ? (int64_t)(MADE + HELPER_STUB) - bias : rq->helper_delta};
+	struct finding f = {
+		.kind = FINDING_CALL,
+		.is_32bit = s->is_32bit,
+		.module = {.is_32bit = s->is_32bit, .low = {MADE}, .high = {MADE + IMAGE_SIZE}, .bias = (uint64_t)bias},
+		.function = {MADE + FUNCTION},
+		.bug = {MADE + SITE},
+		.bound = s->bound,
+		.cfa = {s->cfa_reg, s->cfa_reg == RSP ? CFA - SP : 16},
+		.start_offset = END_OFFSET - (int64_t)rq->size,
+		.end_offset = END_OFFSET,
+		.caller_return = {MADE + CALLER_RETURN},
+		.caller_slot = (int64_t)CALLER_SLOT - (int64_t)CFA,
+		.effect = rq->effect,
+		.dst_arg = rq->dst_arg,
+		.src_arg = rq->src_arg,
+		.len_arg = rq->len_arg,
+		.chk_arg = rq->chk_arg,
+		.helper_slot = {rq->helper_direct ? 0 : MADE + HELPER_SLOT},
+		.helper_delta = rq->helper_direct ? (int64_t)(MADE + HELPER_STUB) - bias : rq->helper_delta};
 
 	snprintf(f.callee, sizeof(f.callee), "%s", rq->callee);
 	if (rq->helper)
@@ -182,6 +185,39 @@ void put_call(const struct setting *s, struct finding *f)
 	memcpy(f->culprit_bytes, f->bug_bytes + before_call, f->culprit_len);
 }
 
+/* The image where the patch was made. */
+static bool read_image(void *arg, struct gva at, void *ret, size_t len)
+{
+	(void)arg;
+	if (at.v < MADE || at.v - MADE > IMAGE_SIZE || len > IMAGE_SIZE - (at.v - MADE))
+		return false;
+	memcpy(ret, image + (at.v - MADE), len);
+	return true;
+}
+
+const struct code_reader made_reader = {read_image, NULL};
+
+void put_headers(const struct setting *s)
+{
+	const Elf64_Ehdr h64 = {.e_phoff = sizeof(h64), .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 2};
+	const Elf32_Ehdr h32 = {.e_phoff = sizeof(h32), .e_phentsize = sizeof(Elf32_Phdr), .e_phnum = 2};
+	uint64_t start = s->fixed ? MADE : 0;
+	const Elf64_Phdr p64[] = {{.p_type = PT_LOAD, .p_vaddr = start},
+				  {.p_type = PT_LOAD, .p_vaddr = start + WRITABLE, .p_flags = PF_W}};
+	const Elf32_Phdr p32[] = {
+		{.p_type = PT_LOAD, .p_vaddr = (uint32_t)start},
+		{.p_type = PT_LOAD, .p_vaddr = (uint32_t)start + WRITABLE, .p_flags = PF_W},
+	};
+
+	if (s->is_32bit) {
+		memcpy(image, &h32, sizeof(h32));
+		memcpy(image + sizeof(h32), p32, sizeof(p32));
+	} else {
+		memcpy(image, &h64, sizeof(h64));
+		memcpy(image + sizeof(h64), p64, sizeof(p64));
+	}
+}
+
 const char *put_guard(const struct request *rq, const struct finding *f)
 {
 	struct emitter em, site;
@@ -189,8 +225,9 @@ const char *put_guard(const struct request *rq, const struct finding *f)
 	struct err e;
 
 	emit_init(&em, MADE + GUARD);
-	if (guard_emit(&em, f, NULL, &name, &e))
+	if (guard_emit(&em, f, &made_reader, &name, &e))
 		fail_msg("%s: %s", rq->callee, e.text);
+	assert_int_not_equal(em.buf[em.len - 1], 0); /* or the next guard would be put over its end */
 	guard_len = em.len;
 	memcpy(image + GUARD, em.buf, em.len);
 	emit_init(&site, MADE + SITE);
@@ -332,6 +369,7 @@ void check_called(const struct request *rq, const uint64_t *arg)
 int guard_call_setup(void **state)
 {
 	(void)state;
+	signal(SIGPIPE, SIG_IGN); /* a runner that crashed is a failure of the test at hand */
 	start_runner(&runners[0], "guard_runner64");
 	start_runner(&runners[1], "guard_runner32");
 	for (unsigned k = 0; k < 2; k++)

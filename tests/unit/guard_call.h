@@ -19,6 +19,7 @@
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
 
 /* The image: code, data, stack. */
+#define FUNCTION 0xc0u
 #define SITE 0x100u
 #define GUARD 0x400u
 #define ORIGINAL_STUB 0x800u
@@ -28,6 +29,7 @@ enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, 
 #define EXIT_SLOT 0x850u
 #define SOURCE 0x1000u
 #define FORMAT 0x1600u
+#define WRITABLE 0x1800u
 #define STATIC_END 0x1c00u
 #define SP 0x6000u
 #define CFA 0x7000u
@@ -81,6 +83,10 @@ struct finding make_finding(const struct request *rq);
 /* The call as the compiler wrote it, at SITE; the bug instructions end with it. */
 void put_call(const struct setting *s, struct finding *f);
 void put_args(const struct request *rq);
+/* ELF headers: what is from WRITABLE on can be written. */
+void put_headers(const struct setting *s);
+/* What reads the program where its patch was made. */
+extern const struct code_reader made_reader;
 /* The guard, and the jump to it; its strategy's name. */
 const char *put_guard(const struct request *rq, const struct finding *f);
 /* Registers and memory, but not the code. */
