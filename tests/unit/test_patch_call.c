@@ -341,6 +341,88 @@ static void test_print_elsewhere(void **state)
 	}
 }
 
+/* --- anything ----------------------------------------------------------------------------------------------- */
+
+static uint32_t below(uint32_t n)
+{
+	return (uint32_t)rand() % n;
+}
+
+/* A size, often near the object's or small. */
+static uint64_t some_length(uint32_t size)
+{
+	const uint64_t some[] = {below(4), size - 1, size, size + 1, below(2 * size + 2), below(1000), UINT64_MAX};
+
+	return some[below(7)];
+}
+
+static void random_string(struct request *rq)
+{
+	static const char *const callees[4][2] = {{"strcpy", "__strcpy_chk"},
+						  {"stpcpy", "__stpcpy_chk"},
+						  {"strcat", "__strcat_chk"},
+						  {"strncat", "__strncat_chk"}};
+	uint32_t kind = below(4), with_n = kind == 3, chk = below(2);
+
+	rq->callee = callees[kind][chk];
+	rq->effect = kind < 2 ? CALL_STRING_COPY : kind == 2 ? CALL_STRING_APPEND : CALL_STRING_APPEND_N;
+	rq->src_arg = 1;
+	rq->len_arg = with_n ? 2 : CALL_NO_ARG;
+	rq->arg[2] = some_length(rq->size);
+	if (chk) {
+		rq->chk_arg = with_n ? 3 : 2;
+		rq->arg[rq->chk_arg] = below(4) ? UINT32_MAX : 1 + below(rq->size);
+	}
+	rq->n_args = 2 + with_n + chk;
+	if (rq->s->is_32bit)
+		rq->arg[2] = (uint32_t)rq->arg[2];
+	check_string(rq, kind < 2 ? 0 : below(rq->size + 1), (uint32_t)some_length(rq->size) % 1000);
+}
+
+static void random_print(struct request *rq)
+{
+	enum call_effect effect = print_kinds[below(4)].effect;
+	uint8_t chk = below(2) ? 2 : CALL_NO_ARG;
+
+	rq->callee = "random print";
+	rq->effect = effect;
+	rq->src_arg = chk == 2 ? 3 : 1;
+	rq->chk_arg = chk;
+	rq->arg[2] = below(4) ? UINT32_MAX : 1 + below(rq->size);
+	rq->helper = CALLEE_VSNPRINTF;
+	rq->helper_direct = below(2);
+	check_print(rq, (uint32_t)some_length(rq->size) % 700);
+}
+
+static void random_length(struct request *rq)
+{
+	rq->callee = below(2) ? "fgets" : "read";
+	rq->effect = CALL_LENGTH;
+	rq->dst_arg = (uint8_t)below(8);
+	rq->len_arg = (rq->dst_arg + 1 + (uint8_t)below(7)) % 8;
+	rq->n_args = 8;
+	check_length(rq, some_length(rq->size));
+}
+
+static void test_random(void **state)
+{
+	static void (*const checks[])(struct request * rq) = {random_string, random_print, random_length};
+
+	(void)state;
+	for (unsigned n = 0; n < 1500; n++) {
+		struct request rq = {.s = &settings[below(SETTINGS)], .chk_arg = CALL_NO_ARG, .len_arg = CALL_NO_ARG};
+
+		rq.size = rq.s->bound == BOUND_CHUNK ? 24 + 16 * below(16) + (rq.s->is_32bit ? 4 : 0) : 1 + below(400);
+		rq.dst = below(3) ? (int32_t)below(rq.size + 2) : -(int32_t)below(20);
+		if (rq.s->bound == BOUND_CHUNK && !(rq.dst & 15))
+			rq.dst = 0;
+		rq.wrong_caller = !below(4);
+		for (unsigned k = 0; k < SEEN_ARGS; k++)
+			rq.arg[k] = 0x1111 * (k + 1);
+		checks[below(3)](&rq);
+	}
+}
+
 /* --- heap objects, refusals -------------------------------------------------------------------------------- */
 
 /* What the word before the memory says, and where that is, decides whether it is taken for a chunk. */
@@ -438,7 +520,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lengths),	 cmocka_unit_test(test_copies),		 cmocka_unit_test(test_appends),
 		cmocka_unit_test(test_prints),	 cmocka_unit_test(test_print_elsewhere), cmocka_unit_test(test_chunks),
-		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_refusals), cmocka_unit_test(test_random),
 	};
 
 	return cmocka_run_group_tests(tests, guard_call_setup, guard_call_teardown);

@@ -175,7 +175,7 @@ static void check_scan(struct request *rq, uint32_t format, uint32_t len, uint32
 static void test_scan(void **state)
 {
 	static const uint32_t of_size[] = {2, 8, 11, 128};
-	static const char *const formats[] = {"%d:%s", "%d:%[^]%x]", "%d:%s%*s%3s"};
+	static const char *const formats[] = {"%d:%s", "%d:%[^]%s]", "%d%*c%s%*s%3s"};
 
 	(void)state;
 	for (size_t n = 0; n < SETTINGS * 12; n++) {

@@ -184,7 +184,7 @@ static void test_strings(void **state)
 	for (size_t s = 0; s < sizeof(where) / sizeof(where[0]); s++)
 		for (size_t i = 0; i < sizeof(insn) / sizeof(insn[0]); i++)
 			for (size_t c = 0; c < sizeof(counts) / sizeof(counts[0]); c++)
-				for (int64_t off = 0; off <= SIZE + 25; off += off < SIZE - 8 ? 7 : 3)
+				for (int64_t off = 0; off <= SIZE + 25; off += off < SIZE - 8 ? 7 : 1)
 					run_string(&where[s], &insn[i], off, counts[c]);
 }
 
