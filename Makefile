@@ -67,6 +67,14 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclouder.a
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcmocka $(LDFLAGS)
 
+# What runs guards for tests, in both modes of the processor; at fixed addresses for its assembly.
+$(BUILD)/unit/guard_runner%: tests/unit/guard_runner.c tests/unit/guard_runner.h
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(CPPFLAGS) $(CSTD) $(WARN) -O2 -m$* -fno-pie -no-pie -o $@ $<
+
+$(addprefix $(BUILD)/unit/test_patch_,call format store): $(BUILD)/tests/unit/guard_call.o | $(BUILD)/unit/guard_runner64 $(BUILD)/unit/guard_runner32
+
 .PHONY: check-unit
 check-unit: $(UNIT_BIN) ## run the unit tests
 	@tests/lib/run-unit $(UNIT_BIN)

@@ -125,6 +125,7 @@ void describe_patch(const struct patch *p, struct incident *in)
 	hex(in->before, sizeof(in->before), p->site_before, p->site_len, " ");
 	hex(in->after, sizeof(in->after), p->site_after, p->site_len, " ");
 	hex(in->guard_hex, sizeof(in->guard_hex), p->guard, p->guard_len, "");
-	patch_disassemble(p->site_before, p->site_len, p->site.v, in->before_text, sizeof(in->before_text));
-	patch_disassemble(p->guard, p->guard_len, p->guard_at.v, in->guard_text, sizeof(in->guard_text));
+	patch_disassemble(p->is_32bit, p->site_before, p->site_len, p->site.v, in->before_text,
+			  sizeof(in->before_text));
+	patch_disassemble(p->is_32bit, p->guard, p->guard_len, p->guard_at.v, in->guard_text, sizeof(in->guard_text));
 }

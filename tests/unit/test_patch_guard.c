@@ -241,7 +241,7 @@ static void put_guard(const struct finding *f)
 	struct err e;
 
 	emit_init(&em, (uintptr_t)code + GUARD);
-	if (guard_emit(&em, f, &name, &e))
+	if (guard_emit(&em, f, NULL, &name, &e))
 		fail_msg("%s", e.text);
 	assert_true(em.len <= PATCH_GUARD_MAX);
 	emit_init(&site, (uintptr_t)code);
@@ -515,7 +515,6 @@ static void test_moved(void **state)
 		{{0x74, 0x10}, 2, "jz 0x0000000000010012"},
 		{{0x0f, 0x8f, 0x00, 0x01, 0x00, 0x00}, 6, "jnle 0x0000000000010106"},
 		{{0xeb, 0xfe}, 2, "jmp 0x0000000000010000"},
-		{{0xe8, 0x00, 0x01, 0x00, 0x00}, 5, "call 0x0000000000010105"},
 		{{0x48, 0x8b, 0x05, 0x00, 0x01, 0x00, 0x00}, 7, "mov rax, [0x0000000000010107]"},
 		{{0xc6, 0x05, 0x00, 0x01, 0x00, 0x00, 0x07}, 7, "mov byte ptr [0x0000000000010107], 0x07"},
 		{{0xff, 0x25, 0x00, 0x01, 0x00, 0x00}, 6, "jmp [0x0000000000010106]"},
@@ -534,7 +533,7 @@ static void test_moved(void **state)
 		assert_int_equal(em.bad, rows[k].moved == NULL);
 		if (em.bad)
 			continue;
-		patch_disassemble(em.buf, em.len, em.at, text, sizeof(text));
+		patch_disassemble(false, em.buf, em.len, em.at, text, sizeof(text));
 		nl = strchr(text, '\n');
 		assert_non_null(nl);
 		*nl = '\0';
@@ -571,11 +570,11 @@ static void test_refusals(void **state)
 		f = good;                                                                                              \
 		change;                                                                                                \
 		emit_init(&em, (uintptr_t)code + GUARD);                                                               \
-		assert_int_equal(guard_emit(&em, &f, &name, &e), -1);                                                  \
+		assert_int_equal(guard_emit(&em, &f, NULL, &name, &e), -1);                                            \
 		assert_int_equal(e.code, ERR_REFUSED);                                                                 \
 	} while (0)
 	emit_init(&em, (uintptr_t)code + GUARD);
-	assert_int_equal(guard_emit(&em, &good, &name, &e), 0);
+	assert_int_equal(guard_emit(&em, &good, NULL, &name, &e), 0);
 	assert_string_equal(name, "store-guard");
 	REFUSED(f.bound = BOUND_ABSOLUTE);
 	REFUSED(f.bug_len = 4);

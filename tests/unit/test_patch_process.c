@@ -746,6 +746,10 @@ static void test_apply_refusals(void **state)
 	world.module.build_id_len = 0;
 	assert_int_equal(patch_generate(&f, NULL, &t, &q, &e), -1);
 	world.module = good;
+	f.is_32bit = true; /* and the module is not */
+	assert_int_equal(patch_generate(&f, NULL, &t, &q, &e), -1);
+	assert_int_equal(e.code, ERR_REFUSED);
+	f.is_32bit = false;
 	world.module.text_file_size = (uintptr_t)cave_page + 4080 - world.module.text.v; /* no room left */
 	world.module.text_end = gva_add(world.module.text, world.module.text_file_size);
 	assert_int_equal(patch_generate(&f, NULL, &t, &q, &e), -1);
