@@ -258,6 +258,14 @@ static bool by_random(struct lab *l)
 	return by_file(l, "/dev/urandom", 256);
 }
 
+/* Of a new process; its stack protector and its addresses come from the same source. */
+static bool by_at_random(struct lab *l)
+{
+	char *const argv[] = {"taintlab-random", "--exec", "random", "", NULL}, *const envp[] = {NULL};
+
+	return lab_exec(l, argv, envp, STDIN_FILENO);
+}
+
 const struct lab_path lab_clean_paths[] = {
 	{.name = "clean-memset", .expect = LAB_CLEAN, .run = by_memset},
 	{.name = "clean-memset-odd", .expect = LAB_CLEAN, .run = by_memset_odd},
@@ -276,5 +284,6 @@ const struct lab_path lab_clean_paths[] = {
 	{.name = "clean-xor", .expect = LAB_CLEAN, .run = by_xor_self},
 	{.name = "clean-neighbours", .expect = LAB_CLEAN, .run = by_neighbours},
 	{.name = "clean-random", .expect = LAB_CLEAN, .run = by_random},
+	{.name = "clean-at-random", .expect = LAB_CLEAN, .run = by_at_random},
 };
 const size_t lab_clean_count = sizeof(lab_clean_paths) / sizeof(lab_clean_paths[0]);
