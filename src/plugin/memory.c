@@ -182,6 +182,21 @@ uint16_t memory_writer(struct plugin_site *s)
 	return (uint16_t)s->writer;
 }
 
+/*
+ * Whether an instruction that exchanges has certainly done so: a byte is not what its label says it was before. (One that
+ * a device has overwritten looks the same; it has no taint to lose.)
+ */
+static bool exchanged(const struct piece p[2], unsigned k, const uint8_t *bytes)
+{
+	struct taint_label before[ACCESS_MAX];
+	bool any = false;
+
+	for (unsigned i = 0; i < k; bytes += p[i++].n)
+		if (p[i].ram && shadow_get(plugin.shadow, p[i].at, before, p[i].n))
+			any |= taint_labels_drop_stale(before, bytes, p[i].n);
+	return any;
+}
+
 void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *labels, unsigned n)
 {
@@ -191,6 +206,8 @@ void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminf
 	uint8_t bytes[ACCESS_MAX];
 
 	stored_bytes(c, s->in, info, p, k, bytes, n);
+	if (s->in->exchanges && exchanged(p, k, bytes))
+		taint_insn_exchanged(c->regs, s->in, labels, n);
 	for (unsigned i = 0; i < n; i++) {
 		labels[i].writer = writer;
 		labels[i].value = bytes[i];
