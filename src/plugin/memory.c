@@ -155,21 +155,41 @@ static void stored_bytes(struct plugin_vcpu *c, const struct taint_insn *in, qem
 			return;
 }
 
+static bool get_pieces(const struct piece p[2], unsigned k, struct taint_label *ret)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < k; ret += p[i++].n) {
+		if (p[i].ram)
+			any |= shadow_get(plugin.shadow, p[i].at, ret, p[i].n);
+		else
+			memset(ret, 0, p[i].n * sizeof(*ret));
+	}
+	return any;
+}
+
+/* Of lines of which most was overwritten behind our back the rest goes too: it fits by chance. */
+static void drop_stale_lines(struct plugin_vcpu *c, const struct piece p[2], unsigned k)
+{
+	uint8_t bytes[SHADOW_LINE];
+
+	for (unsigned i = 0; i < k; i++) {
+		uint64_t end = p[i].at.v + p[i].n;
+
+		for (uint64_t at = p[i].at.v & ~(uint64_t)(SHADOW_LINE - 1); p[i].ram && at < end; at += SHADOW_LINE)
+			if (guest_read(c, gpa(at), bytes, sizeof(bytes)))
+				shadow_drop_stale_line(plugin.shadow, gpa(at), bytes);
+	}
+}
+
 bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *ret, unsigned n)
 {
 	uint8_t bytes[ACCESS_MAX];
 	struct piece p[2];
-	unsigned k = split(c, info, vaddr, n, p), done = 0;
-	bool any = false;
+	unsigned k = split(c, info, vaddr, n, p);
+	bool any = get_pieces(p, k, ret);
 
-	for (unsigned i = 0; i < k; i++) {
-		if (p[i].ram)
-			any |= shadow_get(plugin.shadow, p[i].at, ret + done, p[i].n);
-		else
-			memset(ret + done, 0, p[i].n * sizeof(*ret));
-		done += p[i].n;
-	}
 	if (any && !in->is_ret)
 		any = only_data(ret, n);
 	if (!any || in->updates)
@@ -178,7 +198,10 @@ bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_
 	if (!taint_labels_drop_stale(ret, bytes, n))
 		return true;
 	c->line->stale_loads++;
-	return any_tainted(ret, n);
+	drop_stale_lines(c, p, k);
+	get_pieces(p, k, ret);
+	taint_labels_drop_stale(ret, bytes, n);
+	return in->is_ret ? any_tainted(ret, n) : only_data(ret, n);
 }
 
 uint16_t memory_writer(struct plugin_site *s)
@@ -192,6 +215,21 @@ uint16_t memory_writer(struct plugin_site *s)
 	return (uint16_t)s->writer;
 }
 
+/*
+ * Whether an instruction that exchanges has certainly done so: a byte is not what its label says it was before. (One that
+ * a device has overwritten looks the same; it has no taint to lose.)
+ */
+static bool exchanged(const struct piece p[2], unsigned k, const uint8_t *bytes)
+{
+	struct taint_label before[ACCESS_MAX];
+	bool any = false;
+
+	for (unsigned i = 0; i < k; bytes += p[i++].n)
+		if (p[i].ram && shadow_get(plugin.shadow, p[i].at, before, p[i].n))
+			any |= taint_labels_drop_stale(before, bytes, p[i].n);
+	return any;
+}
+
 void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *labels, unsigned n)
 {
@@ -202,6 +240,8 @@ void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminf
 	struct gpa at;
 
 	stored_bytes(c, s->in, info, p, k, bytes, n);
+	if (s->in->exchanges && exchanged(p, k, bytes))
+		taint_insn_exchanged(c->regs, s->in, labels, n);
 	for (unsigned i = 0; i < n; i++) {
 		labels[i].writer = writer;
 		labels[i].value = bytes[i];

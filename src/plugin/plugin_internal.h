@@ -167,6 +167,11 @@ bool guest_read(struct plugin_vcpu *c, struct gpa at, void *ret, size_t n);
 /* area.c: an instruction that moves the processor's state is about to run. */
 void area_follow(struct plugin_vcpu *c, struct plugin_site *s);
 
+/* frame.c: an instruction at which an interrupt or exception has just been taken, when it is translated. */
+bool frame_is_entry(const struct qemu_plugin_insn *insn, const uint8_t *bytes, size_t len);
+/* It is about to run. */
+void frame_pushed(unsigned vcpu, void *insn);
+
 /* ram.c: where the RAM file is mapped in this process, and its userfaultfd. */
 void ram_find(void);
 bool ram_offset(const void *hva, uint64_t *ret_offset);

@@ -177,6 +177,8 @@ struct taint_insn {
 	/* The memory operands of every class, explicit ones first; prefetches and the like have none. */
 	struct taint_mem mem[TAINT_INSN_MEMS];
 	uint8_t n_mem;
+	bool exchanges; /* cmpxchg on memory: see taint_insn_exchanged() */
+	uint16_t exchange_src; /* where in reg[] the labels of the bytes that it stores if it succeeds are */
 	bool updates; /* reads and writes the same operand; not so a copy from memory to memory */
 	bool addr32; /* addresses are cut to 32 bits before the segment's base is added */
 	uint16_t gpr_written; /* bit mask of general registers that change, perhaps in part or only sometimes */
@@ -230,6 +232,11 @@ bool taint_insn_load(struct taint_vcpu *v, struct taint_run *run, const struct t
 /* Fills ret[0..n) with origins; writer and value are the caller's to add. Returns whether any is tainted. */
 bool taint_insn_store(struct taint_vcpu *v, struct taint_run *run, const struct taint_insn *in, uint64_t addr,
 		      struct taint_label *ret, unsigned n);
+/*
+ * When it is known that an instruction that exchanges has succeeded, after its store was told: the labels of the n bytes
+ * stored, without those that memory had. Not known: what taint_insn_store() said holds for both cases.
+ */
+void taint_insn_exchanged(const struct taint_vcpu *v, const struct taint_insn *in, struct taint_label *ret, unsigned n);
 /*
  * The pieces of a state area that belong to the components in rfbm (bit 0 x87, 1 xmm, 2 upper halves of ymm; others
  * are not followed). Which components are asked for is edx:eax & xcr0; which of them the area holds is also up to the
