@@ -42,6 +42,7 @@ static struct {
 	bool kernel, is_32bit;
 	uint64_t number; /* of the system call */
 	uint64_t buffer, size, error, culprit; /* as the program said */
+	uint8_t behind[128]; /* what was in the buffer and behind it before the overflow */
 } victim;
 
 /* --- introspection, stood in for ------------------------------------------------------------------------- */
@@ -268,6 +269,7 @@ static void start(const char *form)
 	victim.size = victim.regs.rdx;
 	victim.error = victim.regs.rcx;
 	victim.culprit = victim.regs.rsi;
+	assert_true(read_victim(victim.buffer, victim.behind, sizeof(victim.behind)));
 }
 
 static void stop(void)
@@ -364,6 +366,13 @@ static const struct want wants[] = {
 	{"format", NULL, CALL_FORMAT, BOUND_FRAME, CALL_NO_ARG, CALL_NO_ARG, ""},
 };
 
+enum manner {
+	NAMED,
+	NAMELESS, /* a static program that was stripped */
+	PROTECTED, /* has canaries; 64-bit */
+	FORTIFIED, /* ends itself before anything is overrun */
+};
+
 static void check_bounds(const struct want *w, const struct finding *f)
 {
 	unsigned word = victim.is_32bit ? 4 : 8;
@@ -384,6 +393,18 @@ static void check_bounds(const struct want *w, const struct finding *f)
 	assert_true(f->confidence >= 55);
 }
 
+/* With a stack protector the object of a frame ends at its word. */
+static void check_canary(const struct finding *f)
+{
+	uint64_t canary = 0, word = 0, at;
+
+	assert_true(read_victim(victim.regs.fs_base + 0x28, &canary, 8));
+	at = f->cfa_value + (uint64_t)f->end_offset - victim.buffer;
+	assert_true(at <= sizeof(victim.behind) - 8);
+	memcpy(&word, victim.behind + at, 8);
+	assert_int_equal(word, canary);
+}
+
 static void check_helper(const struct want *w, const struct finding *f)
 {
 	uint64_t at = f->module.bias, value = 0;
@@ -400,7 +421,7 @@ static void check_helper(const struct want *w, const struct finding *f)
 	assert_int_not_equal(value, 0);
 }
 
-static void check(const struct want *w)
+static void check(const struct want *w, enum manner manner)
 {
 	/* a call in put() is not left by a jump in all builds */
 	bool tail = !strcmp(w->form, "tail");
@@ -426,6 +447,8 @@ static void check(const struct want *w)
 	if (!tail)
 		assert_int_equal(f.bound, w->bound);
 	check_bounds(w, &f);
+	if (manner == PROTECTED && f.bound == BOUND_FRAME)
+		check_canary(&f);
 	check_helper(w, &f);
 	assert_true(f.bug.v <= f.culprit.v && f.bug.v + f.bug_len >= f.culprit.v + f.culprit_len);
 	assert_true(f.bug_len >= 5 && f.bug_len <= FINDING_BUG_MAX);
@@ -469,12 +492,6 @@ static void check_nameless(void)
 		assert_true(f.caller_return.v > victim.culprit && f.caller_return.v < victim.culprit + 256);
 }
 
-enum manner {
-	NAMED,
-	NAMELESS, /* a static program that was stripped */
-	FORTIFIED, /* ends itself before anything is overrun */
-};
-
 /* The compiler had the size checked: the program is about to end itself, with nothing overrun. */
 static void check_fortified(const struct want *w)
 {
@@ -514,7 +531,7 @@ static void check_form(const char *form, enum manner manner)
 		else if (manner == NAMELESS)
 			check_nameless();
 		else
-			check(&wants[k]);
+			check(&wants[k], manner);
 		stop();
 	}
 }
@@ -575,10 +592,11 @@ static int end_process(void **state)
 static struct build builds[] = {
 	{"gcc -O2", ALL, NAMED},
 	{"gcc -O2 -s", ALL, NAMED},
+	{"gcc -O2 -fcf-protection -Wl,-z,ibtplt", SOME, NAMED},
 	{"gcc -O2 -static -s", "strcpy memcpy read", NAMELESS},
 	{"gcc -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong", CHECKED, FORTIFIED},
 	{"gcc -O2 -m32 -D_FORTIFY_SOURCE=2 -fstack-protector-strong", CHECKED, FORTIFIED},
-	{"gcc -O2 -fstack-protector-strong -static-pie", SOME, NAMED},
+	{"gcc -O2 -fstack-protector-strong -static-pie", SOME, PROTECTED},
 	{"gcc -O2 -m32 -fstack-protector-all -mstackrealign", SOME, NAMED},
 	{"gcc -O0", ALL, NAMED},
 	{"gcc -O2 -no-pie -fno-plt", SOME, NAMED},
