@@ -466,14 +466,16 @@ static void trace_stopped(struct response *r)
 	struct err e = {0};
 
 	r->vm->state = VM_RESPONDING;
+	/* What was not clear before may be now; else this is the better reason. */
+	if (r->vm->detect.detector == TAINT_DETECT_WATCH)
+		*r->in.failure = '\0';
 	if (r->vm->detect.detector == TAINT_DETECT_WATCH && locate_live(&in, &first, &f, &e) == 0) {
 		r->finding = f;
-		*r->in.failure = '\0';
 		r->have_finding = true;
 		describe_finding(&r->finding, &r->in);
 		patch_finding(r, &in);
 	} else if (r->vm->detect.detector == TAINT_DETECT_WATCH) {
-		note_failure(r, "locating the culprit", &e);
+		note_failure(r, "locating the culprit in the repeated run", &e);
 	}
 	finish(r);
 }

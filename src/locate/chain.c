@@ -187,6 +187,10 @@ static enum outcome by_cfi(const struct walk *w, struct chain_frame *f, struct c
 	if (row.reg[CFI_RA].rule != CFI_SAVED || !compute_cfa(w, f, &row, &cfa) || cfa <= f->sp.v)
 		return FAILED;
 	f->slot = gva(cfa + (uint64_t)row.reg[CFI_RA].offset);
+	if (f->slot.v < w->src->overrun_end.v && f->slot.v + w->word > w->src->overrun.v) {
+		f->cfa = gva(cfa);
+		return ENDED;
+	}
 	if (!read_word(w->src, f->slot.v, &pc) ||
 	    (!fde.signal_frame && !chain_behind_call(w->src, w->c, gva(pc), &call)))
 		return FAILED;

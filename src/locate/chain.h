@@ -17,6 +17,8 @@ struct chain_source {
 	bool (*module_at)(void *arg, struct gva at, struct vmi_module *ret); /* false: no file is mapped there */
 	void *arg; /* of module_at */
 	bool is_32bit;
+	/* What is being overwritten: the chain ends at a frame whose return address is in it, and that is no fault of the frame. */
+	struct gva overrun, overrun_end;
 };
 
 struct chain_regs {

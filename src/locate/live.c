@@ -169,6 +169,10 @@ static int locate(struct live *l, const struct finding *first, struct err *e)
 	l->src.rd = (struct code_reader){read_process, l};
 	l->src.module_at = module_at;
 	l->src.arg = l;
+	if (l->in->detect->detector == TAINT_DETECT_WATCH && first->start_address.v) {
+		l->src.overrun = first->start_address;
+		l->src.overrun_end = gva(l->in->detect->object_gva + l->in->detect->object_len);
+	}
 	chain_unwind(&l->src, &regs, l->chain);
 	if (live_find_culprit(l, e) || live_find_bounds(l, e))
 		return -1;
