@@ -80,12 +80,13 @@ static bool find_unbounded(struct format *f)
 
 static bool read_format(const struct call *c, uint64_t address, struct format *ret)
 {
-	size_t n = 0;
+	size_t n = FORMAT_MAX;
 
-	while (n < FORMAT_MAX && code_read(c->g.rd, gva(address + n), &ret->text[n], 1) && ret->text[n])
-		n++;
+	/* less than all of it only where memory ends */
+	while (n && !code_read(c->g.rd, gva(address), ret->text, n))
+		n--;
 	ret->address = address;
-	return n > 0 && n < FORMAT_MAX && !ret->text[n] && find_unbounded(ret);
+	return n && memchr(ret->text, 0, n) && find_unbounded(ret);
 }
 
 /* What of a function's constants is known while its instructions are gone through. */
