@@ -23,10 +23,11 @@ static uint32_t room_of(const struct request *rq)
 	return inside(rq) ? rq->size - (uint32_t)rq->dst : 0;
 }
 
+/* For sizes of the object and places of the destination in and around it. */
 #define FOR_ALL(s, size, dst)                                                                                          \
-	for (const struct setting *s = settings; s < settings + SETTINGS; s++)                                         \
-		for (uint32_t i_ = 0, size; i_ < 4 && (size = sizes(s, i_)); i_++)                                     \
-			for (int32_t j_ = 0, dst; j_ < 8 && ((dst = places(size, j_)) || true); j_++)
+	for (const struct setting *(s) = settings; (s) < settings + SETTINGS; (s)++)                                   \
+		for (uint32_t i_ = 0, size; i_ < 4 && ((size) = sizes((s), i_)); i_++)                                 \
+			for (int32_t j_ = 0, dst; j_ < 8 && (((dst) = places((size), j_)) || true); j_++)
 
 static uint32_t sizes(const struct setting *s, uint32_t k)
 {
