@@ -24,6 +24,7 @@ struct call {
 	struct x86_insn in; /* the call */
 	uint8_t room; /* register: bytes from the destination to the object's end */
 	uint8_t spare; /* another one to use */
+	uint8_t dst_arg; /* the destination, or CALL_NO_ARG: it is in spare */
 	uint32_t others[CALL_OTHERS_MAX]; /* jumps to the call as it is; 0: unused */
 	uint32_t n_others;
 	uint64_t data; /* where data behind the code is */
@@ -42,6 +43,9 @@ void call_copy(struct call *c, uint8_t dst, uint8_t src);
 void call_lower_stack(struct call *c, int32_t by);
 /* A jump to the call as it is. */
 void call_other_if(struct call *c, ZydisMnemonic m);
+
+/* vprintf, vscanf and the like: the arguments behind the format are a va_list. */
+bool call_takes_list(const struct finding *f);
 
 /* First of all: the return address, as the program's own call would have put it. */
 void call_push_return(struct call *c);

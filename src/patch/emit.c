@@ -7,6 +7,7 @@
 #include "locate/x86.h"
 
 #define INT3 0xcc
+#define RAX 0
 #define FX_SIZE 512 /* bytes that fxsave writes */
 
 void emit_init(struct emitter *em, uint64_t at)
@@ -197,14 +198,16 @@ void emit_push_address(struct emitter *em, uint64_t address)
 {
 	uint64_t here;
 
-	if (em->is_fixed && em->is_32bit) {
+	if (!em->is_32bit) {
+		emit_r(em, ZYDIS_MNEMONIC_PUSH, RAX);
+		emit_address(em, RAX, address);
+		emit_mr(em, ZYDIS_MNEMONIC_XCHG, EMIT_MEM(X86_RSP, 0), RAX);
+	} else if (em->is_fixed) {
 		emit_push(em, (int32_t)(uint32_t)address);
-		return;
+	} else {
+		here = push_here(em);
+		emit_mi(em, ZYDIS_MNEMONIC_ADD, EMIT_MEM(X86_RSP, 0), (int32_t)(uint32_t)(address - here), 4);
 	}
-	here = push_here(em);
-	if (!em->is_32bit && (int64_t)(address - here) != (int32_t)(address - here))
-		em->bad = true;
-	emit_mi(em, ZYDIS_MNEMONIC_ADD, EMIT_MEM(X86_RSP, 0), (int32_t)(uint32_t)(address - here), word(em));
 }
 
 static const struct {

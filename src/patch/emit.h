@@ -64,7 +64,7 @@ void emit_back(struct emitter *em, ZydisMnemonic m, uint32_t to);
 /* jmp rel32 and call rel32 to an absolute address. */
 void emit_jump(struct emitter *em, uint64_t target);
 void emit_call(struct emitter *em, uint64_t target);
-/* Pushes an address of the module; no register changes. */
+/* Pushes an address of the module; no register changes, but flags do in 32-bit code that is not fixed. */
 void emit_push_address(struct emitter *em, uint64_t address);
 
 /*

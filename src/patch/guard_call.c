@@ -147,6 +147,11 @@ static uint32_t call_uses(const struct call *c)
 	return mask;
 }
 
+bool call_takes_list(const struct finding *f)
+{
+	return f->callee[0] == 'v' || strncmp(f->callee, "__v", 3) == 0;
+}
+
 /* Two scratch registers that hold no argument and are not what is called. */
 static int pick_registers(struct call *c, struct err *e)
 {
@@ -171,12 +176,12 @@ static int pick_registers(struct call *c, struct err *e)
 
 static void emit_chunk_room(struct call *c)
 {
-	uint8_t dst_arg = c->g.f->dst_arg, dst = c->spare;
+	uint8_t dst = c->spare;
 
-	if (call_arg_in_reg(c, dst_arg))
-		dst = call_arg_reg[dst_arg];
-	else
-		call_with_arg(c, ZYDIS_MNEMONIC_MOV, dst, dst_arg);
+	if (call_arg_in_reg(c, c->dst_arg))
+		dst = call_arg_reg[c->dst_arg];
+	else if (c->dst_arg != CALL_NO_ARG)
+		call_with_arg(c, ZYDIS_MNEMONIC_MOV, dst, c->dst_arg);
 	guard_chunk_size(&c->g, c->room, dst, c->others + c->n_others);
 	c->n_others += GUARD_CHUNK_JUMPS;
 }
@@ -193,7 +198,10 @@ void call_room(struct call *c)
 		emit_chunk_room(c);
 	} else {
 		guard_bound(&c->g, c->room, f->end_offset);
-		call_with_arg(c, ZYDIS_MNEMONIC_SUB, c->room, f->dst_arg);
+		if (c->dst_arg == CALL_NO_ARG)
+			emit_rr(c->g.em, ZYDIS_MNEMONIC_SUB, c->room, c->spare);
+		else
+			call_with_arg(c, ZYDIS_MNEMONIC_SUB, c->room, c->dst_arg);
 		emit_ri(c->g.em, ZYDIS_MNEMONIC_CMP, c->room, (int32_t)(f->end_offset - f->start_offset));
 		call_other_if(c, ZYDIS_MNEMONIC_JNBE);
 	}
@@ -208,10 +216,19 @@ static const struct length_quirk {
 	const char *callee;
 	bool is_int; /* its length is an int */
 	bool is_string; /* it leaves a string that is too long without a zero */
+	bool is_items; /* its length counts items of the size that is the argument before */
 } length_quirks[] = {
-	{"fgets", true, false},		{"__fgets_chk", true, false}, {"fgets_unlocked", true, false},
-	{"strncpy", false, true},	{"stpncpy", false, true},     {"__strncpy_chk", false, true},
-	{"__stpncpy_chk", false, true},
+	{"fgets", true, false, false},
+	{"__fgets_chk", true, false, false},
+	{"fgets_unlocked", true, false, false},
+	{"strncpy", false, true, false},
+	{"stpncpy", false, true, false},
+	{"__strncpy_chk", false, true, false},
+	{"__stpncpy_chk", false, true, false},
+	{"fread", false, false, true},
+	{"__fread_chk", false, false, true},
+	{"fread_unlocked", false, false, true},
+	{"__fread_unlocked_chk", false, false, true},
 };
 
 static const struct length_quirk *quirk_of(const struct finding *f)
@@ -222,6 +239,30 @@ static const struct length_quirk *quirk_of(const struct finding *f)
 		if (strncmp(length_quirks[k].callee, f->callee, FINDING_NAME_MAX) == 0)
 			return &length_quirks[k];
 	return &none;
+}
+
+/* room becomes a number of items. */
+static int emit_items(struct call *c, struct err *e)
+{
+	struct emitter *em = c->g.em;
+
+	if (call_uses(c) & (1u << RAX | 1u << RCX | 1u << RDX))
+		return err_set(e, ERR_REFUSED, "what is called is in a register that the guard needs");
+	if (c->room == RAX) {
+		c->room = RCX;
+		emit_rr(em, ZYDIS_MNEMONIC_MOV, RCX, RAX);
+	}
+	call_push(c, RDX);
+	call_with_arg(c, ZYDIS_MNEMONIC_MOV, RAX, c->g.f->len_arg - 1);
+	emit_rr(em, ZYDIS_MNEMONIC_XCHG, RAX, c->room);
+	emit_rr(em, ZYDIS_MNEMONIC_XOR, RDX | EMIT_LOW32, RDX | EMIT_LOW32);
+	emit_ri(em, ZYDIS_MNEMONIC_CMP, c->room, 1);
+	emit_ri(em, ZYDIS_MNEMONIC_ADC, c->room, 0); /* no division by 0 */
+	emit_r(em, ZYDIS_MNEMONIC_DIV, c->room);
+	emit_rr(em, ZYDIS_MNEMONIC_MOV, c->room, RAX);
+	emit_r(em, ZYDIS_MNEMONIC_POP, RDX);
+	c->g.lower -= word(c);
+	return 0;
 }
 
 /* The object's last byte is made the zero, and the function kept from it. */
@@ -242,10 +283,12 @@ static int emit_length(struct call *c, struct err *e)
 	const struct length_quirk *quirk = quirk_of(c->g.f);
 	uint8_t len = c->g.f->len_arg, room;
 
-	if (len > STACK_ARG_MAX)
+	if (len > STACK_ARG_MAX || (quirk->is_items && !len))
 		return err_set(e, ERR_REFUSED, "which argument is the length is not known");
 	call_push_return(c);
 	call_room(c);
+	if (quirk->is_items && emit_items(c, e))
+		return -1;
 	room = c->room | (quirk->is_int ? EMIT_LOW32 : 0);
 	call_on_arg(c, ZYDIS_MNEMONIC_CMP, len, room);
 	call_other_if(c, ZYDIS_MNEMONIC_JBE);
@@ -388,7 +431,7 @@ static int check_call(struct call *c, struct err *e)
 		return err_set(e, ERR_REFUSED, "the culprit is not a call");
 	if (f->culprit.v + f->culprit_len != f->bug.v + f->bug_len)
 		return err_set(e, ERR_REFUSED, "the call is not the last of the bug instructions");
-	if ((f->dst_arg > STACK_ARG_MAX && f->effect != CALL_FORMAT) ||
+	if ((f->dst_arg > STACK_ARG_MAX && f->effect != CALL_FORMAT && f->effect != CALL_SCAN) ||
 	    (f->chk_arg != CALL_NO_ARG && f->chk_arg > STACK_ARG_MAX))
 		return err_set(e, ERR_REFUSED, "the call's arguments are not known");
 	if (f->bound != BOUND_CHUNK && f->end_offset - f->start_offset > INT32_MAX)
@@ -421,7 +464,7 @@ static int emit_with_data(const struct call *c, int (*emit)(struct call *c, stru
 
 int guard_emit_call(struct guard *g, const char **ret_name, struct err *e)
 {
-	struct call c = {.g = *g};
+	struct call c = {.g = *g, .dst_arg = g->f->dst_arg};
 
 	if (check_call(&c, e))
 		return -1;

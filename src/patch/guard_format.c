@@ -9,7 +9,6 @@
 #include "patch/call_internal.h"
 
 #include <elf.h>
-#include <string.h>
 
 #include "patch/segments.h"
 
@@ -51,12 +50,6 @@ static int check_own(struct call *c, struct err *e)
 	return 0;
 }
 
-/* vprintf and the like: the arguments are a va_list. */
-static bool takes_list(const struct finding *f)
-{
-	return f->callee[0] == 'v' || strncmp(f->callee, "__v", 3) == 0;
-}
-
 static void load_data(struct call *c, uint8_t arg)
 {
 	emit_address(c->g.em, call_arg_reg[arg], c->data);
@@ -93,7 +86,7 @@ static void print_again_32(struct call *c)
 	struct emitter *em = c->g.em;
 	uint8_t format = c->g.f->src_arg;
 	int32_t size = 4 * (format + 2), frame;
-	bool list = takes_list(c->g.f);
+	bool list = call_takes_list(c->g.f);
 
 	frame = (size + (list ? 4 : 0) + 15) & ~15;
 	if (list) {
@@ -117,7 +110,7 @@ static void print_again_32(struct call *c)
 int call_format(struct call *c, struct err *e)
 {
 	const struct finding *f = c->g.f;
-	bool inside = f->is_32bit || takes_list(f); /* the call returns to the guard */
+	bool inside = f->is_32bit || call_takes_list(f); /* the call returns to the guard */
 
 	if (f->src_arg > CALL_REG_ARGS - 2)
 		return err_set(e, ERR_REFUSED, "which argument is the format is not known");
@@ -127,7 +120,7 @@ int call_format(struct call *c, struct err *e)
 		return -1;
 	if (f->is_32bit)
 		print_again_32(c);
-	else if (takes_list(f))
+	else if (call_takes_list(f))
 		print_list_64(c);
 	else
 		print_text_64(c);

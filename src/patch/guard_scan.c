@@ -16,6 +16,9 @@
 #define FORMAT_MAX 64
 #define FUNCTION_MAX (64u << 10)
 #define THUNK_LEN 4
+#define CALLER_WINDOW 128
+#define LIST_REGISTERS 48 /* bytes of general registers in a va_list's reg_save_area */
+#define LIST_SAVED 16 /* where its address is in the va_list */
 
 /* A format, and where a width is missing in it. */
 struct format {
@@ -77,12 +80,13 @@ static bool find_unbounded(struct format *f)
 
 static bool read_format(const struct call *c, uint64_t address, struct format *ret)
 {
-	size_t n = 0;
+	size_t n = FORMAT_MAX;
 
-	while (n < FORMAT_MAX && code_read(c->g.rd, gva(address + n), &ret->text[n], 1) && ret->text[n])
-		n++;
+	/* less than all of it only where memory ends */
+	while (n && !code_read(c->g.rd, gva(address), ret->text, n))
+		n--;
 	ret->address = address;
-	return n > 0 && n < FORMAT_MAX && !ret->text[n] && find_unbounded(ret);
+	return n && memchr(ret->text, 0, n) && find_unbounded(ret);
 }
 
 /* What of a function's constants is known while its instructions are gone through. */
@@ -141,13 +145,24 @@ static void look_at(struct constants *k, const struct x86_insn *in, uint64_t at)
 			consider(k, is_32bit ? (uint32_t)op[n].imm.value.u : op[n].imm.value.u);
 }
 
-static int find_format(const struct call *c, struct format *ret, struct err *e)
+/* A function with a va_list was given its format by its caller: the instructions before that call. */
+static void search_caller(struct constants *k, uint64_t end)
 {
-	const struct finding *f = c->g.f;
-	struct constants k = {.c = c, .base = X86_NO_REG};
+	bool is_32bit = k->c->g.f->is_32bit;
+	uint8_t code[CALLER_WINDOW];
+	struct x86_insn in;
 
-	if (call_read_only(c, &k.low, &k.high, e))
-		return -1;
+	if (!code_read(k->c->g.rd, gva(end - sizeof(code)), code, sizeof(code)))
+		return;
+	for (size_t n = 0; n < sizeof(code); n++) /* where instructions begin is not known: everywhere */
+		if (x86_decode_mode(is_32bit ? X86_MODE_32 : X86_MODE_64, code + n, sizeof(code) - n, &in))
+			look_at(k, &in, end - sizeof(code) + n);
+}
+
+static int search_function(struct constants *k, struct err *e)
+{
+	const struct finding *f = k->c->g.f;
+
 	if (f->function.v >= f->culprit.v || f->culprit.v - f->function.v > FUNCTION_MAX)
 		return err_set(e, ERR_REFUSED, "the call's function is not known");
 	for (uint64_t at = f->function.v; at < f->culprit.v;) {
@@ -156,12 +171,26 @@ static int find_format(const struct call *c, struct format *ret, struct err *e)
 		size_t n = left < sizeof(bytes) ? left : sizeof(bytes);
 		struct x86_insn in;
 
-		if (!code_read(c->g.rd, gva(at), bytes, n) ||
+		if (!code_read(k->c->g.rd, gva(at), bytes, n) ||
 		    !x86_decode_mode(f->is_32bit ? X86_MODE_32 : X86_MODE_64, bytes, n, &in))
 			return err_set_addr(e, ERR_REFUSED, at, "the code before the call is not understood");
-		look_at(&k, &in, at);
+		look_at(k, &in, at);
 		at += in.i.length;
 	}
+	return 0;
+}
+
+static int find_format(const struct call *c, struct format *ret, struct err *e)
+{
+	const struct finding *f = c->g.f;
+	struct constants k = {.c = c, .base = X86_NO_REG};
+
+	if (call_read_only(c, &k.low, &k.high, e))
+		return -1;
+	if (call_takes_list(f) && f->bound == BOUND_CALLER)
+		search_caller(&k, f->caller_return.v);
+	else if (search_function(&k, e))
+		return -1;
 	if (!k.found)
 		return err_set(e, ERR_REFUSED, "no format with one text without a width is found before the call");
 	*ret = k.format;
@@ -180,6 +209,24 @@ static void emit_exchange(struct call *c, const struct format *format)
 	call_on_arg(c, ZYDIS_MNEMONIC_MOV, arg, c->room);
 }
 
+/* spare = argument n of the va_list behind the format; to the call as it is if that is not among the registers. */
+static void load_from_list(struct call *c, uint8_t n)
+{
+	uint8_t arg = c->g.f->src_arg + 1;
+	int32_t at = n * guard_word(&c->g);
+	struct emitter *em = c->g.em;
+
+	call_with_arg(c, ZYDIS_MNEMONIC_MOV, c->spare, arg);
+	if (!c->g.f->is_32bit) {
+		emit_rm(em, ZYDIS_MNEMONIC_MOV, c->room | EMIT_LOW32, EMIT_MEM(c->spare, 0));
+		emit_ri(em, ZYDIS_MNEMONIC_CMP, c->room | EMIT_LOW32, LIST_REGISTERS - at - 8);
+		call_other_if(c, ZYDIS_MNEMONIC_JNBE);
+		emit_rm(em, ZYDIS_MNEMONIC_ADD, c->room, EMIT_MEM(c->spare, LIST_SAVED));
+		emit_rr(em, ZYDIS_MNEMONIC_MOV, c->spare, c->room);
+	}
+	emit_rm(em, ZYDIS_MNEMONIC_MOV, c->spare, EMIT_MEM(c->spare, at));
+}
+
 int call_scan(struct call *c, struct err *e)
 {
 	const struct finding *f = c->g.f;
@@ -188,13 +235,18 @@ int call_scan(struct call *c, struct err *e)
 	struct format format;
 	int n;
 
-	if (f->bound == BOUND_CHUNK || size < 2 || f->callee[0] == 'v' || !c->g.rd || f->src_arg > CALL_REG_ARGS)
+	if (f->bound == BOUND_CHUNK || size < 2 || !c->g.rd || f->src_arg > CALL_REG_ARGS)
 		return err_set(e, ERR_REFUSED, "a text of what width would fit is not known");
 	if (find_format(c, &format, e))
 		return -1;
-	if (f->dst_arg != f->src_arg + 1 + format.arg)
+	c->dst_arg = call_takes_list(f) ? CALL_NO_ARG : (uint8_t)(f->src_arg + 1 + format.arg);
+	if (f->dst_arg != CALL_NO_ARG && f->dst_arg != c->dst_arg)
 		return err_set(e, ERR_REFUSED, "the text without a width goes elsewhere");
+	if (format.arg > 4)
+		return err_set(e, ERR_REFUSED, "the text without a width is too far behind the format");
 	call_push_return(c);
+	if (call_takes_list(f))
+		load_from_list(c, format.arg);
 	call_room(c);
 	emit_ri(c->g.em, ZYDIS_MNEMONIC_CMP, c->room, (int32_t)size);
 	call_other_if(c, ZYDIS_MNEMONIC_JNZ);

@@ -293,7 +293,8 @@ void run_request(struct request *rq)
 	struct finding f = make_finding(rq);
 
 	begin_request(rq);
-	rq->arg[rq->dst_arg] = base + object(rq) + (uint64_t)(int64_t)rq->dst;
+	if (rq->dst_arg != CALL_NO_ARG)
+		rq->arg[rq->dst_arg] = base + object(rq) + (uint64_t)(int64_t)rq->dst;
 	put_args(rq);
 	put_call(rq->s, &f);
 	put_guard(rq, &f);
@@ -339,7 +340,8 @@ int64_t result(const struct request *rq, bool pointer)
 
 void check_memory(const struct request *rq, uint32_t at, const void *want, size_t len)
 {
-	memcpy(before + at, want, len);
+	if (len)
+		memcpy(before + at, want, len);
 	assert_memory_equal(image + SOURCE, before + SOURCE, 0x2000 - SOURCE);
 	for (uint32_t k = SP + SEEN_ARGS * 8; k < IMAGE_SIZE; k++)
 		if (image[k] != before[k])

@@ -34,7 +34,7 @@ enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, 
 #define SP 0x6000u
 #define CFA 0x7000u
 #define CALLER_SLOT (CFA + 24)
-#define CALLER_RETURN 0x2345u
+#define CALLER_RETURN 0xf45u
 #define END_OFFSET (-32)
 
 #define MADE 0x20000000ull /* where the module was when the patch was made */

@@ -98,6 +98,7 @@ __asm__(".text\n"
 static const word callees[CALLEES] = {
 	[CALLEE_NONE] = (word)return_result,  [CALLEE_SPRINTF] = (word)sprintf,	  [CALLEE_VSPRINTF] = (word)vsprintf,
 	[CALLEE_VSNPRINTF] = (word)vsnprintf, [CALLEE_SNPRINTF] = (word)snprintf, [CALLEE_SSCANF] = (word)sscanf,
+	[CALLEE_VSSCANF] = (word)vsscanf,
 };
 
 static void transfer(ssize_t (*io)(int, void *, size_t), int fd, void *buf, size_t len)

@@ -23,10 +23,11 @@ static uint32_t room_of(const struct request *rq)
 	return inside(rq) ? rq->size - (uint32_t)rq->dst : 0;
 }
 
+/* For sizes of the object and places of the destination in and around it. */
 #define FOR_ALL(s, size, dst)                                                                                          \
-	for (const struct setting *s = settings; s < settings + SETTINGS; s++)                                         \
-		for (uint32_t i_ = 0, size; i_ < 4 && (size = sizes(s, i_)); i_++)                                     \
-			for (int32_t j_ = 0, dst; j_ < 8 && ((dst = places(size, j_)) || true); j_++)
+	for (const struct setting *(s) = settings; (s) < settings + SETTINGS; (s)++)                                   \
+		for (uint32_t i_ = 0, size; i_ < 4 && ((size) = sizes((s), i_)); i_++)                                 \
+			for (int32_t j_ = 0, dst; j_ < 8 && (((dst) = places((size), j_)) || true); j_++)
 
 static uint32_t sizes(const struct setting *s, uint32_t k)
 {
@@ -48,9 +49,14 @@ static void check_length(struct request *rq, uint64_t len)
 {
 	uint64_t want[SEEN_ARGS], chk = rq->chk_arg == CALL_NO_ARG ? UINT64_MAX : rq->arg[rq->chk_arg];
 	uint64_t room = room_of(rq) < chk ? room_of(rq) : chk;
+	bool items = strstr(rq->callee, "fread");
 	bool is_int = strstr(rq->callee, "fgets"), string = strstr(rq->callee, "cpy") && !strstr(rq->callee, "mem");
 
 	rq->arg[rq->len_arg] = len;
+	if (items) {
+		rq->arg[rq->len_arg - 1] = len % 6;
+		room /= len % 6 ? len % 6 : 1;
+	}
 	run_request(rq);
 	go(rq);
 	memcpy(want, rq->arg, sizeof(want));
@@ -77,6 +83,8 @@ static void test_lengths(void **state)
 		{.callee = "strncpy", .dst_arg = 0, .len_arg = 2, .chk_arg = CALL_NO_ARG, .n_args = 3},
 		{.callee = "__memcpy_chk", .dst_arg = 0, .len_arg = 2, .chk_arg = 3, .n_args = 4},
 		{.callee = "snprintf", .dst_arg = 0, .len_arg = 1, .chk_arg = CALL_NO_ARG, .n_args = 9},
+		{.callee = "fread", .dst_arg = 0, .len_arg = 2, .chk_arg = CALL_NO_ARG, .n_args = 4},
+		{.callee = "__fread_chk", .dst_arg = 0, .len_arg = 3, .chk_arg = 1, .n_args = 5},
 		{.callee = "far", .dst_arg = 7, .len_arg = 8, .chk_arg = CALL_NO_ARG, .n_args = 9},
 	};
 

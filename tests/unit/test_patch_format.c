@@ -199,6 +199,73 @@ static void test_scan(void **state)
 	}
 }
 
+#define LIST (FORMAT + 0x100)
+/* The list has its two pointers in registers, or (not `near`) the second behind them. */
+static void put_list(struct request *rq, bool near, uint32_t number)
+{
+	const struct setting *s = rq->s;
+	uint32_t values = LIST + 0x20, at = s->is_32bit ? values : near ? values + 24 : values + 40;
+	uint64_t dst = base + object(rq) + (uint64_t)(int64_t)rq->dst;
+
+	memset(image + LIST, 0, 0x60);
+	put32(LIST, near ? 24 : 40);
+	put_word(s, LIST + 8, base + values + 48);
+	put_word(s, LIST + 16, base + values);
+	put_word(s, at, base + number);
+	put_word(s, at + word(s), dst);
+	rq->arg[2] = base + (s->is_32bit ? values : LIST);
+}
+
+static void check_list(const struct setting *s, bool near, uint32_t len, bool wrong_caller)
+{
+	struct request rq = scan_request(s, 32, "%d:%s");
+	uint32_t number = FORMAT + 0x180, kept = len;
+	char text[512];
+
+	rq.callee = "vsscanf";
+	rq.original = CALLEE_VSSCANF;
+	rq.dst_arg = CALL_NO_ARG;
+	rq.n_args = 3;
+	rq.wrong_caller = wrong_caller;
+	/* the caller has the format, not the function with the call */
+	memset(image + CALLER_RETURN - 128, 0x90, 128);
+	memcpy(image + CALLER_RETURN - 20, image + FUNCTION, 7);
+	put32(CALLER_RETURN - 20 + (s->is_32bit ? 1 : 3), s->is_32bit ? MADE + FORMAT : FORMAT - (CALLER_RETURN - 13));
+	memset(image + FUNCTION, 0x90, SITE - FUNCTION);
+	memset(image + number, 0, 4);
+	run_request(&rq);
+	rq.arg[0] = base + SOURCE;
+	rq.arg[1] = base + FORMAT;
+	put_list(&rq, near, number);
+	put_args(&rq);
+	memset(text, 'a', sizeof(text));
+	snprintf((char *)image + SOURCE, 512, "7:%.*s", (int)len, text);
+	go(&rq);
+	memcpy(before + LIST, image + LIST, 32);
+	before[number] = 7;
+	if ((near || s->is_32bit) && !wrong_caller && len > 31)
+		kept = 31;
+	text[kept] = 0;
+	assert_int_equal(result(&rq, false), 2);
+	check_memory(&rq, object(&rq), text, kept + 1);
+}
+
+static void test_scan_list(void **state)
+{
+	(void)state;
+	for (size_t n = 0; n < SETTINGS; n++) {
+		const struct setting *s = &settings[n];
+
+		if (s->bound != BOUND_CALLER || (s->is_32bit && !s->fixed))
+			continue;
+		for (uint32_t len = 1; len < 200; len += 15) {
+			check_list(s, true, len, false);
+			check_list(s, false, len % 50 + 1, false);
+			check_list(s, true, len, true);
+		}
+	}
+}
+
 static void test_scan_refusals(void **state)
 {
 	static const char *const formats[] = {"%d:%5s",	   "%d:%s%s", "%d:%ls",	 "%d:%*s", "%d:%ms", "%d:%1$s", "%s:%d",
@@ -230,7 +297,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hostile),	      cmocka_unit_test(test_own),
 		cmocka_unit_test(test_last_register), cmocka_unit_test(test_scan),
-		cmocka_unit_test(test_scan_refusals),
+		cmocka_unit_test(test_scan_refusals), cmocka_unit_test(test_scan_list),
 	};
 
 	return cmocka_run_group_tests(tests, guard_call_setup, guard_call_teardown);

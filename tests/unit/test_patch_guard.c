@@ -74,6 +74,7 @@ static uint8_t *code; /* a page: site at 0, guard at GUARD */
 static uint8_t stack[STACK] __attribute__((aligned(64)));
 static uint8_t source[STACK] __attribute__((aligned(64)));
 #define GUARD 0x800
+#define CALLED 0xff0 /* a function */
 #define CFA_AT 3000 /* in stack */
 
 /* The frame: object from -96 to -32, what is saved above it. */
@@ -343,6 +344,27 @@ static void test_stores(void **state)
 			run_case(&cases[k], off);
 }
 
+/* A call behind the culprit returns to where the program's own would: its return address on the stack is the same. */
+static void test_displaced_call(void **state)
+{
+	const struct guard_case c = {.what = "mov [rsi], rax; call",
+				     .bug = {0x48, 0x89, 0x06, 0xe8, (CALLED - 8) & 0xff, (CALLED - 8) >> 8},
+				     .bug_len = 8,
+				     .culprit_len = 3,
+				     .cfa_reg = RBP,
+				     .cfa_offset = 16,
+				     .vary = RSI,
+				     .base = NO,
+				     .scale = 1,
+				     .width = 8,
+				     .pointer_store = true};
+
+	(void)state;
+	code[CALLED] = 0xc3;
+	for (int64_t off = START; off + 8 <= END; off++)
+		run_case(&c, off);
+}
+
 /* BOUND_CALLER: only calls that return to one place are guarded. */
 static void test_caller(void **state)
 {
@@ -598,10 +620,11 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_stores),	      cmocka_unit_test(test_caller),
-		cmocka_unit_test(test_strings),	      cmocka_unit_test(test_string_downward),
-		cmocka_unit_test(test_elsewhere),     cmocka_unit_test(test_moved),
-		cmocka_unit_test(test_moved_too_far), cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_stores),	       cmocka_unit_test(test_caller),
+		cmocka_unit_test(test_strings),	       cmocka_unit_test(test_string_downward),
+		cmocka_unit_test(test_elsewhere),      cmocka_unit_test(test_moved),
+		cmocka_unit_test(test_displaced_call), cmocka_unit_test(test_moved_too_far),
+		cmocka_unit_test(test_refusals),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
