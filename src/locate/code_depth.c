@@ -171,6 +171,8 @@ static void step(struct walk *w, uint32_t k)
 	if (!code_fn_decode(w->fn, k, &in))
 		return;
 	apply(&d, &in);
+	if (ci->flow == CODE_CALL && ci->target == w->fn->start.v + ci->off + ci->len)
+		do_push(&d, &in); /* a call of the next instruction, which pops its own address */
 	if (ci->flow == CODE_BRANCH || ci->flow == CODE_JUMP)
 		arrive_at(w, ci->target, &d);
 	if (ci->flow == CODE_TABLE)

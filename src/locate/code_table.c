@@ -7,7 +7,8 @@
  *
  * and in 32-bit code, with 4-byte addresses and
  *
- *   relative   mov r, [b + reg*4 + table - got]; add r, b; jmp r; distances from the GOT, whose address is in b
+ *   relative   mov r, [b + reg*4 + table - got]; add r, b; jmp r, or add b, [b + reg*4 + table - got]; jmp b;
+ *              distances from the GOT, whose address is in b
  *
  * More entries may be read than the table has: too many arrivals only cost a choice of window, too few
  * would break the program. At least as many as the bounds check before the jump lets through must make sense.
@@ -114,19 +115,30 @@ static bool find_got(const struct code_fn *fn, uint32_t k, uint8_t gpr, uint64_t
 	return false;
 }
 
+/* 32-bit: the table is at [got + index*4 + disp] (or the index was scaled before), its distances are from the GOT. */
+static bool got_table(const struct code_fn *fn, uint32_t k, const ZydisDecodedOperand *entry, uint8_t got,
+		      struct table *ret)
+{
+	bool in_base = x86_gpr(entry->mem.base) == got && (entry->mem.scale == 4 || entry->mem.scale == 1);
+	bool in_index = x86_gpr(entry->mem.index) == got && entry->mem.scale == 1;
+
+	if (entry->mem.index == ZYDIS_REGISTER_NONE || !(in_base || in_index) || !find_got(fn, k, got, &ret->origin))
+		return false;
+	ret->relative = true;
+	ret->at = (uint32_t)(ret->origin + (uint64_t)entry->mem.disp.value);
+	return true;
+}
+
 /* The table that a load of a distance names, of which `gpr` and `other` are the base, in either order. */
 static bool relative_table(const struct code_fn *fn, uint32_t k, const struct x86_insn *load, uint8_t gpr,
 			   uint8_t other, struct table *ret)
 {
-	if (fn->mode == X86_MODE_64) {
-		if (!find_base(fn, k, gpr, other, &ret->at))
-			return false;
-		ret->origin = ret->at;
-		return true;
-	}
-	if (load->op[1].mem.scale != 4 || !find_got(fn, k, x86_gpr(load->op[1].mem.base), &ret->origin))
+	if (fn->mode == X86_MODE_32)
+		return got_table(fn, k, &load->op[1], x86_gpr(load->op[0].reg.value) == gpr ? other : gpr, ret);
+	if (!find_base(fn, k, gpr, other, &ret->at))
 		return false;
-	ret->at = (uint32_t)(ret->origin + (uint64_t)load->op[1].mem.disp.value);
+	ret->relative = true;
+	ret->origin = ret->at;
 	return true;
 }
 
@@ -148,10 +160,12 @@ static bool find_table(const struct code_fn *fn, uint32_t k, struct table *ret)
 		return false;
 	if (in.i.mnemonic == ZYDIS_MNEMONIC_MOV)
 		return is_absolute_table(fn, &in.op[1], &ret->at);
+	if (in.i.mnemonic == ZYDIS_MNEMONIC_ADD && in.op[1].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+	    fn->mode == X86_MODE_32)
+		return got_table(fn, w, &in.op[1], gpr, ret);
 	if (in.i.mnemonic != ZYDIS_MNEMONIC_ADD || in.op[1].type != ZYDIS_OPERAND_TYPE_REGISTER)
 		return false;
 	other = x86_gpr(in.op[1].reg.value);
-	ret->relative = true;
 	for (uint32_t i = w; i > 0 && w - i < 8; i--)
 		if (code_fn_decode(fn, i - 1, &load) && loads_distance(&load))
 			return relative_table(fn, w, &load, gpr, other, ret);

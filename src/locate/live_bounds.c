@@ -10,7 +10,7 @@
 #include "locate/x86.h"
 
 /* How sure a finding is, of 100. */
-enum { SURE = 90, LIKELY = 75, FAIR = 60, GUESSED_LESS = 20 };
+enum { SURE = 90, LIKELY = 75, FAIR = 60, UNSURE = 40, GUESSED_LESS = 20 };
 
 #define CHECKED_MAX (1ll << 30) /* bytes of an object whose size the compiler knew */
 
@@ -268,6 +268,8 @@ int live_find_bounds(struct live *l, struct err *e)
 	if (object_find(&in, &o, e) || bound_object(l, &o, e))
 		return -1;
 	snprintf(f->object_text, sizeof(f->object_text), "%s", o.text);
+	if (f->kind == FINDING_CALL && f->effect == CALL_UNKNOWN)
+		f->confidence = UNSURE;
 	if (any_guessed(l, o.kind == OBJECT_STACK ? o.frame : l->frame))
 		f->confidence = f->confidence > GUESSED_LESS ? f->confidence - GUESSED_LESS : 0;
 	return 0;

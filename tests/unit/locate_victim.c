@@ -207,6 +207,37 @@ NOCLONE static int form_deep(const char *in, size_t len)
 	return middle(b, in) + keep(b);
 }
 
+/* A jump table in the function: nothing in it may be displaced unless the table is understood. */
+NOCLONE static int form_switch(const char *in, size_t len)
+{
+	char b[SIZE];
+	int r = 0;
+
+	MARK(b, SIZE, RETURN_ADDRESS, form_switch);
+	strcpy(b, in);
+	switch (len) {
+	case 20:
+		r = keep(b) * 3;
+		break;
+	case 21:
+		r = keep(b + 1) - 1;
+		break;
+	case 22:
+		r = keep(b + 2) / 5;
+		break;
+	case 23:
+		r = keep(b + 3) ^ 7;
+		break;
+	case 24:
+		r = keep(b) + keep(b + 4);
+		break;
+	case 25:
+		r = keep(b + 5) | 64;
+		break;
+	}
+	return r + keep(b);
+}
+
 static volatile size_t loop_index; /* where the overflow does not reach it */
 static const char *volatile loop_in;
 
@@ -272,11 +303,11 @@ static const struct {
 	const char *name;
 	form_fn *fn;
 } forms[] = {
-	{"format", form_format}, {"strcpy", form_strcpy},   {"strcat", form_strcat},	 {"strncpy", form_strncpy},
-	{"memcpy", form_memcpy}, {"sprintf", form_sprintf}, {"vsprintf", form_vsprintf}, {"snprintf", form_snprintf},
-	{"sscanf", form_sscanf}, {"read", form_read},	    {"recv", form_recv},	 {"fgets", form_fgets},
-	{"tail", form_tail},	 {"deep", form_deep},	    {"loop", form_loop},	 {"pointer", form_pointer},
-	{"static", form_static}, {"heap", form_heap},
+	{"format", form_format},     {"switch", form_switch}, {"strcpy", form_strcpy},	 {"strcat", form_strcat},
+	{"strncpy", form_strncpy},   {"memcpy", form_memcpy}, {"sprintf", form_sprintf}, {"vsprintf", form_vsprintf},
+	{"snprintf", form_snprintf}, {"sscanf", form_sscanf}, {"read", form_read},	 {"recv", form_recv},
+	{"fgets", form_fgets},	     {"tail", form_tail},     {"deep", form_deep},	 {"loop", form_loop},
+	{"pointer", form_pointer},   {"static", form_static}, {"heap", form_heap},
 };
 
 int main(int argc, char **argv)

@@ -358,6 +358,7 @@ static const struct want wants[] = {
 	{"recv", "recv", CALL_LENGTH, BOUND_FRAME, 1, 2, ""},
 	{"fgets", "fgets", CALL_LENGTH, BOUND_FRAME, 0, 1, ""},
 	{"tail", "strcpy", CALL_STRING_COPY, BOUND_FRAME, 0, CALL_NO_ARG, ""},
+	{"switch", "strcpy", CALL_STRING_COPY, BOUND_FRAME, 0, CALL_NO_ARG, ""},
 	{"deep", NULL, CALL_UNKNOWN, BOUND_CALLER, CALL_NO_ARG, CALL_NO_ARG, ""},
 	{"loop", NULL, CALL_UNKNOWN, BOUND_FRAME, CALL_NO_ARG, CALL_NO_ARG, ""},
 	{"pointer", "strcpy", CALL_STRING_COPY, BOUND_FRAME, 0, CALL_NO_ARG, ""},
@@ -390,7 +391,8 @@ static void check_bounds(const struct want *w, const struct finding *f)
 		return;
 	assert_true(read_victim(f->cfa_value + (uint64_t)f->caller_slot, &at, word));
 	assert_int_equal(at, f->caller_return.v);
-	assert_true(f->confidence >= 55);
+	/* the way between the frames is of fixed size; in musl without frame information */
+	assert_true(f->confidence >= 75 || f->confidence == 75 - 20);
 }
 
 /* With a stack protector the object of a frame ends at its word. */
@@ -538,8 +540,8 @@ static void check_form(const char *form, enum manner manner)
 
 #define ALL                                                                                                            \
 	"strcpy strcat strncpy memcpy sprintf vsprintf snprintf sscanf read recv fgets tail deep loop pointer static " \
-	"heap"
-#define SOME "strcpy memcpy vsprintf read tail deep static format"
+	"heap switch"
+#define SOME "strcpy memcpy vsprintf read tail deep static format switch"
 #define CHECKED "strcpy strcat strncpy memcpy sprintf snprintf read recv fgets"
 #define MUSL "strcpy memcpy sprintf vsprintf sscanf read fgets deep loop pointer static"
 
@@ -607,6 +609,7 @@ static struct build builds[] = {
 	{"gcc -O1 -m32 -static", SOME, NAMED},
 	{"clang -O2", SOME, NAMED},
 	{"clang -O0", SOME, NAMED},
+	{"clang -O2 -m32", SOME, NAMED},
 	{"musl-gcc -O2", MUSL, NAMED},
 	{"musl-gcc -O2 -static", MUSL, NAMED},
 };

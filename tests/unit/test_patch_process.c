@@ -642,8 +642,11 @@ static void test_refusals(void **state)
 	(void)state;
 	stage(&a, fix_pointer, fix_pointer);
 	b = a;
-	b.detect.detector = 99;
+	b.detect.detector = TAINT_DETECT_CANARY; /* whose frame it was is not known any more, but the run is */
 	assert_int_equal(find(&b, &f, &e), -1);
+	assert_int_equal(e.code, ERR_REFUSED);
+	assert_int_equal(f.start_address.v, (uintptr_t)a.buffer);
+	assert_int_equal(f.culprit.v, a.culprit.v);
 	b = a;
 	memset(b.detect.label, 0, sizeof(b.detect.label));
 	assert_int_equal(find(&b, &f, &e), -1);
