@@ -50,8 +50,8 @@ void (*volatile lab_hook)(void) = lab_safe;
 
 char lab_request[LAB_REQUEST_MAX + 1] __attribute__((aligned(64)));
 
-static const struct lab_form *const tables[] = {lab_stack_forms, lab_static_forms, lab_pointer_forms, lab_format_forms,
-						lab_other_forms};
+static const struct lab_form *const tables[] = {lab_stack_forms,  lab_static_forms, lab_pointer_forms,
+						lab_format_forms, lab_other_forms,  lab_shape_forms};
 static char answer[256];
 static unsigned long served;
 static const void *stack_place;
