@@ -46,8 +46,15 @@ struct plugin_vcpu {
 	struct plugin_block *block;
 	uint32_t at;
 	unsigned index;
-	uint64_t where
-		[TAINT_GPRS]; /* where what a register holds was loaded from last, as far as it was tainted; 0: nowhere */
+	/* Where what a register holds was loaded from last, as far as it was tainted; 0: nowhere. */
+	uint64_t where[TAINT_GPRS];
+	/*
+	 * For a register loaded through a pointer that came whole from the outside: where that pointer was loaded from, where it
+	 * pointed to, and where the load was. through[].pointer 0: no such load.
+	 */
+	struct {
+		uint64_t pointer, value, loaded;
+	} through[TAINT_GPRS];
 };
 
 /* A general register is tainted, or a load-store instruction is half done; a vector register is tainted. */
@@ -197,6 +204,8 @@ void sentry_register(struct plugin_vcpu *c, struct plugin_site *s);
 /* It has loaded n bytes; labels NULL: none of them is tainted. */
 void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		 const struct taint_label *labels, unsigned n);
+/* It loads; notes whether through a pointer that came from the outside. */
+void sentry_through(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr);
 /* It stores. Returns an origin of the address that it stores at, if that is on the stack; 0: it has none. */
 uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vaddr);
 /* An access of it was not reported: it faulted. */

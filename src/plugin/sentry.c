@@ -146,6 +146,35 @@ void sentry_complete(struct plugin_block *b)
 	}
 }
 
+/* Whether a word of memory holds this. */
+static bool holds(struct plugin_vcpu *c, uint64_t vaddr, uint64_t value, unsigned n, struct held *ret)
+{
+	uint8_t bytes[WORD_MAX] = {0};
+	uint64_t now = 0;
+
+	if (!look_at(c, vaddr, n, &ret->at, bytes, ret->label))
+		return false;
+	memcpy(&now, bytes, n);
+	ret->n = n;
+	ret->vaddr = vaddr;
+	return now == value;
+}
+
+/*
+ * What reg holds is clean or not, but was loaded through a pointer that came from the outside: that is the object, as
+ * long as memory still says so.
+ */
+static void report_through(struct plugin_vcpu *c, struct plugin_site *s, unsigned reg)
+{
+	unsigned n = word_size(s);
+	struct held target, pointer;
+
+	if (c->through[reg].pointer && holds(c, c->through[reg].pointer, c->through[reg].value, n, &pointer) &&
+	    data_bytes(pointer.label, n) > 1 &&
+	    holds(c, c->through[reg].loaded, masked(regs_read((enum plugin_reg)reg), n), n, &target))
+		detect_report(c, TAINT_DETECT_BRANCH, s, pointer.vaddr, pointer.at, pointer.label, n);
+}
+
 bool sentry_sees_load(const struct plugin_site *s)
 {
 	switch (s->sees) {
@@ -201,6 +230,7 @@ void sentry_register(struct plugin_vcpu *c, struct plugin_site *s)
 {
 	switch (s->sees) {
 	case TAINT_SEES_BRANCH:
+		report_through(c, s, s->sees_reg);
 		report_register(c, s, TAINT_DETECT_BRANCH, s->sees_reg);
 		break;
 	case TAINT_SEES_STACK:
@@ -240,11 +270,53 @@ static void canary_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugi
 		detect_report(c, TAINT_DETECT_CANARY, s, vaddr, at, labels, n);
 }
 
+/* Whether the low bytes of a register are consecutive bytes of the input: a pointer, or a number, as it came. */
+static bool came_whole(const struct plugin_vcpu *c, unsigned reg, unsigned at_least)
+{
+	const uint32_t *origin = &c->regs->reg[TAINT_REG_GPR + 8 * reg];
+
+	for (unsigned i = 0; i < at_least; i++)
+		if (!origin[i] || (origin[i] & TAINT_BY_INDEX) ||
+		    (i && ((origin[i] - origin[i - 1]) & TAINT_POSITION) != 1))
+			return false;
+	return true;
+}
+
+/* Where the pointer that a load goes through lies, if it came from the outside whole; 0: it did not. */
+static uint64_t outside_pointer(const struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr)
+{
+	const struct taint_mem *m = &s->in->mem[0];
+
+	if (!s->user || s->in->n_mem < 1 || !m->known || !m->read || m->base >= TAINT_GPRS ||
+	    m->base == TAINT_GPR_RSP || m->index != TAINT_GPR_NONE || m->disp <= -MEMBER_MAX || m->disp >= MEMBER_MAX ||
+	    vaddr - (uint64_t)m->disp < POINTER_MIN || !came_whole(c, m->base, 3))
+		return 0;
+	return c->where[m->base];
+}
+
+void sentry_through(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr)
+{
+	uint64_t pointer = outside_pointer(c, s, vaddr);
+
+	for (unsigned regs = s->in->gpr_written; regs; regs &= regs - 1) {
+		unsigned r = (unsigned)__builtin_ctz(regs);
+
+		c->through[r].pointer = pointer;
+		c->through[r].value = vaddr - (uint64_t)s->in->mem[0].disp;
+		c->through[r].loaded = vaddr;
+	}
+}
+
 void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		 const struct taint_label *labels, unsigned n)
 {
+	struct held h;
+	uint64_t pointer;
 	struct gpa at;
 
+	pointer = s->sees == TAINT_SEES_BRANCH && c->hot ? outside_pointer(c, s, vaddr) : 0;
+	if (pointer && holds(c, pointer, vaddr - (uint64_t)s->in->mem[0].disp, word_size(s), &h))
+		detect_report(c, TAINT_DETECT_BRANCH, s, h.vaddr, h.at, h.label, h.n);
 	if (s->sees == TAINT_SEES_CANARY)
 		canary_load(c, s, info, vaddr, labels, n);
 	else if (data_bytes(labels, n) && memory_gpa(c, info, vaddr, &at))
@@ -258,18 +330,6 @@ static const struct taint_mem *stored_operand(const struct plugin_site *s)
 	const struct taint_mem *m = &s->in->mem[0];
 
 	return s->user && s->in->n_mem == 1 && m->known && m->written && m->base != TAINT_GPR_RIP ? m : NULL;
-}
-
-/* Whether the low bytes of a register are consecutive bytes of the input: a pointer, or a number, as it came. */
-static bool came_whole(const struct plugin_vcpu *c, unsigned reg, unsigned at_least)
-{
-	const uint32_t *origin = &c->regs->reg[TAINT_REG_GPR + 8 * reg];
-
-	for (unsigned i = 0; i < at_least; i++)
-		if (!origin[i] || (origin[i] & TAINT_BY_INDEX) ||
-		    (i && ((origin[i] - origin[i - 1]) & TAINT_POSITION) != 1))
-			return false;
-	return true;
 }
 
 static uint32_t register_origin(const struct plugin_vcpu *c, unsigned reg)
