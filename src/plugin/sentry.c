@@ -71,6 +71,19 @@ static bool shares_origin(const struct taint_label *a, const struct taint_label 
 	return false;
 }
 
+/*
+ * Whether a word was computed from the input (a stack pointer after alloca(n), an entry of a table), and is not the
+ * input's own bytes: arithmetic gives several bytes the label of one.
+ */
+static bool is_computed(const struct taint_label *labels, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned k = 0; k < i; k++)
+			if (labels[i].origin && labels[i].origin == labels[k].origin)
+				return true;
+	return false;
+}
+
 /* The n bytes at vaddr with their labels; false: not mapped, or over two pages. */
 static bool look_at(struct plugin_vcpu *c, uint64_t vaddr, unsigned n, struct gpa *ret_at, uint8_t bytes[WORD_MAX],
 		    struct taint_label labels[WORD_MAX])
@@ -106,10 +119,10 @@ static bool find_held(struct plugin_vcpu *c, const struct plugin_site *s, unsign
 	if (!tainted)
 		return false;
 	if (!look_at(c, c->where[reg], ret->n, &ret->at, bytes, loaded) || !shares_origin(ret->label, loaded, ret->n))
-		return tainted > 1 && ret->label[0].origin != ret->label[1].origin;
+		return tainted > 1 && !is_computed(ret->label, ret->n);
 	ret->vaddr = c->where[reg];
 	memcpy(ret->label, loaded, sizeof(loaded));
-	return true;
+	return !is_computed(loaded, ret->n);
 }
 
 static void report_register(struct plugin_vcpu *c, struct plugin_site *s, enum taint_detector detector, unsigned reg)
@@ -319,7 +332,7 @@ void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_memin
 		detect_report(c, TAINT_DETECT_BRANCH, s, h.vaddr, h.at, h.label, h.n);
 	if (s->sees == TAINT_SEES_CANARY)
 		canary_load(c, s, info, vaddr, labels, n);
-	else if (data_bytes(labels, n) && memory_gpa(c, info, vaddr, &at))
+	else if (data_bytes(labels, n) && !is_computed(labels, n) && memory_gpa(c, info, vaddr, &at))
 		detect_report(c, s->sees == TAINT_SEES_STACK ? TAINT_DETECT_STACK : TAINT_DETECT_BRANCH, s, vaddr, at,
 			      labels, n);
 }
