@@ -358,9 +358,9 @@ uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vad
 	const struct taint_mem *m = stored_operand(s);
 	uint32_t origin;
 
-	if (!m || m->base == TAINT_GPR_RSP)
+	if (!m)
 		return 0;
-	if (m->base < TAINT_GPRS && m->index == TAINT_GPR_NONE && m->disp > -MEMBER_MAX && m->disp < MEMBER_MAX &&
+	if (m->base < TAINT_GPRS && m->base != TAINT_GPR_RSP && m->index == TAINT_GPR_NONE && m->disp > -MEMBER_MAX && m->disp < MEMBER_MAX &&
 	    vaddr - (uint64_t)m->disp >= POINTER_MIN && came_whole(c, m->base, 3))
 		report_register(c, s, TAINT_DETECT_POINTER, m->base);
 	origin = register_origin(c, m->base);
