@@ -205,11 +205,11 @@ test_variant_pie() { variant fig2-pie --crash && twin fig2-pie 'killed by signal
 test_contained() {
 	local port pid i
 	port=$(free_port)
-	check "the VM starts" protected vm fig2-strcpy "$port:$(port_of fig2-strcpy)"
+	check "the VM starts" protected vm fig2-nameless "$port:$(port_of fig2-nameless)"
 	check "benign requests" benign "$port" 18 before
 	pid=$(fact "$port" pid)
 	for i in 1 2 3; do
-		check_not "attack $i does not own" owned "$port" fig2-strcpy "attack$i"
+		check_not "attack $i does not own" owned "$port" fig2-nameless "attack$i"
 		check "its connection is closed" grep -q '^not owned: the connection was closed' "$T/attack$i"
 		check "it is answered" wait_incident vm "$i"
 		is "incidents" "$i" "$(incident_count)"
@@ -220,6 +220,29 @@ test_contained() {
 		check "the same answers" same_file before "after$i"
 	done
 	is "connections blocked" 3 "$(status_value vm flows_blocked)"
+	is "the same process" "$pid" "$(fact "$port" pid)"
+	check_not "no program died" grep -E '^guest: .* (killed|exited)' "$T/vm.console"
+	end vm
+	twin fig2-nameless 'exited 66'
+}
+
+# The copy routine stores in several ways, each with a guard of its own: after as many incidents as that no attack is left.
+test_static_copy() {
+	local port pid i
+	port=$(free_port)
+	check "the VM starts" protected vm fig2-strcpy "$port:$(port_of fig2-strcpy)"
+	check "benign requests" benign "$port" 18 before
+	pid=$(fact "$port" pid)
+	for i in 1 2 3; do
+		check_not "attack $i does not own" owned "$port" fig2-strcpy "attack$i"
+		check "benign requests after it" benign "$port" 18 "after$i"
+		check "the same answers" same_file before "after$i"
+	done
+	check "the first one led to a repeated run" grep -q 'repeated run\|caller' "$T/vm.out"
+	check "all was recovered from" between 1 4 "$(incident_count)"
+	check "guards were made" between 1 4 "$(status_value vm patches)"
+	check "the last attack is answered by the service" service_answered attack3
+	is "connections blocked" 0 "$(status_value vm flows_blocked)"
 	is "the same process" "$pid" "$(fact "$port" pid)"
 	check_not "no program died" grep -E '^guest: .* (killed|exited)' "$T/vm.console"
 	end vm
