@@ -11,9 +11,10 @@
  *   struct taint_line[]         TAINT_VCPU_MAX entries
  *   uint32_t page_slot[]        one for each guest-physical page below
  *                               gpa_limit; 0: no byte of the page is tainted
- *   struct taint_slot[]         max_slots entries: who a slot belongs to
+ *   struct taint_slot[]         max_slots entries: who a slot belongs to; one
+ *                               for each page, max_copies for copies, slot 0
  *   struct taint_label data[][] max_slots x 4096 labels (slot 0 is unused)
- *   struct taint_undo[]         max_undo entries: see shadow.h
+ *   struct taint_undo[]         max_undo entries, a ring: see shadow.h
  *   struct taint_writer[]       max_writers entries (id 0 is unused)
  *   uint32_t writer_hash[]      2 x max_writers entries, open addressing
  *
@@ -28,7 +29,7 @@
 #include <stdint.h>
 
 #define TAINT_ABI_MAGIC 0x31544e5441524c43ull /* "CLRATNT1" */
-#define TAINT_ABI_VERSION 2u
+#define TAINT_ABI_VERSION 3u
 #define TAINT_VCPU_MAX 64u
 
 /*
@@ -149,20 +150,23 @@ struct taint_shm {
 	uint64_t file_size;
 	uint64_t gpa_limit; /* bytes; multiple of 4096 */
 	uint64_t off_vcpu, off_line, off_page_slot, off_slot, off_data, off_undo, off_writer, off_writer_hash;
-	uint32_t max_slots, max_undo, max_writers;
+	uint32_t max_slots, max_copies, max_undo, max_writers;
 	uint32_t n_vcpus; /* lines in use; set by the plugin */
 	/* below: changes at run time; atomics unless the lock is held */
 	uint32_t lock; /* spin lock; reset by the supervisor after it kills an engine */
 	uint32_t epoch; /* current epoch, starts at 1 */
+	uint32_t epoch_lost; /* nobody can go back to this epoch or one before it: copies were given up; 0: none were */
 	uint32_t slots_used; /* high-water mark, slot 0 included */
 	uint32_t slot_free; /* head of the free list, 0: empty */
-	uint32_t undo_used;
+	uint32_t copies_used; /* slots that undo records hold */
 	uint32_t writers_used; /* high-water mark, id 0 included */
 	/* guest memory map, from the supervisor; odd version: it is being written */
 	uint32_t regions_version, n_regions;
 	struct taint_region region[TAINT_REGIONS];
+	uint64_t undo_first, undo_end; /* records kept are [first, end), each at its number modulo max_undo */
 	/* counters, for status */
-	uint64_t slots_exhausted; /* pages that could not be tainted: shadow full */
+	uint64_t slots_exhausted; /* pages that could not be tainted: the file is damaged, there is a slot for each */
+	uint64_t labels_lost; /* undo records given up: the checkpoints before them are void */
 	uint64_t insn_precise, insn_conservative, insn_refused; /* translated instructions */
 	uint64_t detections;
 	uint64_t blocks_translated, flushes; /* by QEMU: each flush throws all translations away */

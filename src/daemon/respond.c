@@ -220,8 +220,7 @@ static int choose_checkpoint(struct response *r, struct err *e)
 	if (net_find_origin(r->vm->net, earliest_origin(r), &origin))
 		seq = origin.seq;
 	if (checkpoint_before(r->vm->ring, seq, &r->checkpoint, e) < 0 &&
-	    (!checkpoint_get(r->vm->ring, 0, &r->checkpoint) ||
-	     checkpoint_before(r->vm->ring, r->checkpoint.seq, &r->checkpoint, e) < 0))
+	    checkpoint_oldest(r->vm->ring, &r->checkpoint, e) < 0)
 		return -1;
 	if (avoid_repetition(r, e) < 0)
 		return -1;

@@ -15,7 +15,6 @@
 #include "daemon/vm_internal.h"
 
 #define READY_MS 60000u
-#define SHADOW_PAGES_MIN 16384u
 #define NET_LOG_LIMIT (64u << 20)
 #define STANDBY_LOOK_MS 10u
 #define STANDBY_RETRY_MS 5000u
@@ -404,11 +403,10 @@ static int create_shadow(struct vm *vm, struct err *e)
 {
 	/* Above 2 GiB a PC's memory has a hole below 4 GiB; how large depends on the machine type. */
 	uint64_t size = vm->args.ram_size, limit = size > (2ull << 30) ? size + (4ull << 30) : size;
-	uint64_t slots = size >> GUEST_PAGE_SHIFT;
+	uint32_t copies = (uint32_t)(size >> GUEST_PAGE_SHIFT);
 
-	if (slots < SHADOW_PAGES_MIN)
-		slots = SHADOW_PAGES_MIN;
-	return shadow_create(limit, (uint32_t)slots, &vm->shadow_fd, &vm->shadow, e);
+	/* As many copies as the undo log keeps pages: the newest checkpoint can always be gone back to. */
+	return shadow_create(limit, copies, &vm->shadow_fd, &vm->shadow, e);
 }
 
 static int create_parts(struct vm *vm, struct err *e)

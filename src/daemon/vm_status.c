@@ -75,10 +75,11 @@ static json_t *checkpoint_status(struct vm *vm)
 	struct undo_stats u;
 
 	undo_get_stats(vm->undo, &u);
-	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "kept", (int)checkpoint_count(vm->ring), "taken",
+	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "kept", (int)checkpoint_count(vm->ring), "taken",
 			 (json_int_t)vm->checkpoints_taken, "failed", (json_int_t)vm->checkpoints_failed,
 			 "last_pause_us", (json_int_t)vm->checkpoint_pause_us, "undo_bytes", (json_int_t)u.bytes,
-			 "write_traps", (json_int_t)u.faults, "pages_lost", (json_int_t)u.lost);
+			 "write_traps", (json_int_t)u.faults, "pages_lost", (json_int_t)u.lost, "labels_lost",
+			 (json_int_t)shadow_header(vm->shadow)->labels_lost);
 }
 
 json_t *vm_status(struct vm *vm)

@@ -60,6 +60,12 @@ void checkpoint_ring_destroy(struct checkpoint_ring *r)
 	free(r);
 }
 
+/* Whether both memory and labels can be brought back. */
+static bool usable(const struct checkpoint_ring *r, const struct checkpoint *c)
+{
+	return undo_can_roll_back(r->parts.undo, c->undo_id) && shadow_can_roll_back(r->parts.shadow, c->shadow_epoch);
+}
+
 /* Drops the oldest until n are left, and with them what only they needed. */
 static void keep_newest(struct checkpoint_ring *r, unsigned n)
 {
@@ -73,6 +79,16 @@ static void keep_newest(struct checkpoint_ring *r, unsigned n)
 		shadow_epoch_forget(r->parts.shadow, r->slot[0].shadow_epoch);
 		net_trim(r->parts.net, r->slot[0].info.seq);
 	}
+}
+
+/* How many of the newest are usable; what makes one useless makes all before it so. */
+static unsigned count_usable(const struct checkpoint_ring *r)
+{
+	unsigned n = 0;
+
+	while (n < r->n && usable(r, &r->slot[r->n - 1 - n]))
+		n++;
+	return n;
 }
 
 /* The part of taking a checkpoint for which the VM stands still. */
@@ -135,7 +151,7 @@ int checkpoint_take(struct checkpoint_ring *r, struct engine *en, struct checkpo
 	c.info.pause_us = (c.info.time_ns - start) / 1000;
 	keep_newest(r, r->max - 1);
 	r->slot[r->n++] = c;
-	keep_newest(r, r->max);
+	keep_newest(r, count_usable(r)); /* what the others still hold is needed for new ones */
 	*ret = c.info;
 	return 0;
 }
@@ -145,20 +161,12 @@ unsigned checkpoint_count(const struct checkpoint_ring *r)
 	return r->n;
 }
 
-bool checkpoint_get(const struct checkpoint_ring *r, unsigned i, struct checkpoint_info *ret)
-{
-	if (i >= r->n)
-		return false;
-	*ret = r->slot[i].info;
-	return true;
-}
-
 int checkpoint_before(const struct checkpoint_ring *r, uint64_t seq, struct checkpoint_info *ret, struct err *e)
 {
 	for (unsigned i = r->n; i-- > 0;) {
 		const struct checkpoint *c = &r->slot[i];
 
-		if (c->info.seq <= seq && undo_can_roll_back(r->parts.undo, c->undo_id)) {
+		if (c->info.seq <= seq && usable(r, c)) {
 			*ret = c->info;
 			return 0;
 		}
@@ -172,12 +180,22 @@ int checkpoint_older(const struct checkpoint_ring *r, uint64_t id, struct checkp
 	for (unsigned i = r->n; i-- > 0;) {
 		const struct checkpoint *c = &r->slot[i];
 
-		if (c->info.id < id && undo_can_roll_back(r->parts.undo, c->undo_id)) {
+		if (c->info.id < id && usable(r, c)) {
 			*ret = c->info;
 			return 0;
 		}
 	}
 	return err_set(e, ERR_LIMIT, "no checkpoint older than number %llu is kept", (unsigned long long)id);
+}
+
+int checkpoint_oldest(const struct checkpoint_ring *r, struct checkpoint_info *ret, struct err *e)
+{
+	unsigned n = count_usable(r);
+
+	if (!n)
+		return err_set(e, ERR_LIMIT, r->n ? "no checkpoint can be gone back to" : "there is no checkpoint");
+	*ret = r->slot[r->n - n].info;
+	return 0;
 }
 
 static struct checkpoint *find(struct checkpoint_ring *r, uint64_t id)
@@ -194,6 +212,8 @@ int checkpoint_restore_memory(struct checkpoint_ring *r, uint64_t id, uint64_t *
 
 	if (!c)
 		return err_set(e, ERR_LIMIT, "there is no checkpoint %llu", (unsigned long long)id);
+	if (!usable(r, c))
+		return err_set(e, ERR_LIMIT, "checkpoint %llu cannot be gone back to any more", (unsigned long long)id);
 	while (r->slot[r->n - 1].info.id > id)
 		slot_clear(&r->slot[--r->n]);
 	if (undo_roll_back(r->parts.undo, c->undo_id, ret_pages, e) < 0)

@@ -6,6 +6,9 @@
  * shadow, and a position in the input log. Taking one stops the VM for a few milliseconds. Several are kept in a
  * ring, because damage is noticed later than it is done.
  *
+ * RAM and labels before a change are kept within limits. What is over the limit makes the checkpoints before it
+ * useless: they are never offered, and go when the next one is taken.
+ *
  * Going back needs another engine, one that waits for a device state: the engine that detected is thrown away.
  */
 #ifndef CLOUDER_RECOVER_CHECKPOINT_H
@@ -48,11 +51,11 @@ int checkpoint_take(struct checkpoint_ring *r, struct engine *en, struct checkpo
 		    struct err *e) MUST_CHECK;
 
 unsigned checkpoint_count(const struct checkpoint_ring *r);
-/* i-th, oldest first. */
-bool checkpoint_get(const struct checkpoint_ring *r, unsigned i, struct checkpoint_info *ret);
 /* The newest one that can be gone back to and was taken before frame seq was delivered. ERR_LIMIT: none is that old. */
 int checkpoint_before(const struct checkpoint_ring *r, uint64_t seq, struct checkpoint_info *ret,
 		      struct err *e) MUST_CHECK;
+/* The oldest one that can be gone back to. ERR_LIMIT: there is none. */
+int checkpoint_oldest(const struct checkpoint_ring *r, struct checkpoint_info *ret, struct err *e) MUST_CHECK;
 
 /* The newest one older than id that can be gone back to. ERR_LIMIT: there is none. */
 int checkpoint_older(const struct checkpoint_ring *r, uint64_t id, struct checkpoint_info *ret,
@@ -60,7 +63,8 @@ int checkpoint_older(const struct checkpoint_ring *r, uint64_t id, struct checkp
 
 /*
  * Memory, shadow and register shadow go back to checkpoint id; the engine that ran must be dead and detached
- * from undo. Newer checkpoints are dropped. *ret_pages: RAM pages restored. Then patch RAM, and:
+ * from undo. Newer checkpoints are dropped. *ret_pages: RAM pages restored. ERR_LIMIT: it is not kept, or cannot be gone
+ * back to any more; nothing is changed. Then patch RAM, and:
  */
 int checkpoint_restore_memory(struct checkpoint_ring *r, uint64_t id, uint64_t *ret_pages, struct err *e) MUST_CHECK;
 /* The waiting engine en takes over from checkpoint id: device state, traps. It is left stopped. */

@@ -120,6 +120,7 @@ test_reuse() {
 		check "$name is a number" is_number "$(status_value vm "$name")"
 	done
 	random_is_clean
+	is "shadow exhausted" 0 "$(status_value vm shadow_exhausted)"
 	is "detections" 0 "$(status_value vm detections)"
 	check_not "no program died" grep -E '^guest: .* (killed|exited)' "$T/vm.console"
 	end vm

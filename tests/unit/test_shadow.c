@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The shadow file: labels, counts, epochs and rollback, exhaustion, damaged files, writer records. */
+/* The shadow file: labels, counts, epochs and rollback, damaged files, writer records. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@
 #include "plugin/core/shadow.h"
 
 #define GPA_LIMIT (64ull << 20)
-#define SLOTS 32u
+#define COPIES 32u
 
 struct fixture {
 	int fd;
@@ -27,7 +27,7 @@ static int setup(void **state)
 	struct err e;
 
 	*state = f;
-	return shadow_create(GPA_LIMIT, SLOTS, &f->fd, &f->sh, &e);
+	return shadow_create(GPA_LIMIT, COPIES, &f->fd, &f->sh, &e);
 }
 
 static int teardown(void **state)
@@ -62,6 +62,12 @@ static void expect_count(const struct shadow *sh, uint64_t pages, uint64_t bytes
 	shadow_count(sh, &p, &b);
 	assert_int_equal(p, pages);
 	assert_int_equal(b, bytes);
+}
+
+/* Undo records kept. */
+static uint64_t records(const struct shadow *sh)
+{
+	return shadow_header(sh)->undo_end - shadow_header(sh)->undo_first;
 }
 
 static void test_labels(void **state)
@@ -297,7 +303,7 @@ static void test_rollback(void **state)
 	assert_int_equal(get1(sh, 0x2000).origin, 0);
 	expect_count(sh, 1, 1);
 	assert_int_equal(shadow_header(sh)->epoch, 2);
-	assert_int_equal(shadow_header(sh)->undo_used, 1); /* that of epoch 1 */
+	assert_int_equal(records(sh), 1); /* that of epoch 1 */
 }
 
 /* From several epochs at once, twice over, with the slots coming and going. */
@@ -322,7 +328,8 @@ static void test_rollback_deep(void **state)
 		assert_int_equal(get1(sh, 0x1000).origin, 1);
 		expect_count(sh, 1, 1);
 	}
-	assert_int_equal(shadow_header(sh)->slots_exhausted, 0); /* no slot leaked */
+	assert_int_equal(shadow_header(sh)->copies_used, 0); /* no slot leaked */
+	assert_int_equal(shadow_header(sh)->labels_lost, 0);
 }
 
 static void test_forget(void **state)
@@ -337,62 +344,15 @@ static void test_forget(void **state)
 		epoch = shadow_epoch_begin(sh);
 		shadow_epoch_forget(sh, epoch > 3 ? epoch - 3 : 1);
 	}
-	assert_int_equal(shadow_header(sh)->slots_exhausted, 0);
-	assert_int_equal(shadow_header(sh)->undo_used, 2 * 3);
+	assert_int_equal(shadow_header(sh)->labels_lost, 0);
+	assert_int_equal(shadow_header(sh)->copies_used, 2 * 3);
+	assert_int_equal(records(sh), 2 * 3);
 	assert_int_equal(shadow_rollback(sh, epoch - 4, &e), -1);
 	assert_int_equal(e.code, ERR_STATE);
 	assert_int_equal(shadow_rollback(sh, epoch + 1, &e), -1);
 	assert_int_equal(shadow_rollback(sh, epoch - 3, &e), 0);
 	assert_int_equal(get1(sh, 0x1000).origin, 197);
 	assert_int_equal(get1(sh, 0x2000).origin, 197);
-}
-
-static void test_exhausted(void **state)
-{
-	struct shadow *sh = ((struct fixture *)*state)->sh;
-	struct err e;
-	uint32_t epoch;
-
-	for (uint64_t i = 0; i < SLOTS + 8; i++)
-		set1(sh, i * 0x1000, 1, 0);
-	expect_count(sh, SLOTS - 1, SLOTS - 1);
-	assert_int_equal(shadow_header(sh)->slots_exhausted, 9);
-	epoch = shadow_epoch_begin(sh);
-	set1(sh, 0x1000, 2, 0); /* no room for the copy: changes all the same */
-	assert_int_equal(get1(sh, 0x1000).origin, 2);
-	assert_int_equal(shadow_header(sh)->slots_exhausted, 10);
-	assert_int_equal(shadow_rollback(sh, epoch, &e), 0);
-	assert_int_equal(get1(sh, 0x1000).origin, 2); /* could not be undone */
-	shadow_header(sh)->slot_free = SLOTS - 1; /* room again, at the price of another page */
-	set1(sh, 0x1000, 3, 0);
-	assert_int_equal(shadow_rollback(sh, epoch, &e), 0);
-	assert_int_equal(get1(sh, 0x1000).origin, 2); /* and now it can */
-	shadow_clear(sh, gpa(0), SLOTS * 0x1000);
-	shadow_sweep(sh);
-	expect_count(sh, 0, 0);
-	set1(sh, 0x1000, 3, 0);
-	assert_int_equal(get1(sh, 0x1000).origin, 3);
-	expect_count(sh, 1, 1);
-}
-
-static void test_undo_full(void **state)
-{
-	struct shadow *sh = ((struct fixture *)*state)->sh;
-	struct err e;
-	uint32_t epoch = 1;
-
-	shadow_header(sh)->undo_used = shadow_header(sh)->max_undo - 1;
-	set1(sh, 0x1000, 1, 0);
-	assert_int_equal(shadow_header(sh)->slots_exhausted, 0);
-	epoch = shadow_epoch_begin(sh);
-	for (unsigned i = 0; i < 3 * SLOTS; i++) {
-		set1(sh, 0x1000, i + 2, 0); /* the copy's slot is given back, each time */
-		shadow_epoch_begin(sh);
-	}
-	assert_int_equal(shadow_header(sh)->slots_exhausted, 3 * SLOTS);
-	assert_int_equal(shadow_header(sh)->slots_used, 3);
-	assert_int_equal(shadow_rollback(sh, epoch, &e), 0);
-	expect_count(sh, 1, 1);
 }
 
 /* What QEMU could write into the file must not make us go outside it. */
@@ -415,9 +375,24 @@ static void test_hostile_indexes(void **state)
 	expect_count(sh, 0, 0);
 	undo[0] = (struct taint_undo){0xffffffffu, 1, 1, 1};
 	undo[1] = (struct taint_undo){1, 0xffffffffu, 1, 0xffffffffu};
-	h->undo_used = 2;
+	h->undo_end = 2;
 	assert_int_equal(shadow_rollback(sh, 1, &e), 0);
-	h->undo_used = 0xffffffffu;
+	h->undo_end = UINT64_MAX;
+	h->copies_used = 0xffffffffu;
+	h->slots_used = 2;
+	h->slot_free = 0;
+	page_slot[1] = 1;
+	set1(sh, 0x1000, 2, 0);
+	shadow_epoch_begin(sh);
+	set1(sh, 0x1000, 3, 0); /* gives up all that is said to be there */
+	assert_int_equal(records(sh), 0);
+	assert_int_equal(get1(sh, 0x1000).origin, 3);
+	h->undo_first = 7;
+	h->undo_end = 3;
+	h->slots_used = 0xffffffffu;
+	h->slot_free = 0xfffffff0u;
+	shadow_unlock_dead(sh);
+	assert_false(shadow_can_roll_back(sh, h->epoch));
 	shadow_epoch_forget(sh, 5);
 	shadow_sweep(sh);
 }
@@ -461,6 +436,8 @@ static void test_attach_damaged(void **state)
 	h = good, h.gpa_limit *= 2, refuse(f, &h);
 	h = good, h.max_slots *= 2, refuse(f, &h);
 	h = good, h.max_slots = UINT32_MAX, refuse(f, &h);
+	h = good, h.max_copies++, refuse(f, &h);
+	h = good, h.max_undo++, refuse(f, &h);
 	h = good, h.max_writers = UINT32_MAX, refuse(f, &h);
 	h = good, h.off_data += 4096, refuse(f, &h);
 	h = good, h.off_vcpu = UINT64_MAX - 4095, refuse(f, &h);
@@ -483,10 +460,11 @@ static void test_create_refused(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(shadow_create(0, SLOTS, &fd, &sh, &e), -1);
-	assert_int_equal(shadow_create(4097, SLOTS, &fd, &sh, &e), -1);
-	assert_int_equal(shadow_create(1ull << 60, SLOTS, &fd, &sh, &e), -1);
-	assert_int_equal(shadow_create(GPA_LIMIT, 1, &fd, &sh, &e), -1);
+	assert_int_equal(shadow_create(0, COPIES, &fd, &sh, &e), -1);
+	assert_int_equal(shadow_create(4097, COPIES, &fd, &sh, &e), -1);
+	assert_int_equal(shadow_create(1ull << 60, COPIES, &fd, &sh, &e), -1);
+	assert_int_equal(shadow_create(GPA_LIMIT, 0, &fd, &sh, &e), -1);
+	assert_int_equal(shadow_create(GPA_LIMIT, UINT32_MAX, &fd, &sh, &e), -1);
 	assert_int_equal(e.code, ERR_USAGE);
 }
 
@@ -556,8 +534,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_rollback, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rollback_deep, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forget, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_exhausted, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_undo_full, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_indexes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_attach, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_attach_damaged, setup, teardown),

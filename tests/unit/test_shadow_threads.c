@@ -171,9 +171,39 @@ static void test_two_threads(void **state)
 	close(fd);
 }
 
+/* Both need copies of every page in each epoch, and the oldest go for it: the newest epoch's are all there. */
+static void test_few_copies(void **state)
+{
+	static struct taint_label before[PAGES * GUEST_PAGE_SIZE], after[PAGES * GUEST_PAGE_SIZE];
+	struct worker a = {.seed = 3}, b = {.seed = 4};
+	struct shadow *sh;
+	uint32_t epoch = 0;
+	struct err e;
+	int fd;
+
+	(void)state;
+	assert_int_equal(shadow_create(1 << 20, PAGES, &fd, &sh, &e), 0);
+	a.sh = b.sh = sh;
+	for (unsigned round = 0; round < 3; round++) {
+		run_both(&a, &b);
+		snapshot(sh, before);
+		epoch = shadow_epoch_begin(sh);
+	}
+	run_both(&a, &b);
+	assert_false(shadow_can_roll_back(sh, epoch - 1));
+	assert_int_equal(shadow_rollback(sh, epoch, &e), 0);
+	snapshot(sh, after);
+	assert_memory_equal(before, after, sizeof(before));
+	expect_exact_count(sh, after);
+	assert_int_equal(shadow_header(sh)->slots_exhausted, 0);
+	shadow_destroy(sh);
+	close(fd);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_two_threads), cmocka_unit_test(test_sweep_beside)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_two_threads), cmocka_unit_test(test_few_copies),
+					   cmocka_unit_test(test_sweep_beside)};
 
 	return cmocka_run_group_tests_name("shadow_threads", tests, NULL, NULL);
 }

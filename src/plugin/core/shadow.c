@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 #define WRITERS_MAX 65536u /* ids fit into a label */
-#define SLOTS_LIMIT (1u << 24)
 #define GPA_LIMIT_MAX (1ull << 40)
+#define COPIES_MAX (1u << 28)
 #define UNDO_PER_SLOT 4u
 #define SPIN_TRIES 64u
 #define CHUNK 64u
@@ -43,11 +43,22 @@ static void layout(struct taint_shm *h)
 	h->file_size = align_page(h->off_writer_hash + 2ull * h->max_writers * sizeof(uint32_t));
 }
 
+/* A slot for each page, whatever copies there are. */
+static uint64_t slots_wanted(const struct taint_shm *h)
+{
+	return 1 + (h->gpa_limit >> GUEST_PAGE_SHIFT) + h->max_copies;
+}
+
+static bool limits_ok(const struct taint_shm *h)
+{
+	return h->gpa_limit && !(h->gpa_limit & GUEST_PAGE_MASK) && h->gpa_limit <= GPA_LIMIT_MAX && h->max_copies &&
+	       h->max_copies <= COPIES_MAX;
+}
+
 static bool sizes_ok(const struct taint_shm *h)
 {
-	return h->gpa_limit && !(h->gpa_limit & GUEST_PAGE_MASK) && h->gpa_limit <= GPA_LIMIT_MAX &&
-	       h->max_slots >= 2 && h->max_slots <= SLOTS_LIMIT && h->max_undo &&
-	       h->max_undo <= SLOTS_LIMIT * UNDO_PER_SLOT && h->max_writers && h->max_writers <= WRITERS_MAX;
+	return limits_ok(h) && h->max_slots == slots_wanted(h) &&
+	       h->max_undo == (uint64_t)h->max_slots * UNDO_PER_SLOT && h->max_writers && h->max_writers <= WRITERS_MAX;
 }
 
 static bool layout_same(const struct taint_shm *h)
@@ -87,6 +98,7 @@ static int map_file(int fd, const struct taint_shm *h, struct shadow **ret_sh, s
 		.file_size = h->file_size,
 		.pages = (uint32_t)(h->gpa_limit >> GUEST_PAGE_SHIFT),
 		.max_slots = h->max_slots,
+		.max_copies = h->max_copies,
 		.max_undo = h->max_undo,
 		.max_writers = h->max_writers,
 		.oldest_epoch = 1,
@@ -95,15 +107,14 @@ static int map_file(int fd, const struct taint_shm *h, struct shadow **ret_sh, s
 	return 0;
 }
 
-int shadow_create(uint64_t gpa_limit, uint32_t max_slots, int *ret_fd, struct shadow **ret_sh, struct err *e)
+int shadow_create(uint64_t gpa_limit, uint32_t max_copies, int *ret_fd, struct shadow **ret_sh, struct err *e)
 {
 	struct taint_shm h = {
 		.magic = TAINT_ABI_MAGIC,
 		.version = TAINT_ABI_VERSION,
 		.header_size = sizeof(h),
 		.gpa_limit = gpa_limit,
-		.max_slots = max_slots,
-		.max_undo = max_slots * UNDO_PER_SLOT,
+		.max_copies = max_copies,
 		.max_writers = WRITERS_MAX,
 		.epoch = 1,
 		.slots_used = 1,
@@ -111,9 +122,11 @@ int shadow_create(uint64_t gpa_limit, uint32_t max_slots, int *ret_fd, struct sh
 	};
 	int fd;
 
-	if (!sizes_ok(&h))
-		return err_set(e, ERR_USAGE, "shadow for %llu bytes of guest memory with %u slots is not possible",
-			       (unsigned long long)gpa_limit, max_slots);
+	if (!limits_ok(&h))
+		return err_set(e, ERR_USAGE, "shadow for %llu bytes of guest memory with %u copies is not possible",
+			       (unsigned long long)gpa_limit, max_copies);
+	h.max_slots = (uint32_t)slots_wanted(&h);
+	h.max_undo = h.max_slots * UNDO_PER_SLOT;
 	layout(&h);
 	fd = memfd_create("clouder-shadow", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
@@ -248,6 +261,7 @@ static void count_anew(struct shadow *sh)
 void shadow_unlock_dead(struct shadow *sh)
 {
 	shadow_unlock(sh);
+	shadow_slots_collect(sh);
 	count_anew(sh);
 }
 
@@ -378,7 +392,7 @@ bool shadow_get(const struct shadow *sh, struct gpa at, struct taint_label *ret,
 	return any;
 }
 
-/* The page's slot, made if there is none; 0 if the shadow is full. */
+/* The page's slot, made if there is none; 0 if there is no slot left, which only a damaged file can bring about. */
 static uint32_t slot_for(struct shadow *sh, uint32_t page)
 {
 	uint32_t slot = shadow_page_slot(sh, page);

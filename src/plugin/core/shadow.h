@@ -9,12 +9,16 @@
  *
  * Time: an epoch begins at each checkpoint. The first change of a page's labels
  * in an epoch keeps a copy (undo record), so that the shadow can go back to the
- * start of any epoch still kept.
+ * start of any epoch still kept. Labels have a slot for each page, which copies
+ * never take: copies have a budget of their own. When that is used up the oldest
+ * are given up, whoever makes the next one, and epochs that needed them cannot
+ * be gone back to any more (shadow_can_roll_back()). A budget of as many copies
+ * as there are pages always holds those of the current epoch.
  *
  * Threads: any number of vCPUs and the supervisor at once. Reads take no lock.
  * Writes of labels of a page that already has an up-to-date slot take no lock.
- * Creating a slot and copying for undo take the spin lock. Slots are given back
- * only in shadow_sweep(), while no engine runs.
+ * Creating a slot and copying for undo take the spin lock. Slots of pages are
+ * given back only in shadow_sweep() and shadow_rollback(), while no engine runs.
  *
  * The guest cannot write the file, QEMU can: every index read from it is bounded.
  */
@@ -33,10 +37,10 @@ struct shadow;
 
 /*
  * Creates the shadow file for guest-physical addresses below gpa_limit and maps it.
- * max_slots bounds the tainted pages (copies for undo included). *ret_fd is the
- * memfd (close-on-exec), the caller's to close.
+ * max_copies (1 to 2^28) bounds the copies for undo, of one page each; every page can be tainted beside them. *ret_fd is
+ * the memfd (close-on-exec), the caller's to close.
  */
-int shadow_create(uint64_t gpa_limit, uint32_t max_slots, int *ret_fd, struct shadow **ret_sh,
+int shadow_create(uint64_t gpa_limit, uint32_t max_copies, int *ret_fd, struct shadow **ret_sh,
 		  struct err *e) MUST_CHECK;
 /* Maps an existing shadow file (the plugin's side); checks magic, version and layout. */
 int shadow_attach(int fd, struct shadow **ret_sh, struct err *e) MUST_CHECK;
@@ -111,13 +115,15 @@ bool shadow_writer_get(const struct shadow *sh, uint32_t id, struct taint_writer
 /* The supervisor only, with no engine running: */
 /* Starts a new epoch; returns its number (> 0). */
 uint32_t shadow_epoch_begin(struct shadow *sh);
-/* Brings all labels back to what they were when shadow_epoch_begin() returned epoch. That epoch is current again. */
+/* Whether all labels can be brought back to what they were when shadow_epoch_begin() returned epoch; engines may run. */
+bool shadow_can_roll_back(const struct shadow *sh, uint32_t epoch);
+/* Does so. That epoch is current again. ERR_STATE: it cannot be gone back to; nothing is changed. */
 int shadow_rollback(struct shadow *sh, uint32_t epoch, struct err *e) MUST_CHECK;
 /* Forgets the copies that only a rollback to an epoch before oldest_kept needs. */
 void shadow_epoch_forget(struct shadow *sh, uint32_t oldest_kept);
 /* Gives back the slots of pages without tainted bytes. */
 void shadow_sweep(struct shadow *sh);
-/* After an engine was killed: a lock that it held is released, and what it may have miscounted is counted anew. */
+/* After an engine was killed: a lock that it held is released, slots that it had taken go back, all is counted anew. */
 void shadow_unlock_dead(struct shadow *sh);
 
 /* The 4096 bytes of guest memory at a page, as they are now; NULL: no RAM. */

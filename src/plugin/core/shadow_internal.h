@@ -20,7 +20,7 @@ struct shadow {
 	struct taint_writer *writer;
 	uint32_t *writer_hash;
 	uint64_t file_size;
-	uint32_t pages, max_slots, max_undo, max_writers;
+	uint32_t pages, max_slots, max_copies, max_undo, max_writers;
 	uint32_t oldest_epoch; /* that a rollback can go to; kept by the supervisor */
 	uint32_t sweep_at; /* slot that shadow_sweep_stale() looked at last; the supervisor's */
 };
@@ -61,7 +61,7 @@ void shadow_unlock(const struct shadow *sh);
 
 /* With the lock held: a slot with clean labels and no page; 0 (and counted) if there is none. */
 uint32_t shadow_slot_alloc(struct shadow *sh);
-/* With the lock held, no engine running: the slot's memory goes back. Ignores 0 and what is out of range. */
+/* With the lock held: the slot's memory goes back. Of a page only while no engine runs. Ignores 0 and what is out of range. */
 void shadow_slot_free(struct shadow *sh, uint32_t slot);
 /* Whether shadow_slot_alloc() would fail now. */
 bool shadow_slots_full(const struct shadow *sh);
@@ -70,5 +70,7 @@ bool shadow_slots_full(const struct shadow *sh);
 void shadow_undo_fresh(struct shadow *sh, uint32_t page, uint32_t slot);
 /* Before the first change of a slot in an epoch. Takes the lock. */
 void shadow_undo_keep(struct shadow *sh, uint32_t page, uint32_t slot);
+/* Gives back slots that are neither a page's nor a record's nor free: an engine was killed between two steps. Takes the lock. */
+void shadow_slots_collect(struct shadow *sh);
 
 #endif
