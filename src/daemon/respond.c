@@ -442,8 +442,8 @@ static void observe(struct response *r)
 /* Whether another run can tell more: the writer is known, its caller is not. */
 static bool can_trace(const struct response *r)
 {
-	return !r->have_patch && r->in.state != INCIDENT_LOCATED && r->vm->cfg->respond != CONFIG_RESPOND_OBSERVE && r->detect.object_gva &&
-	       r->detect.object_len && !known_patch(r);
+	return !r->have_patch && r->in.state != INCIDENT_LOCATED && r->vm->cfg->respond != CONFIG_RESPOND_OBSERVE &&
+	       r->detect.object_gva && r->detect.object_len && !known_patch(r);
 }
 
 /* Goes back with no new patch, and has the engine stop where the object is overwritten. False: that failed. */

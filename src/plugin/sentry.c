@@ -360,10 +360,11 @@ uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vad
 
 	if (!m)
 		return 0;
-	if (m->base < TAINT_GPRS && m->base != TAINT_GPR_RSP && m->index == TAINT_GPR_NONE && m->disp > -MEMBER_MAX && m->disp < MEMBER_MAX &&
-	    vaddr - (uint64_t)m->disp >= POINTER_MIN && came_whole(c, m->base, 3))
+	if (m->base < TAINT_GPRS && m->base != TAINT_GPR_RSP && m->index == TAINT_GPR_NONE && m->disp > -MEMBER_MAX &&
+	    m->disp < MEMBER_MAX && vaddr - (uint64_t)m->disp >= POINTER_MIN && came_whole(c, m->base, 3))
 		report_register(c, s, TAINT_DETECT_POINTER, m->base);
-	origin = register_origin(c, m->base);
+	/* After alloca(n) all the stack is at an address that the input chose. */
+	origin = m->base == TAINT_GPR_RSP ? 0 : register_origin(c, m->base);
 	if (!origin)
 		origin = register_origin(c, m->index);
 	if (origin && vaddr - regs_read(PLUGIN_REG_RSP) + STACK_MAX > 2 * STACK_MAX)
