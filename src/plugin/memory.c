@@ -236,7 +236,7 @@ void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminf
 	struct piece p[2];
 	unsigned k = split(c, info, vaddr, n, p), done = 0;
 	uint16_t writer = memory_writer(s);
-	uint8_t bytes[ACCESS_MAX];
+	uint8_t bytes[ACCESS_MAX] = {0};
 	struct gpa at;
 
 	stored_bytes(c, s->in, info, p, k, bytes, n);
