@@ -9,11 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "locate/chunk.h"
 #include "locate/locate.h"
 
 #define MAPS_MAX 4096
-#define CHUNKS_MAX (1u << 18)
-#define CHUNK_FLAGS 7u
 #define VM_WRITE 2u
 #define USER32_CS 0x23u
 
@@ -39,27 +38,32 @@ static bool tainted_size(const struct heap *h, uint64_t at, struct taint_label *
 	return false;
 }
 
-/* Walks one mapping as a heap; returns the address of the size that ends the walk, 0: it ends well or is no heap. */
-static uint64_t walk(const struct heap *h, const struct vmi_vma *map)
+static bool read_process(void *arg, struct gva at, void *ret, size_t len)
 {
-	uint64_t at = map->start.v + h->word, size;
+	const struct heap *h = arg;
 
-	for (unsigned k = 0; k < CHUNKS_MAX && at + h->word <= map->end.v; k++) {
-		size = 0;
-		if (!vmi_read(&h->task.space, gva(at), &size, h->word))
-			return 0;
-		size &= ~(uint64_t)CHUNK_FLAGS;
-		if (size < 2 * h->word || size % (2 * h->word) || size > map->end.v - (at - h->word))
-			return at;
-		at += size;
-	}
+	return vmi_read(&h->task.space, at, ret, len);
+}
+
+/*
+ * Walks one mapping as a heap from the memory of its first chunk; returns the address of the size that ends the walk, 0: it
+ * ends well, or what stands first is no chunk.
+ */
+static uint64_t walk(struct heap *h, const struct vmi_vma *map, uint64_t first)
+{
+	const struct code_reader rd = {read_process, h};
+	uint64_t mem = first, size;
+
+	for (unsigned k = 0; k < CHUNKS_MAX && mem < map->end.v; k++, mem += size)
+		if (!chunk_size(&rd, h->word, map, mem, &size))
+			return k ? mem - h->word : 0;
 	return 0;
 }
 
-static bool search(const struct heap *h, const struct vmi_vma *map, struct taint_msg_detect *d)
+static bool search(struct heap *h, const struct vmi_vma *map, uint64_t first, struct taint_msg_detect *d)
 {
 	struct taint_label labels[8];
-	uint64_t at = walk(h, map);
+	uint64_t at = walk(h, map, first);
 
 	if (!at || !tainted_size(h, at, labels))
 		return false;
@@ -83,9 +87,12 @@ int locate_heap(const struct locate_input *in, struct taint_msg_detect *d, struc
 		return -1;
 	}
 	n = vmi_maps(in->vmi, &h.task, map, MAPS_MAX, e);
-	for (int i = 0; i < n && !found; i++)
-		if (!map[i].file.v && map[i].flags & VM_WRITE)
-			found = search(&h, &map[i], d);
+	for (int i = 0; i < n * CHUNK_STARTS && !found; i++) {
+		const struct vmi_vma *m = &map[i / CHUNK_STARTS];
+
+		if (!m->file.v && m->flags & VM_WRITE)
+			found = search(&h, m, chunk_start(m, (unsigned)i % CHUNK_STARTS), d);
+	}
 	free(map);
 	return found ? 0 : err_set(e, ERR_GUEST, "no corrupted chunk of a heap was found");
 }

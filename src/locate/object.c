@@ -13,10 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "locate/chunk.h"
 #include "locate/x86.h"
 
-#define CHUNKS_MAX (1u << 18) /* chunks of a heap that are walked */
-#define CHUNK_FLAGS 7ull
 #define TABLES_MAX 2
 #define CANARY_WITHIN 256u /* bytes of a function in which its stack protector is set up */
 
@@ -208,18 +207,6 @@ static const struct vmi_vma *map_of(const struct object_input *in, struct gva at
 	return NULL;
 }
 
-/* Size with flags of the chunk whose memory begins at mem; false: no size that can be one. */
-static bool chunk_size(const struct object_input *in, const struct vmi_vma *map, uint64_t mem, uint64_t *ret)
-{
-	unsigned word = in->src->is_32bit ? 4 : 8;
-	uint64_t size = 0;
-
-	if (mem - word < map->start.v || !code_read(&in->src->rd, gva(mem - word), &size, word))
-		return false;
-	*ret = size & ~CHUNK_FLAGS;
-	return *ret >= 2 * word && *ret % (2 * word) == 0 && *ret <= map->end.v - (mem - 2 * word);
-}
-
 /* Walks from the heap's first chunk, whose memory begins at `first`, to the one that holds the run. */
 static bool walk_heap(const struct object_input *in, const struct vmi_vma *map, uint64_t first, struct object *ret)
 {
@@ -227,7 +214,7 @@ static bool walk_heap(const struct object_input *in, const struct vmi_vma *map, 
 	uint64_t mem = first, size;
 
 	for (unsigned k = 0; k < CHUNKS_MAX && mem <= in->run.v; k++) {
-		if (!chunk_size(in, map, mem, &size))
+		if (!chunk_size(&in->src->rd, word, map, mem, &size))
 			return false;
 		if (in->run.v < mem + size - word) {
 			ret->start = gva(mem);
@@ -247,8 +234,7 @@ static int chunk_object(const struct object_input *in, const struct vmi_vma *map
 		return err_set_addr(e, ERR_REFUSED, in->run.v,
 				    "the overrun bytes at 0x%" PRIx64 " are neither stack, static data nor heap",
 				    in->run.v);
-	/* the first chunk begins with the mapping, or half a unit of alignment behind it in 32-bit programs */
-	if (!walk_heap(in, map, map->start.v + 16, ret) && !walk_heap(in, map, map->start.v + 8, ret) &&
+	if (!walk_heap(in, map, chunk_start(map, 0), ret) && !walk_heap(in, map, chunk_start(map, 1), ret) &&
 	    !(in->run.v % 8 == 0 && walk_heap(in, map, in->run.v, ret)))
 		return err_set_addr(e, ERR_REFUSED, in->run.v,
 				    "0x%" PRIx64 " is in memory that looks like no heap of the C library", in->run.v);

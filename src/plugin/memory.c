@@ -251,8 +251,8 @@ void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminf
 			shadow_set(plugin.shadow, p[i].at, labels + done, p[i].n);
 		done += p[i].n;
 	}
-	if (plugin.watch.gva - vaddr < n && labels[plugin.watch.gva - vaddr].origin == plugin.watch.origin &&
-	    memory_gpa(c, info, vaddr, &at))
+	if (plugin.watch.gva && plugin.watch.gva - vaddr < n &&
+	    labels[plugin.watch.gva - vaddr].origin == plugin.watch.origin && memory_gpa(c, info, vaddr, &at))
 		detect_report(c, TAINT_DETECT_WATCH, s, vaddr, at, labels, n);
 }
 

@@ -41,18 +41,7 @@ static uint64_t masked(uint64_t v, unsigned n)
 	return n < 8 ? v & ((1ull << 8 * n) - 1) : v;
 }
 
-/* Labels of a register, as those of memory. Returns how many of its bytes came as data from the outside. */
-static unsigned register_labels(const struct plugin_vcpu *c, unsigned reg, unsigned n, struct taint_label ret[WORD_MAX])
-{
-	unsigned tainted = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		ret[i] = (struct taint_label){.origin = c->regs->reg[TAINT_REG_GPR + 8 * reg + i]};
-		tainted += ret[i].origin && !(ret[i].origin & TAINT_BY_INDEX);
-	}
-	return tainted;
-}
-
+/* How many of the bytes are data from the outside; labels NULL: none. */
 static unsigned data_bytes(const struct taint_label *labels, unsigned n)
 {
 	unsigned tainted = 0;
@@ -60,6 +49,14 @@ static unsigned data_bytes(const struct taint_label *labels, unsigned n)
 	for (unsigned i = 0; labels && i < n; i++)
 		tainted += labels[i].origin && !(labels[i].origin & TAINT_BY_INDEX);
 	return tainted;
+}
+
+/* Labels of a register, as those of memory. Returns how many of its bytes are data from the outside. */
+static unsigned register_labels(const struct plugin_vcpu *c, unsigned reg, unsigned n, struct taint_label ret[WORD_MAX])
+{
+	for (unsigned i = 0; i < n; i++)
+		ret[i] = (struct taint_label){.origin = c->regs->reg[TAINT_REG_GPR + 8 * reg + i]};
+	return data_bytes(ret, n);
 }
 
 static bool shares_origin(const struct taint_label *a, const struct taint_label *b, unsigned n)
@@ -110,7 +107,7 @@ struct held {
 /* False: the register holds no data from the outside, or a number computed from some. */
 static bool find_held(struct plugin_vcpu *c, const struct plugin_site *s, unsigned reg, struct held *ret)
 {
-	struct taint_label loaded[WORD_MAX];
+	struct taint_label loaded[WORD_MAX] = {0};
 	uint8_t bytes[WORD_MAX];
 	unsigned tainted;
 
@@ -175,17 +172,19 @@ static bool holds(struct plugin_vcpu *c, uint64_t vaddr, uint64_t value, unsigne
 
 /*
  * What reg holds is clean or not, but was loaded through a pointer that came from the outside: that is the object, as
- * long as memory still says so.
+ * long as memory still says so. Returns whether it was reported.
  */
-static void report_through(struct plugin_vcpu *c, struct plugin_site *s, unsigned reg)
+static bool report_through(struct plugin_vcpu *c, struct plugin_site *s, unsigned reg)
 {
 	unsigned n = word_size(s);
 	struct held target, pointer;
 
-	if (c->through[reg].pointer && holds(c, c->through[reg].pointer, c->through[reg].value, n, &pointer) &&
-	    data_bytes(pointer.label, n) > 1 &&
-	    holds(c, c->through[reg].loaded, masked(regs_read((enum plugin_reg)reg), n), n, &target))
-		detect_report(c, TAINT_DETECT_BRANCH, s, pointer.vaddr, pointer.at, pointer.label, n);
+	if (!c->through[reg].pointer || !holds(c, c->through[reg].pointer, c->through[reg].value, n, &pointer) ||
+	    data_bytes(pointer.label, n) < 2 ||
+	    !holds(c, c->through[reg].loaded, masked(regs_read((enum plugin_reg)reg), n), n, &target))
+		return false;
+	detect_report(c, TAINT_DETECT_BRANCH, s, pointer.vaddr, pointer.at, pointer.label, n);
+	return true;
 }
 
 bool sentry_sees_load(const struct plugin_site *s)
@@ -243,8 +242,8 @@ void sentry_register(struct plugin_vcpu *c, struct plugin_site *s)
 {
 	switch (s->sees) {
 	case TAINT_SEES_BRANCH:
-		report_through(c, s, s->sees_reg);
-		report_register(c, s, TAINT_DETECT_BRANCH, s->sees_reg);
+		if (!report_through(c, s, s->sees_reg))
+			report_register(c, s, TAINT_DETECT_BRANCH, s->sees_reg);
 		break;
 	case TAINT_SEES_STACK:
 		report_register(c, s, TAINT_DETECT_STACK, s->sees_reg);
@@ -330,7 +329,7 @@ void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_memin
 	pointer = s->sees == TAINT_SEES_BRANCH && c->hot ? outside_pointer(c, s, vaddr) : 0;
 	if (pointer && holds(c, pointer, vaddr - (uint64_t)s->in->mem[0].disp, word_size(s), &h))
 		detect_report(c, TAINT_DETECT_BRANCH, s, h.vaddr, h.at, h.label, h.n);
-	if (s->sees == TAINT_SEES_CANARY)
+	else if (s->sees == TAINT_SEES_CANARY)
 		canary_load(c, s, info, vaddr, labels, n);
 	else if (data_bytes(labels, n) && !is_computed(labels, n) && memory_gpa(c, info, vaddr, &at))
 		detect_report(c, s->sees == TAINT_SEES_STACK ? TAINT_DETECT_STACK : TAINT_DETECT_BRANCH, s, vaddr, at,

@@ -164,7 +164,7 @@ static void on_memory(struct qemu_plugin_insn *insn, qemu_plugin_vcpu_mem_cb_t f
 		      struct plugin_site *s)
 {
 	/* Detectors read the registers, and a report tells them. */
-	bool reads = fn == follow_return || fn == follow_seen_load || s->user;
+	bool reads = fn == follow_return || s->user;
 	enum qemu_plugin_cb_flags flags = reads ? QEMU_PLUGIN_CB_R_REGS : QEMU_PLUGIN_CB_NO_REGS;
 
 	qemu_plugin_register_vcpu_mem_cb(insn, fn, flags, rw, s);
