@@ -58,3 +58,24 @@ test_lab_false_alarms() {
 	echo "note: $((n < all ? n : all)) requests to ${#builds[@]} builds"
 	end vm
 }
+
+# healed BUILD "FORM DETECTOR" ...: each form is seen by this detector and healed, see tests/attacks/matrix.sh.
+healed() {
+	local build=$1 row forms=''
+	shift
+	for row in "$@"; do
+		forms+=" ${row% *}"
+	done
+	FORMS=$forms BUILDS=$build "$TOP/tests/attacks/matrix.sh" >"$T/$build" 2>&1
+	for row in "$@"; do
+		check "$build: $row" grep -qE "^$build +${row% *} +yes +${row#* } .* healed " "$T/$build" ||
+			grep -F "${row% *}" "$T/$build"
+	done
+}
+
+# The detectors, one form each; all of the matrix takes hours (make check-attacks).
+test_lab_detectors() {
+	healed lab-O2 "stack-ret-strcpy tainted-return" "stack-call-read tainted-branch" \
+		"stack-pointer-ret-count tainted-pointer" "format-printf-ret tainted-pointer" "index-ret tainted-index"
+	healed lab-hard3 "stack-ret-loop tainted-canary" "stack-ret-read abort" "stack-pointer-hook-count tainted-fault"
+}
