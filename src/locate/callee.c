@@ -156,18 +156,26 @@ static bool touches_arguments(const struct callee_source *src, const struct x86_
 	return false;
 }
 
+/* Copies a short function's code; returns its size, 0: it is too long, or not to be read. */
+static size_t read_function(const struct callee_source *src, struct gva function, struct gva end, uint8_t ret[PASS_MAX])
+{
+	size_t size = end.v - function.v;
+
+	return end.v > function.v && size <= PASS_MAX && inside(src->module, function) &&
+			       code_read(&src->rd, function, ret, size)
+		       ? size
+		       : 0;
+}
+
 bool callee_passes_on(const struct callee_source *src, struct gva function, struct gva end, struct callee_target *ret)
 {
 	uint8_t bytes[PASS_MAX];
 	struct callee_target to = {0};
 	struct x86_insn in;
 	unsigned jumps = 0;
-	size_t size;
+	size_t size = read_function(src, function, end, bytes);
 
-	if (end.v <= function.v || end.v - function.v > sizeof(bytes) || !inside(src->module, function))
-		return false;
-	size = end.v - function.v;
-	if (!code_read(&src->rd, function, bytes, size))
+	if (!size)
 		return false;
 	for (size_t off = 0; off < size; off += in.i.length) {
 		struct gva at = gva_add(function, off);
@@ -193,12 +201,9 @@ bool callee_keeps_arguments(const struct callee_source *src, struct gva function
 {
 	uint8_t bytes[PASS_MAX];
 	struct x86_insn in;
-	size_t size;
+	size_t size = read_function(src, function, end, bytes);
 
-	if (end.v <= function.v || end.v - function.v > sizeof(bytes) || !inside(src->module, function))
-		return false;
-	size = end.v - function.v;
-	if (!code_read(&src->rd, function, bytes, size))
+	if (!size)
 		return false;
 	for (size_t off = 0; off < size; off += in.i.length) {
 		bool enters = false;

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "plugin/core/shadow.h"
+#include "test_shadow.h"
 
 #define GPA_LIMIT (64ull << 20)
 #define COPIES 32u
@@ -38,30 +38,6 @@ static int teardown(void **state)
 	close(f->fd);
 	free(f);
 	return 0;
-}
-
-static struct taint_label get1(const struct shadow *sh, uint64_t at)
-{
-	struct taint_label l;
-
-	shadow_get(sh, gpa(at), &l, 1);
-	return l;
-}
-
-static void set1(struct shadow *sh, uint64_t at, uint32_t origin, uint32_t writer)
-{
-	struct taint_label l = {.origin = origin, .writer = (uint16_t)writer};
-
-	shadow_set(sh, gpa(at), &l, 1);
-}
-
-static void expect_count(const struct shadow *sh, uint64_t pages, uint64_t bytes)
-{
-	uint64_t p, b;
-
-	shadow_count(sh, &p, &b);
-	assert_int_equal(p, pages);
-	assert_int_equal(b, bytes);
 }
 
 /* Undo records kept. */
