@@ -135,6 +135,42 @@ static bool cleared(struct lab *l)
 	return each_word(l, clear_step);
 }
 
+/* The second store of a run, seen by a load through another register, and then overwritten through it. */
+static void alias_step(const char *from, char *to, char *room)
+{
+	__asm__ volatile("mov (%0), %%rcx\n\t"
+			 "movq $0, (%2)\n\t"
+			 "mov %%rcx, 8(%2)\n\t"
+			 "mov (%3), %%rsi\n\t"
+			 "mov %%rsi, (%1)"
+			 :
+			 : "r"(from), "r"(to), "r"(room), "r"(room + WORD)
+			 : "rcx", "rsi", "memory");
+}
+
+static bool alias(struct lab *l)
+{
+	return each_word(l, alias_step);
+}
+
+static void alias_clear_step(const char *from, char *to, char *room)
+{
+	__asm__ volatile("mov (%0), %%rcx\n\t"
+			 "movq $0, (%2)\n\t"
+			 "mov %%rcx, 8(%2)\n\t"
+			 "movq $'.', (%3)\n\t"
+			 "mov 8(%2), %%rsi\n\t"
+			 "mov %%rsi, (%1)"
+			 :
+			 : "r"(from), "r"(to), "r"(room), "r"(room + WORD)
+			 : "rcx", "rsi", "memory");
+}
+
+static bool alias_cleared(struct lab *l)
+{
+	return each_word(l, alias_clear_step);
+}
+
 /* What lies between the stores of a run keeps its labels. */
 static void beside_step(const char *from, char *to, char *room)
 {
@@ -347,6 +383,8 @@ const struct lab_path trap_group_paths[] = {
 	{.name = "group-tainted-between", .expect = LAB_EXACT, .run = tainted_between},
 	{.name = "group-last-load", .expect = LAB_EXACT, .run = last_load},
 	{.name = "group-cleared", .expect = LAB_CLEAN, .run = cleared},
+	{.name = "group-alias", .expect = LAB_EXACT, .run = alias},
+	{.name = "group-alias-cleared", .expect = LAB_CLEAN, .run = alias_cleared},
 	{.name = "group-beside", .expect = LAB_EXACT, .run = beside},
 	{.name = "group-updates", .expect = LAB_EXACT, .run = updates},
 	{.name = "group-from-vector", .expect = LAB_EXACT, .run = from_vector},
