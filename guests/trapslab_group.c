@@ -218,7 +218,8 @@ static void vector_step(const char *from, char *to, char *room)
 			 "1:\tmovq %%xmm7, %%rcx\n\t"
 			 "jmp 2f\n"
 			 "2:\tmov %%rcx, (%1)\n\t"
-			 "xor %%ecx, %%ecx\n\t"
+			 "jmp 3f\n"
+			 "3:\txor %%ecx, %%ecx\n\t"
 			 "pxor %%xmm7, %%xmm7"
 			 :
 			 : "r"(from), "r"(to), "r"(room)
