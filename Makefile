@@ -67,6 +67,14 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclouder.a
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcmocka $(LDFLAGS)
 
+# What runs guards for tests, in both modes of the processor; at fixed addresses for its assembly.
+$(BUILD)/unit/guard_runner%: tests/unit/guard_runner.c tests/unit/guard_runner.h
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(CPPFLAGS) $(CSTD) $(WARN) -O2 -m$* -fno-pie -no-pie -o $@ $<
+
+$(addprefix $(BUILD)/unit/test_patch_,call format store): $(BUILD)/tests/unit/guard_call.o | $(BUILD)/unit/guard_runner64 $(BUILD)/unit/guard_runner32
+
 .PHONY: check-unit
 check-unit: $(UNIT_BIN) ## run the unit tests
 	@tests/lib/run-unit $(UNIT_BIN)
@@ -125,18 +133,31 @@ lint: ## format, static analysis, headers, dependency direction, documents
 guest: ## build the guest image and the drivers beside it
 	$(Q)tools/build-image
 
+.PHONY: guest-lab
+guest-lab: ## the guest image with all builds of the attack lab
+	$(Q)tools/build-image lab
+
 # What is missing is installed first; only a new make sees what pkg-config has to say then.
 .PHONY: demo
 demo: ## install what is missing, build, and show the main job
 	$(Q)+MAKE="$(MAKE)" tools/demo
 
 .PHONY: check-guest
-check-guest: all guest ## run the guest tests
+check-guest: all guest guest-lab ## run the guest tests
 	$(Q)tests/guest/run
 
 .PHONY: check-attack20
 check-attack20: all guest ## 20 attacks and 20 benign runs, each in a new VM
 	$(Q)COUNT=20 tests/guest/run attack_then_benign benign_only
+
+# The attack lab: see doc/attacks.md.
+.PHONY: check-attacks
+check-attacks: all guest-lab ## every form of attack in every build, as a table (FORMS="stack-* heap-*" BUILDS="lab-O2" THIRD=1)
+	$(Q)FORMS="$(FORMS)" BUILDS="$(BUILDS)" tests/attacks/matrix.sh $(if $(THIRD),--third)
+
+.PHONY: check-false-alarms
+check-false-alarms: all guest-lab ## benign requests to the attack lab: none may be taken for an attack (REQUESTS=200000)
+	$(Q)REQUESTS=$(or $(REQUESTS),200000) tests/guest/run false_alarms
 
 .PHONY: check
 check: ## install what is missing, build, run all tests

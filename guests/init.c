@@ -6,8 +6,8 @@
  * clouder.shell starts a shell on the console. The network is static: eth0 10.0.2.15/24, gateway 10.0.2.2.
  *
  * On the console: "guest: NAME pid N port P" for each service, "guest: ready" when all of them listen, and
- * "guest: NAME exited STATUS" or "guest: NAME killed by signal N" when one ends. Nothing is started again: a crash
- * must be seen. The kernel's own settings, address space randomisation among them, are left as they are.
+ * "guest: NAME exited STATUS" or "guest: NAME killed by signal N" when one ends. Nothing is started again, because a crash
+ * must be seen, unless clouder.again is there: then it is, after it was told. The kernel's own settings, address space randomisation among them, are left as they are.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -171,23 +171,15 @@ static void run_service(const struct service *s, int ready_fd)
 	_exit(127);
 }
 
-/* Starts "NAME[:PORT]" and waits until it listens. */
-static bool start_service(char *word)
+/* Runs a service and waits until it listens. */
+static bool launch_service(struct service *s)
 {
-	struct service *s = &services[service_count];
-	char *colon = strchr(word, ':'), byte;
-	int pipe_fd[2], port;
+	int pipe_fd[2];
+	char byte;
 	bool ready;
 
-	if (colon)
-		*colon = '\0';
-	port = colon ? atoi(colon + 1) : find_port(word);
-	if (service_count == SERVICES_MAX || port <= 0 || port > 65535 || pipe(pipe_fd) < 0) {
-		printf("guest: no service %s\n", word);
+	if (pipe(pipe_fd) < 0)
 		return false;
-	}
-	snprintf(s->name, sizeof(s->name), "%s", word);
-	snprintf(s->port, sizeof(s->port), "%d", port);
 	s->pid = fork();
 	if (s->pid == 0) {
 		close(pipe_fd[0]);
@@ -196,10 +188,29 @@ static bool start_service(char *word)
 	close(pipe_fd[1]);
 	ready = s->pid > 0 && read(pipe_fd[0], &byte, 1) == 1;
 	close(pipe_fd[0]);
-	service_count++;
 	if (ready)
 		printf("guest: %s pid %d port %s\n", s->name, s->pid, s->port);
 	return ready;
+}
+
+/* Starts "NAME[:PORT]" and waits until it listens. */
+static bool start_service(char *word)
+{
+	struct service *s = &services[service_count];
+	char *colon = strchr(word, ':');
+	int port;
+
+	if (colon)
+		*colon = '\0';
+	port = colon ? atoi(colon + 1) : find_port(word);
+	if (service_count == SERVICES_MAX || port <= 0 || port > 65535) {
+		printf("guest: no service %s\n", word);
+		return false;
+	}
+	service_count++;
+	snprintf(s->name, sizeof(s->name), "%s", word);
+	snprintf(s->port, sizeof(s->port), "%d", port);
+	return launch_service(s);
 }
 
 static bool start_services(char *list)
@@ -249,34 +260,37 @@ static void read_command_line(char *ret, size_t size)
 		close(fd);
 }
 
-static const char *service_name(pid_t pid)
+static struct service *find_service(pid_t pid)
 {
 	for (int i = 0; i < service_count; i++)
 		if (services[i].pid == pid)
-			return services[i].name;
+			return &services[i];
 	return NULL;
 }
 
-/* Reports the end of services, for ever. */
-static void watch_services(void)
+/* Reports the end of services, for ever; again: and starts them again. */
+static void watch_services(bool again)
 {
 	for (;;) {
 		int status;
 		pid_t pid = wait(&status);
-		const char *name = pid > 0 ? service_name(pid) : NULL;
+		struct service *s = pid > 0 ? find_service(pid) : NULL;
 
 		if (pid < 0)
 			pause();
-		else if (name && WIFSIGNALED(status))
-			printf("guest: %s killed by signal %d\n", name, WTERMSIG(status));
-		else if (name)
-			printf("guest: %s exited %d\n", name, WEXITSTATUS(status));
+		else if (s && WIFSIGNALED(status))
+			printf("guest: %s killed by signal %d\n", s->name, WTERMSIG(status));
+		else if (s)
+			printf("guest: %s exited %d\n", s->name, WEXITSTATUS(status));
+		if (s && again)
+			launch_service(s);
 	}
 }
 
 int main(void)
 {
 	char line[2048], copy[2048], *run;
+	bool again;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	mount_all();
@@ -284,6 +298,7 @@ int main(void)
 	start_network();
 	read_command_line(line, sizeof(line));
 	snprintf(copy, sizeof(copy), "%s", line);
+	again = strstr(line, "clouder.again") != NULL;
 	run = find_word(line, "clouder.run");
 	if (start_services(run ? run : line + strlen(line)))
 		printf("guest: ready\n");
@@ -291,5 +306,5 @@ int main(void)
 		printf("guest: not all services run\n");
 	if (find_word(copy, "clouder.shell"))
 		start_shell();
-	watch_services();
+	watch_services(again);
 }

@@ -7,6 +7,7 @@
  *   echo take N    says "go", then takes N bytes into one buffer and from there into a file in memory, which starts
  *                  over at FILE_BYTES: written over the first time, made anew the second
  *   echo release   removes the file and has the kernel drop what it caches
+ *   echo disk N    reads the first N bytes of the disk, through the cache for files
  *   echo wipe      takes nearly all memory that is free, has the kernel zero it, and gives it back
  */
 #include <errno.h>
@@ -24,6 +25,7 @@
 #include "service.h"
 
 #define FILE_PATH "/tmp/sink"
+#define DISK_PATH "/dev/vda"
 #define FILE_BYTES (32u << 20)
 #define BUFFER_BYTES 65536u
 /* Memory that is left to the kernel by a wipe, and what it keeps back from everybody else. */
@@ -82,6 +84,18 @@ static bool release(void)
 	return write_text("/proc/sys/vm/drop_caches", "3");
 }
 
+static bool read_disk(uint64_t bytes)
+{
+	int disk = open(DISK_PATH, O_RDONLY | O_CLOEXEC);
+	bool good = disk >= 0;
+
+	for (uint64_t at = 0; good && at < bytes; at += BUFFER_BYTES)
+		good = read(disk, buffer, BUFFER_BYTES) == BUFFER_BYTES;
+	if (disk >= 0)
+		close(disk);
+	return good;
+}
+
 static bool wipe(void)
 {
 	struct sysinfo info;
@@ -104,6 +118,8 @@ static void obey(const char *text)
 	errno = EINVAL;
 	if (strncmp(text, "take ", 5) == 0)
 		good = take(strtoull(text + 5, NULL, 10));
+	else if (strncmp(text, "disk ", 5) == 0)
+		good = read_disk(strtoull(text + 5, NULL, 10));
 	else if (strcmp(text, "release") == 0)
 		good = release();
 	else if (strcmp(text, "wipe") == 0)

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -166,22 +167,36 @@ static const char *of_input(const char *value)
 	return fgets(line, atoi(value) + 1, stdin);
 }
 
+static const char *of_kernel(const char *value)
+{
+	(void)value;
+	return (const char *)getauxval(AT_RANDOM);
+}
+
 static const struct {
 	const char *what;
 	const char *(*result)(const char *value);
-} exec_kinds[] = {{"argument", of_argument}, {"environment", of_environment}, {"input", of_input}};
+	size_t len; /* of the result; 0: a string */
+} exec_kinds[] = {{"argument", of_argument, 0},
+		  {"environment", of_environment, 0},
+		  {"input", of_input, 0},
+		  {"random", of_kernel, 16}};
 
 /* argv: NAME --exec WHAT VALUE. */
 static int exec_main(int argc, char **argv)
 {
 	const char *result = NULL;
+	size_t len = 0;
 
-	for (size_t i = 0; argc == 4 && i < sizeof(exec_kinds) / sizeof(exec_kinds[0]); i++)
-		if (strcmp(argv[2], exec_kinds[i].what) == 0)
+	for (size_t i = 0; argc == 4 && i < sizeof(exec_kinds) / sizeof(exec_kinds[0]); i++) {
+		if (strcmp(argv[2], exec_kinds[i].what) == 0) {
 			result = exec_kinds[i].result(argv[3]);
+			len = exec_kinds[i].len;
+		}
+	}
 	if (!result)
 		return 1;
-	tell_and_wait(3, result, strlen(result));
+	tell_and_wait(3, result, len ? len : strlen(result));
 	return 0;
 }
 

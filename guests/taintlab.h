@@ -65,7 +65,7 @@ bool lab_child(struct lab *l, bool (*child)(struct lab *l));
 /*
  * The same by exec, with this environment and standard input: this program again with argv (NULL-terminated), which is
  * NAME --exec WHAT VALUE. Result, for WHAT: argument: VALUE itself; environment: that of the variable VALUE; input: a line of
- * at most VALUE bytes from standard input.
+ * at most VALUE bytes from standard input; random: the random bytes that the kernel gives every program.
  */
 bool lab_exec(struct lab *l, char *const *argv, char *const *envp, int input);
 

@@ -253,9 +253,33 @@ static bool by_neighbours(struct lab *l)
 	return true;
 }
 
+/* The disk's own copy goes right into a page that is full of it; then the program looks at the page, word by word. */
+static bool by_disk(struct lab *l)
+{
+	static char area[LAB_MAX] __attribute__((aligned(PAGE)));
+	int disk = open("/dev/vda", O_RDONLY | O_DIRECT);
+	bool ok = disk >= 0;
+
+	soak(l, area, sizeof(area));
+	ok = ok && lab_read_all(disk, area, sizeof(area));
+	close(disk);
+	for (size_t i = 0; i < LAB_MAX; i += sizeof(long))
+		*(volatile long *)(void *)(l->out + i) = *(volatile long *)(void *)(area + i);
+	l->ret_len = LAB_MAX;
+	return ok;
+}
+
 static bool by_random(struct lab *l)
 {
 	return by_file(l, "/dev/urandom", 256);
+}
+
+/* Of a new process; its stack protector and its addresses come from the same source. */
+static bool by_at_random(struct lab *l)
+{
+	char *const argv[] = {"taintlab-random", "--exec", "random", "", NULL}, *const envp[] = {NULL};
+
+	return lab_exec(l, argv, envp, STDIN_FILENO);
 }
 
 const struct lab_path lab_clean_paths[] = {
@@ -275,6 +299,8 @@ const struct lab_path lab_clean_paths[] = {
 	{.name = "clean-heap", .expect = LAB_CLEAN, .run = by_heap},
 	{.name = "clean-xor", .expect = LAB_CLEAN, .run = by_xor_self},
 	{.name = "clean-neighbours", .expect = LAB_CLEAN, .run = by_neighbours},
+	{.name = "clean-disk", .expect = LAB_CLEAN, .run = by_disk},
 	{.name = "clean-random", .expect = LAB_CLEAN, .run = by_random},
+	{.name = "clean-at-random", .expect = LAB_CLEAN, .run = by_at_random},
 };
 const size_t lab_clean_count = sizeof(lab_clean_paths) / sizeof(lab_clean_paths[0]);

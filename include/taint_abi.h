@@ -52,6 +52,9 @@ static_assert(sizeof(struct taint_label) == 8, "shared layout");
 /* In flags: value is not known, the label holds whatever the byte is. */
 #define TAINT_LABEL_ANY_VALUE 0x01u
 
+/* The input chose where this was written, not what: no data from the outside, but of interest on the stack. */
+#define TAINT_LABEL_BY_ADDRESS 0x02u
+
 /* In an origin: the input byte reached this one as an index into a table, not as data itself. */
 #define TAINT_BY_INDEX 0x80000000u
 /* The rest of an origin. */
@@ -177,10 +180,22 @@ enum taint_msg_type {
 	TAINT_MSG_GO = 4, /* supervisor -> plugin: let the held vCPU go on (observe) */
 	TAINT_MSG_ERROR = 5, /* plugin -> supervisor: text says what cannot work */
 	TAINT_MSG_MAP_RAM = 6, /* supervisor -> plugin: register the RAM now, answer with RAM */
+	/* supervisor -> plugin, before the VM runs: stop where this is written; sent back when done */
+	TAINT_MSG_WATCH = 7,
 };
 
 enum taint_detector {
 	TAINT_DETECT_RETURN = 1, /* the return address read by ret is tainted */
+	TAINT_DETECT_BRANCH = 2, /* the target of an indirect call or jump is */
+	TAINT_DETECT_STACK = 3, /* the stack pointer is about to be loaded with a tainted address */
+	TAINT_DETECT_CODE = 4, /* tainted bytes of a writable page are about to be executed */
+	TAINT_DETECT_CANARY = 5, /* the stack protector's word is tainted, and not what it was */
+	TAINT_DETECT_POINTER = 6, /* a store through a pointer that came whole from the outside */
+	TAINT_DETECT_INDEX = 7, /* the return address was written at an address that the input chose */
+	TAINT_DETECT_FAULT = 8, /* an access at a tainted address faults; the supervisor knows whether it is fatal */
+	TAINT_DETECT_ABORT = 9, /* the program is about to end itself by a signal; the supervisor knows why */
+	TAINT_DETECT_WATCH = 10, /* no detector: what TAINT_MSG_WATCH asked for is being written */
+	TAINT_DETECTORS,
 };
 
 #define TAINT_RAM_MAPS 8
@@ -202,11 +217,18 @@ struct taint_msg_ram {
 	} map[TAINT_RAM_MAPS];
 };
 
+/* The input byte of this origin is written to the user address gva, from user or kernel mode; gva 0: nothing to watch. */
+struct taint_msg_watch {
+	uint64_t gva;
+	uint32_t origin;
+	uint32_t pad;
+};
+
 struct taint_msg_detect {
 	uint32_t detector;
 	uint32_t vcpu;
 	uint64_t pc; /* of the instruction that would have used the object */
-	uint64_t object_gva; /* error_address: the first byte of the object read */
+	uint64_t object_gva; /* error_address: the first byte of the object, 0: not known; WATCH: of the write */
 	uint64_t object_gpa;
 	uint32_t object_len;
 	uint32_t pad;
@@ -219,6 +241,7 @@ struct taint_msg_detect {
 	uint64_t time_ns; /* CLOCK_MONOTONIC at the start of the callback */
 	struct taint_label label[32]; /* of the object's bytes */
 	uint64_t value; /* what the bytes hold, as far as 8 */
+	uint64_t access; /* FAULT: the address of the access */
 };
 
 struct taint_msg {
@@ -228,6 +251,7 @@ struct taint_msg {
 		struct taint_msg_hello hello;
 		struct taint_msg_ram ram;
 		struct taint_msg_detect detect;
+		struct taint_msg_watch watch;
 		char text[256];
 	};
 };

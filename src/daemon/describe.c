@@ -17,9 +17,15 @@ static void hex(char *ret, size_t size, const uint8_t *bytes, size_t n, const ch
 
 static const char *detector_name(uint32_t detector)
 {
-	static const char *const names[] = {[TAINT_DETECT_RETURN] = "tainted-return"};
+	static const char *const names[TAINT_DETECTORS] = {
+		[TAINT_DETECT_RETURN] = "tainted-return", [TAINT_DETECT_BRANCH] = "tainted-branch",
+		[TAINT_DETECT_STACK] = "tainted-stack",	  [TAINT_DETECT_CODE] = "tainted-code",
+		[TAINT_DETECT_CANARY] = "tainted-canary", [TAINT_DETECT_POINTER] = "tainted-pointer",
+		[TAINT_DETECT_INDEX] = "tainted-index",	  [TAINT_DETECT_FAULT] = "tainted-fault",
+		[TAINT_DETECT_ABORT] = "abort",
+	};
 
-	return detector && detector < sizeof(names) / sizeof(names[0]) ? names[detector] : "unknown";
+	return detector < TAINT_DETECTORS && names[detector] ? names[detector] : "unknown";
 }
 
 /* First and last origin among the object's tainted bytes; how many there are. */
@@ -81,6 +87,7 @@ static const char *bound_name(enum bound_kind k)
 	static const char *const names[] = {[BOUND_FRAME] = "frame",
 					    [BOUND_CALLER] = "caller",
 					    [BOUND_MODULE] = "module",
+					    [BOUND_CHUNK] = "chunk",
 					    [BOUND_ABSOLUTE] = "absolute"};
 
 	return (unsigned)k < sizeof(names) / sizeof(names[0]) ? names[k] : "unknown";
@@ -118,6 +125,7 @@ void describe_patch(const struct patch *p, struct incident *in)
 	hex(in->before, sizeof(in->before), p->site_before, p->site_len, " ");
 	hex(in->after, sizeof(in->after), p->site_after, p->site_len, " ");
 	hex(in->guard_hex, sizeof(in->guard_hex), p->guard, p->guard_len, "");
-	patch_disassemble(p->site_before, p->site_len, p->site.v, in->before_text, sizeof(in->before_text));
-	patch_disassemble(p->guard, p->guard_len, p->guard_at.v, in->guard_text, sizeof(in->guard_text));
+	patch_disassemble(p->is_32bit, p->site_before, p->site_len, p->site.v, in->before_text,
+			  sizeof(in->before_text));
+	patch_disassemble(p->is_32bit, p->guard, p->guard_len, p->guard_at.v, in->guard_text, sizeof(in->guard_text));
 }

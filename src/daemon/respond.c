@@ -23,6 +23,7 @@
 /* One answer under construction. */
 struct response {
 	struct vm *vm;
+	struct taint_msg_detect detect;
 	struct incident in;
 	struct finding finding;
 	struct vmi_task task;
@@ -31,6 +32,7 @@ struct response {
 	size_t n_siblings;
 	bool have_task, have_finding, have_patch;
 	struct checkpoint_info checkpoint;
+	bool tracing; /* the input is run again to see who writes what */
 	uint64_t located_ns, recover_ns, insert_ns, end_ns;
 };
 
@@ -61,7 +63,7 @@ static void note_failure(struct response *r, const char *doing, const struct err
 /* Introspection from the registers of the detection, if there is none yet. */
 static int have_vmi(struct response *r, struct err *e)
 {
-	const struct taint_msg_detect *d = &r->vm->detect;
+	const struct taint_msg_detect *d = &r->detect;
 	struct vmi_space space;
 
 	if (r->vm->vmi)
@@ -87,7 +89,7 @@ static const struct vm_patch *known_patch(const struct response *r)
 /* The plugin knows where the instruction lies in RAM, but at which address only of the process translated first. */
 static void resolve_pc(struct response *r)
 {
-	struct taint_msg_detect *d = &r->vm->detect;
+	struct taint_msg_detect *d = &r->detect;
 	struct gva pc;
 	struct err e;
 
@@ -103,7 +105,7 @@ static int locate(struct response *r, struct locate_input *in, struct err *e)
 {
 	int rc;
 
-	if (have_vmi(r, e) < 0 || vmi_task_by_cr3(r->vm->vmi, r->vm->detect.cr3, &r->task, e) < 0)
+	if (have_vmi(r, e) < 0 || vmi_task_by_cr3(r->vm->vmi, r->detect.cr3, &r->task, e) < 0)
 		return -1;
 	r->have_task = true;
 	r->in.pid = r->task.tgid;
@@ -134,23 +136,30 @@ static int make_patch(struct response *r, const struct locate_input *in, struct 
 	return 0;
 }
 
-static void locate_and_patch(struct response *r)
+/* The culprit is known. */
+static void patch_finding(struct response *r, const struct locate_input *in)
 {
-	struct locate_input in = {.shadow = r->vm->shadow, .detect = &r->vm->detect};
 	struct err e = {0};
 
-	if (locate(r, &in, &e) < 0) {
-		note_failure(r, "locating the culprit", &e);
-	} else {
-		r->in.state = INCIDENT_LOCATED;
-		step(r, "located");
-		if (make_patch(r, &in, &e) < 0)
-			note_failure(r, "making a patch", &e);
-	}
-	r->located_ns = loop_now_ns();
-	r->in.t_locate_us = us_between(r->vm->detect.time_ns, r->located_ns);
-	if (r->have_patch)
+	r->in.state = INCIDENT_LOCATED;
+	step(r, "located");
+	if (make_patch(r, in, &e) < 0)
+		note_failure(r, "making a patch", &e);
+	else
 		r->in.state = INCIDENT_PATCHED;
+}
+
+static void locate_and_patch(struct response *r)
+{
+	struct locate_input in = {.shadow = r->vm->shadow, .detect = &r->detect};
+	struct err e = {0};
+
+	if (locate(r, &in, &e) < 0)
+		note_failure(r, "locating the culprit", &e);
+	else
+		patch_finding(r, &in);
+	r->located_ns = loop_now_ns();
+	r->in.t_locate_us = us_between(r->detect.time_ns, r->located_ns);
 	step(r, r->have_patch ? "patched" : "no-patch");
 }
 
@@ -161,8 +170,8 @@ static uint32_t earliest_origin(const struct response *r)
 
 	if (r->have_finding && r->finding.run_first_origin)
 		return r->finding.run_first_origin & TAINT_POSITION;
-	for (unsigned i = 0; i < r->vm->detect.object_len; i++) {
-		uint32_t o = r->vm->detect.label[i].origin & TAINT_POSITION;
+	for (unsigned i = 0; i < r->detect.object_len; i++) {
+		uint32_t o = r->detect.label[i].origin & TAINT_POSITION;
 
 		if (o && (!first || taint_origin_before(o, first)))
 			first = o;
@@ -200,7 +209,7 @@ static int choose_checkpoint(struct response *r, struct err *e)
 	if (avoid_repetition(r, e) < 0)
 		return -1;
 	r->in.checkpoint_id = (int64_t)r->checkpoint.id;
-	r->in.checkpoint_age_us = us_between(r->checkpoint.time_ns, r->vm->detect.time_ns);
+	r->in.checkpoint_age_us = us_between(r->checkpoint.time_ns, r->detect.time_ns);
 	return 0;
 }
 
@@ -295,6 +304,19 @@ static int next_engine(struct vm *vm, struct err *e)
 	return 0;
 }
 
+/* The lowest tainted byte of what was corrupted. */
+static int set_watch(struct response *r, struct err *e)
+{
+	const struct taint_msg_detect *d = &r->detect;
+	unsigned i = 0;
+
+	while (i < d->object_len && !d->label[i].origin)
+		i++;
+	if (i == d->object_len)
+		return err_set(e, ERR_STATE, "no tainted byte to watch");
+	return engine_watch(r->vm->active.en, gva(d->object_gva + i), d->label[i].origin, e);
+}
+
 static int roll_back(struct response *r, struct err *e)
 {
 	struct vm *vm = r->vm;
@@ -307,10 +329,10 @@ static int roll_back(struct response *r, struct err *e)
 	start = loop_now_ns();
 	insert_patches(r);
 	r->insert_ns = loop_now_ns() - start;
-	if (!r->have_patch)
+	if (!r->have_patch && !r->tracing)
 		block_flow(r);
 	step(r, "rolled-back");
-	if (next_engine(vm, e) < 0 ||
+	if (next_engine(vm, e) < 0 || (r->tracing && set_watch(r, e) < 0) ||
 	    checkpoint_restore_engine(vm->ring, r->checkpoint.id, vm->active.en, vm->loop, e) < 0)
 		return -1;
 	if (net_replay(vm->net, r->checkpoint.seq, e) < 0)
@@ -326,7 +348,7 @@ static int roll_back(struct response *r, struct err *e)
 
 static void finish_times(struct response *r)
 {
-	uint64_t arrival = vm_arrival_time(r->vm, earliest_origin(r)), detected = r->vm->detect.time_ns;
+	uint64_t arrival = vm_arrival_time(r->vm, earliest_origin(r)), detected = r->detect.time_ns;
 
 	r->end_ns = loop_now_ns();
 	r->in.t_detect_us = arrival ? us_between(arrival, detected) : 0;
@@ -352,7 +374,7 @@ static void recover(struct response *r)
 {
 	struct err e = {0};
 
-	if (choose_checkpoint(r, &e) < 0) {
+	if (!r->checkpoint.id && choose_checkpoint(r, &e) < 0) {
 		hold(r, "recovering", &e);
 		return;
 	}
@@ -374,19 +396,15 @@ static void recover(struct response *r)
 	loop_timer_set(r->vm->standby_timer, 20);
 }
 
-static void observe(struct response *r)
+/* The VM goes on as if nothing had been detected. */
+static void let_go(struct vm *vm, const struct taint_msg_detect *d)
 {
-	struct vm *vm = r->vm;
-	unsigned vcpu = vm->detect.vcpu;
 	struct err e;
 
-	snprintf(r->in.vm_state, sizeof(r->in.vm_state), "running");
-	keep(r);
-	step(r, "observed");
 	vm->detect_pending = false;
 	vm->state = VM_RUNNING;
 	engine_thaw(vm->active.en);
-	engine_let_go(vm->active.en, vcpu);
+	engine_let_go(vm->active.en, d->vcpu);
 	/* A stop that the detection interrupted takes effect now; undo it. */
 	if (engine_continue(vm->active.en, &e) < 0)
 		log_warn("%s", e.text);
@@ -394,30 +412,136 @@ static void observe(struct response *r)
 	net_resume(vm->net);
 }
 
-void respond(struct vm *vm)
+static void observe(struct response *r)
 {
-	struct response *r;
+	snprintf(r->in.vm_state, sizeof(r->in.vm_state), "running");
+	keep(r);
+	step(r, "observed");
+	let_go(r->vm, &r->detect);
+}
+
+/* How long the repeated run may take to come to the same place. */
+#define TRACE_MS 5000u
+
+/* Whether another run can tell more: the writer is known, its caller is not. */
+static bool can_trace(const struct response *r)
+{
+	return !r->have_patch && r->vm->cfg->respond != CONFIG_RESPOND_OBSERVE && r->detect.object_gva &&
+	       r->detect.object_len && !known_patch(r);
+}
+
+/* Goes back with no new patch, and has the engine stop where the object is overwritten. False: that failed. */
+static bool start_trace(struct response *r)
+{
+	struct vm *vm = r->vm;
+	struct err e = {0};
+
+	if (choose_checkpoint(r, &e) < 0)
+		return false;
+	r->tracing = true;
+	if (roll_back(r, &e) < 0) {
+		note_failure(r, "running the input again", &e);
+		return false;
+	}
+	vm->trace = r;
+	loop_timer_set(vm->trace_timer, TRACE_MS);
+	loop_timer_set(vm->standby_timer, 20);
+	return true;
+}
+
+static void finish(struct response *r)
+{
+	r->vm->trace = NULL;
+	r->tracing = false;
+	loop_timer_cancel(r->vm->trace_timer);
+	recover(r);
+	free(r);
+}
+
+/* The repeated run stopped: where the object is overwritten, if all went as before. */
+static void trace_stopped(struct response *r)
+{
+	struct locate_input in = {.vmi = r->vm->vmi, .shadow = r->vm->shadow, .detect = &r->vm->detect};
+	struct finding first = r->finding, f;
+	struct err e = {0};
+
+	r->vm->state = VM_RESPONDING;
+	/* What was not clear before may be now; else this is the better reason. */
+	if (r->vm->detect.detector == TAINT_DETECT_WATCH)
+		*r->in.failure = '\0';
+	if (r->vm->detect.detector == TAINT_DETECT_WATCH && locate_live(&in, &first, &f, &e) == 0) {
+		r->finding = f;
+		r->have_finding = true;
+		describe_finding(&r->finding, &r->in);
+		patch_finding(r, &in);
+	} else if (r->vm->detect.detector == TAINT_DETECT_WATCH) {
+		note_failure(r, "locating the culprit in the repeated run", &e);
+	}
+	finish(r);
+}
+
+void respond_without_trace(struct vm *vm)
+{
+	if (!vm->trace || vm->state != VM_RUNNING || vm->detect_pending)
+		return;
+	net_freeze(vm->net);
+	vm->state = VM_RESPONDING;
+	finish(vm->trace);
+}
+
+void respond_forget(struct vm *vm)
+{
+	free(vm->trace);
+	vm->trace = NULL;
+}
+
+static struct response *response_create(struct vm *vm)
+{
+	struct response *r = calloc(1, sizeof(*r));
 	struct timespec now;
 
-	if (!vm->detect_pending || vm->state != VM_RUNNING)
-		return;
-	r = calloc(1, sizeof(*r));
 	if (!r)
-		return; /* frozen it stays */
-	vm->state = VM_RESPONDING;
+		return NULL;
 	clock_gettime(CLOCK_REALTIME, &now);
 	r->vm = vm;
+	r->detect = vm->detect;
 	r->in.time_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	r->in.state = INCIDENT_DETECTED;
 	snprintf(r->in.vm, sizeof(r->in.vm), "%s", vm->cfg->name);
 	snprintf(r->in.vm_state, sizeof(r->in.vm_state), "held");
-	describe_detection(vm, &vm->detect, &r->in);
+	describe_detection(vm, &r->detect, &r->in);
+	return r;
+}
+
+static void answer(struct vm *vm)
+{
+	struct response *r = response_create(vm);
+
+	if (!r)
+		return; /* frozen it stays */
+	vm->detections++;
 	keep(r); /* it has a number from here on */
 	step(r, "detected");
 	locate_and_patch(r);
+	if (can_trace(r) && start_trace(r))
+		return;
+	r->tracing = false;
 	if (vm->cfg->respond == CONFIG_RESPOND_OBSERVE)
 		observe(r);
 	else
 		recover(r);
 	free(r);
+}
+
+void respond(struct vm *vm)
+{
+	if (!vm->detect_pending || vm->state != VM_RUNNING)
+		return;
+	vm->state = VM_RESPONDING;
+	if (!judge(vm, &vm->detect))
+		let_go(vm, &vm->detect);
+	else if (vm->trace)
+		trace_stopped(vm->trace);
+	else
+		answer(vm);
 }

@@ -48,7 +48,6 @@ static void engine_detected(void *arg, struct engine *en, const struct taint_msg
 	net_freeze(vm->net);
 	vm->detect = *d;
 	vm->detect_pending = true;
-	vm->detections++;
 	loop_timer_set(vm->respond_timer, 0);
 }
 
@@ -342,6 +341,12 @@ static void run_respond(void *arg, uint32_t events)
 	respond(arg);
 }
 
+static void end_trace(void *arg, uint32_t events)
+{
+	(void)events;
+	respond_without_trace(arg);
+}
+
 static int find_plugin(struct vm *vm, struct err *e)
 {
 	char exe[2048], *slash;
@@ -434,6 +439,7 @@ static int create_timers(struct vm *vm, struct err *e)
 		{&vm->standby_timer, start_standby, STANDBY_LOOK_MS},
 		{&vm->checkpoint_timer, take_checkpoint, 0},
 		{&vm->respond_timer, run_respond, 0},
+		{&vm->trace_timer, end_trace, 0},
 		{&vm->vmi_timer, prepare_vmi, 0},
 		{&vm->boot_timer, boot_timeout, vm->cfg->boot_timeout_s * 1000},
 	};
@@ -493,7 +499,9 @@ void vm_destroy(struct vm *vm)
 	loop_remove(&vm->standby_timer);
 	loop_remove(&vm->checkpoint_timer);
 	loop_remove(&vm->respond_timer);
+	loop_remove(&vm->trace_timer);
 	loop_remove(&vm->vmi_timer);
+	respond_forget(vm);
 	loop_remove(&vm->boot_timer);
 	if (vm->undo)
 		undo_detach(vm->undo);

@@ -59,7 +59,7 @@ struct vm {
 	struct undo *undo;
 	struct checkpoint_ring *ring;
 	struct vm_engine active, standby;
-	struct loop_source *standby_timer, *checkpoint_timer, *respond_timer, *boot_timer, *vmi_timer;
+	struct loop_source *standby_timer, *checkpoint_timer, *respond_timer, *trace_timer, *boot_timer, *vmi_timer;
 
 	bool guest_seen; /* the guest's network driver has started */
 	uint64_t last_checkpoint_ns; /* or of the last attempt */
@@ -75,6 +75,7 @@ struct vm {
 	/* the detection being answered */
 	bool detect_pending;
 	struct taint_msg_detect detect;
+	struct response *trace; /* an answer that waits for what the repeated run shows */
 	uint64_t recoveries, detections, flows_blocked;
 	uint64_t last_rollback; /* checkpoint gone back to last */
 	unsigned rollbacks_in_row; /* to that one */
@@ -91,6 +92,13 @@ uint64_t vm_arrival_time(const struct vm *vm, uint32_t origin);
 
 /* respond.c: answers vm->detect; called from the outer loop only. */
 void respond(struct vm *vm);
+/* The repeated run has shown nothing in time. */
+void respond_without_trace(struct vm *vm);
+/* The VM ends. */
+void respond_forget(struct vm *vm);
+
+/* judge.c: whether a detection is an attack; the engine is frozen. */
+bool judge(struct vm *vm, const struct taint_msg_detect *d);
 
 /* describe.c: fills parts of an incident. */
 void describe_detection(const struct vm *vm, const struct taint_msg_detect *d, struct incident *in);

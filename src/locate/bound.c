@@ -16,6 +16,17 @@
 #define CALL_SITES_MAX 16
 #define ARGUMENTS_BACK 24 /* instructions before a call that may set up its arguments */
 
+/* Bytes of a return address. */
+static int64_t word(const struct bound_input *in)
+{
+	return in->cfi.is_32bit ? 4 : 8;
+}
+
+static struct gva cfa_of_slot(const struct bound_input *in)
+{
+	return gva_add(in->slot, (uint64_t)word(in));
+}
+
 /* The CFA rule at pc must be register + offset, the return address where call put it. */
 static int row_at(const struct bound_input *in, const struct cfi_fde *fde, struct gva pc, struct cfi_row *ret,
 		  struct err *e)
@@ -23,7 +34,7 @@ static int row_at(const struct bound_input *in, const struct cfi_fde *fde, struc
 	if (cfi_row_at(&in->cfi, fde, pc, ret, e))
 		return -1;
 	if (!ret->cfa_known || ret->cfa_offset != (int32_t)ret->cfa_offset || ret->reg[CFI_RA].rule != CFI_SAVED ||
-	    ret->reg[CFI_RA].offset != -8)
+	    ret->reg[CFI_RA].offset != -word(in))
 		return err_set_addr(e, ERR_REFUSED, pc.v,
 				    "the frame at 0x%" PRIx64 " is not laid out in a way that is understood", pc.v);
 	return 0;
@@ -117,7 +128,7 @@ static int own_frame(const struct bound_input *in, struct finding *f, struct err
 		return -1;
 	f->bound = BOUND_FRAME;
 	f->cfa = (struct finding_cfa){row.cfa_reg, (int32_t)row.cfa_offset};
-	f->cfa_value = in->slot.v + 8;
+	f->cfa_value = cfa_of_slot(in).v;
 	run = (int64_t)(f->start_address.v - f->cfa_value);
 	f->start_offset = run;
 	f->end_offset = lowest_slot(&row, run);
@@ -161,10 +172,10 @@ static bool names_object(const struct code_fn *fn, const struct code_depth *dept
 
 		if (ci->flow == CODE_CALL)
 			return false;
-		if (!x86_decode(fn->bytes + ci->off, ci->len, &in))
+		if (!x86_decode_mode(fn->mode, fn->bytes + ci->off, ci->len, &in))
 			return false;
 		if (in.i.mnemonic == ZYDIS_MNEMONIC_MOV && in.op[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-		    in.op[1].reg.value == ZYDIS_REGISTER_RSP && d->rsp_known && -d->rsp == object)
+		    x86_gpr(in.op[1].reg.value) == X86_RSP && d->rsp_known && -d->rsp == object)
 			return true;
 		if (in.i.mnemonic != ZYDIS_MNEMONIC_LEA || in.op[1].mem.index != ZYDIS_REGISTER_NONE)
 			continue;
@@ -186,7 +197,7 @@ static bool read_site(const struct bound_input *in, const struct finding *f, con
 		      const struct code_depth *depth, uint32_t k, struct call_site *ret)
 {
 	const struct code_insn *ci = &fn->insn[k];
-	int64_t object = (int64_t)(f->start_address.v - (in->slot.v + 8));
+	int64_t object = (int64_t)(f->start_address.v - cfa_of_slot(in).v);
 
 	ret->pc = gva_add(fn->start, ci->off);
 	ret->ret = gva_add(ret->pc, ci->len);
@@ -236,7 +247,7 @@ static int choose_site(const struct bound_input *in, const struct finding *f, co
 /* A function called by the one that was hit wrote the bytes: the frame is found through the call. */
 static int fill_from_site(const struct bound_input *in, const struct call_site *site, struct finding *f, struct err *e)
 {
-	uint64_t cfa_hit = in->slot.v + 8;
+	uint64_t cfa_hit = cfa_of_slot(in).v;
 	int64_t run = (int64_t)(f->start_address.v - cfa_hit);
 	struct cfi_row row;
 
@@ -248,6 +259,7 @@ static int fill_from_site(const struct bound_input *in, const struct call_site *
 	f->start_offset = run + site->depth;
 	f->end_offset = lowest_slot(&site->row, run) + site->depth;
 	f->caller_return = site->ret;
+	f->caller_slot = -word(in);
 	f->pointer_store = true;
 	f->confidence = site->names_object ? 75 : 60;
 	describe(f, in->hit_fde->start);
@@ -261,7 +273,8 @@ static int caller_frame(const struct bound_input *in, struct finding *f, struct 
 	struct code_fn *fn;
 	int rc;
 
-	if (code_fn_create(&in->rd, in->hit_fde->start, in->hit_fde->end, in->text, in->text_end, &fn, e))
+	if (code_fn_create_mode(in->culprit_fn->mode, &in->rd, in->hit_fde->start, in->hit_fde->end, in->text,
+				in->text_end, &fn, e))
 		return err_prefix(e, "in the caller");
 	depth = depths_of(in, in->hit_fde, fn);
 	if (depth)
@@ -275,7 +288,7 @@ static int caller_frame(const struct bound_input *in, struct finding *f, struct 
 
 int bound_find(const struct bound_input *in, struct finding *f, struct err *e)
 {
-	if (f->start_address.v >= in->slot.v + 8)
+	if (f->start_address.v >= cfa_of_slot(in).v)
 		return err_set_addr(e, ERR_REFUSED, f->start_address.v,
 				    "the run does not lie below the return address");
 	if (in->hit_fde->start.v == in->culprit_fde->start.v)

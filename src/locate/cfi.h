@@ -48,16 +48,19 @@ enum cfi_rule {
 	CFI_SAME, /* not changed so far */
 	CFI_UNDEFINED,
 	CFI_SAVED, /* in memory at CFA + offset */
+	CFI_SAVED_AT, /* in memory at register base + offset */
 	CFI_OTHER, /* elsewhere; offset means nothing */
 };
 
 /* The rules that hold at one address. */
 struct cfi_row {
-	bool cfa_known; /* false: an expression that is not understood */
+	bool cfa_known; /* false: an expression */
+	bool cfa_deref; /* the CFA is what the memory at register + offset holds (a realigned stack); not cfa_known then */
 	uint8_t cfa_reg; /* x86 encoding */
 	int64_t cfa_offset; /* CFA = register + offset */
 	struct {
 		uint8_t rule; /* enum cfi_rule */
+		uint8_t base; /* CFI_SAVED_AT: x86 encoding */
 		int64_t offset;
 	} reg[CFI_REGS];
 };

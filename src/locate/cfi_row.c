@@ -139,6 +139,7 @@ static void run_cfa_register(struct machine *s, const struct operands *o)
 	int c = column(s, o->v[0]);
 
 	s->row.cfa_known = c >= 0 && c < CFI_RA;
+	s->row.cfa_deref = false;
 	s->row.cfa_reg = s->row.cfa_known ? (uint8_t)c : 0;
 }
 
@@ -164,28 +165,81 @@ static void run_cfa_sf(struct machine *s, const struct operands *o)
 	s->row.cfa_offset = factored(s, o->v[1]);
 }
 
-/*
- * The one expression that is understood: procedure linkage tables, where one entry covers many stubs of 16
- * bytes and the stack holds one word more from a fixed offset in each:
- * rsp + 8 + ((pc & 15) >= n) * 8.
- */
-static void run_cfa_expression(struct machine *s, const struct operands *o)
+/* DW_OP_breg<r> offset at the cursor. */
+static bool read_breg(const struct machine *s, struct cfi_cur *c, uint8_t *ret_reg, int64_t *ret_offset)
 {
-	static const uint8_t plt[] = {0x77, 0x08, 0x80, 0x00, 0x3f, 0x1a, 0, 0x2a, 0x33, 0x24, 0x22};
-	uint8_t copy[sizeof(plt)];
-	unsigned n;
+	unsigned dwarf = (unsigned)cfi_cur_uint(c, 1) - 0x70u;
+	int col = dwarf < 32 ? column(s, dwarf) : -1;
 
-	s->row.cfa_known = false;
-	if (o->v[0] != sizeof(plt) || s->m->is_32bit)
+	*ret_offset = cfi_cur_sleb(c);
+	*ret_reg = (uint8_t)col;
+	return !c->bad && col >= 0 && col != CFI_RA;
+}
+
+/* An expression for where a register is saved: register + offset is understood. */
+static void run_expression(struct machine *s, const struct operands *o)
+{
+	struct cfi_cur c = cfi_cur(o->block, o->v[1], 0);
+	int col = column(s, o->v[0]);
+	uint8_t base;
+	int64_t offset;
+
+	if (col < 0)
 		return;
-	memcpy(copy, o->block, sizeof(copy));
+	set_rule(s, o->v[0], CFI_OTHER, 0);
+	if (!read_breg(s, &c, &base, &offset) || cfi_cur_left(&c))
+		return;
+	set_rule(s, o->v[0], CFI_SAVED_AT, offset);
+	s->row.reg[col].base = base;
+}
+
+#define PLT_EXPRESSION 11 /* bytes */
+
+/*
+ * Procedure linkage tables, where one entry covers many stubs of 16 bytes and the stack holds one word more
+ * from a fixed offset in each: rsp + word + ((pc & 15) >= n) * word.
+ */
+static bool plt_expression(struct machine *s, const uint8_t *block, uint64_t len)
+{
+	static const uint8_t plt[2][PLT_EXPRESSION] = {
+		{0x77, 0x08, 0x80, 0x00, 0x3f, 0x1a, 0, 0x2a, 0x33, 0x24, 0x22},
+		{0x74, 0x04, 0x78, 0x00, 0x3f, 0x1a, 0, 0x2a, 0x32, 0x24, 0x22},
+	};
+	unsigned word = s->m->is_32bit ? 4 : 8, n;
+	uint8_t copy[PLT_EXPRESSION];
+
+	if (len != sizeof(copy))
+		return false;
+	memcpy(copy, block, sizeof(copy));
 	n = copy[6] - 0x30u; /* DW_OP_lit<n> */
 	copy[6] = 0;
-	if (n > 15 || memcmp(copy, plt, sizeof(plt)) != 0)
-		return;
+	if (n > 15 || memcmp(copy, plt[s->m->is_32bit], sizeof(copy)) != 0)
+		return false;
 	s->row.cfa_known = true;
 	s->row.cfa_reg = 4;
-	s->row.cfa_offset = 8 + ((s->pc & 15) >= n ? 8 : 0);
+	s->row.cfa_offset = word + ((s->pc & 15) >= n ? word : 0);
+	return true;
+}
+
+/* A function that realigns its stack keeps the CFA in memory: DW_OP_breg<r> offset, DW_OP_deref. */
+static void deref_expression(struct machine *s, const uint8_t *block, uint64_t len)
+{
+	struct cfi_cur c = cfi_cur(block, len, 0);
+	int64_t offset;
+	uint8_t reg;
+
+	if (!read_breg(s, &c, &reg, &offset) || cfi_cur_uint(&c, 1) != 0x06 || c.bad || cfi_cur_left(&c))
+		return;
+	s->row.cfa_deref = true;
+	s->row.cfa_reg = reg;
+	s->row.cfa_offset = offset;
+}
+
+static void run_cfa_expression(struct machine *s, const struct operands *o)
+{
+	s->row.cfa_known = s->row.cfa_deref = false;
+	if (!plt_expression(s, o->block, o->v[0]))
+		deref_expression(s, o->block, o->v[0]);
 }
 
 /* Operations with an operand in their low six bits, by their high two. */
@@ -212,7 +266,7 @@ static const struct cfa_op low_ops[0x40] = {
 	[0x0d] = {{OP_ULEB}, run_cfa_register},
 	[0x0e] = {{OP_ULEB}, run_cfa_offset},
 	[0x0f] = {{OP_BLOCK}, run_cfa_expression},
-	[0x10] = {{OP_ULEB, OP_BLOCK}, run_other}, /* expression */
+	[0x10] = {{OP_ULEB, OP_BLOCK}, run_expression},
 	[0x11] = {{OP_ULEB, OP_SLEB}, run_offset},
 	[0x12] = {{OP_ULEB, OP_SLEB}, run_cfa_sf},
 	[0x13] = {{OP_SLEB}, run_cfa_offset_sf},

@@ -47,7 +47,7 @@ const struct code_insn *code_fn_insn(const struct code_fn *fn, struct gva at)
 
 bool code_fn_decode(const struct code_fn *fn, uint32_t k, struct x86_insn *ret)
 {
-	return x86_decode(fn->bytes + fn->insn[k].off, fn->insn[k].len, ret);
+	return x86_decode_mode(fn->mode, fn->bytes + fn->insn[k].off, fn->insn[k].len, ret);
 }
 
 /* Mnemonics and categories that are not plain CODE_NEXT, CODE_MOVE_ANY. The first row that fits counts. */
@@ -101,7 +101,7 @@ static int decode_all(struct code_fn *fn, struct err *e)
 		struct code_insn *ci = &fn->insn[fn->n_insn];
 		uint64_t at = fn->start.v + off, target;
 
-		if (!x86_decode(fn->bytes + off, fn->size - off, &in))
+		if (!x86_decode_mode(fn->mode, fn->bytes + off, fn->size - off, &in))
 			return err_set_addr(e, ERR_REFUSED, at, "the code at 0x%llx does not decode",
 					    (unsigned long long)at);
 		ci->off = off;
@@ -200,8 +200,8 @@ static int analyse(struct code_fn *fn, const struct code_text *text, struct err 
 	return 0;
 }
 
-int code_fn_create(const struct code_reader *rd, struct gva start, struct gva end, struct gva text_low,
-		   struct gva text_end, struct code_fn **ret, struct err *e)
+int code_fn_create_mode(unsigned mode, const struct code_reader *rd, struct gva start, struct gva end,
+			struct gva text_low, struct gva text_end, struct code_fn **ret, struct err *e)
 {
 	const struct code_text text = {rd, text_low, text_end};
 	struct code_fn *fn;
@@ -213,6 +213,7 @@ int code_fn_create(const struct code_reader *rd, struct gva start, struct gva en
 	fn = calloc(1, sizeof(*fn));
 	if (!fn)
 		return err_set_errno(e, "no memory for code analysis");
+	fn->mode = mode;
 	fn->start = start;
 	fn->size = (uint32_t)(end.v - start.v);
 	fn->bytes = calloc(1, fn->size);
@@ -228,4 +229,10 @@ int code_fn_create(const struct code_reader *rd, struct gva start, struct gva en
 	}
 	*ret = fn;
 	return 0;
+}
+
+int code_fn_create(const struct code_reader *rd, struct gva start, struct gva end, struct gva text_low,
+		   struct gva text_end, struct code_fn **ret, struct err *e)
+{
+	return code_fn_create_mode(X86_MODE_64, rd, start, end, text_low, text_end, ret, e);
 }

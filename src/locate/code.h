@@ -48,6 +48,7 @@ struct code_insn {
 #define CODE_MARK_TARGET 2u /* control may arrive here from elsewhere */
 
 struct code_fn {
+	unsigned mode; /* X86_MODE_64 or X86_MODE_32 */
 	struct gva start;
 	uint32_t size; /* bytes */
 	uint32_t n_insn;
@@ -57,10 +58,13 @@ struct code_fn {
 };
 
 /*
- * Decodes [start, end) from first to last byte and finds the arrivals; [text, text_end) is the module's code.
+ * Decodes [start, end), code of X86_MODE_64 or X86_MODE_32, from first to last byte and finds the arrivals; [text, text_end) is the module's code.
  * Code outside the function that cannot be read now is taken to hold no branch into it, unless the function
  * itself jumps there. ERR_REFUSED: a byte or an indirect jump is not understood. *ret: code_fn_destroy().
  */
+int code_fn_create_mode(unsigned mode, const struct code_reader *rd, struct gva start, struct gva end, struct gva text,
+			struct gva text_end, struct code_fn **ret, struct err *e) MUST_CHECK;
+/* The same for 64-bit code. */
 int code_fn_create(const struct code_reader *rd, struct gva start, struct gva end, struct gva text, struct gva text_end,
 		   struct code_fn **ret, struct err *e) MUST_CHECK;
 void code_fn_destroy(struct code_fn *fn);
@@ -80,7 +84,7 @@ const struct code_insn *code_fn_insn(const struct code_fn *fn, struct gva at);
 int code_fn_window(const struct code_fn *fn, struct gva culprit, uint32_t max, struct gva *ret_at, uint32_t *ret_len,
 		   struct err *e) MUST_CHECK;
 
-/* How far the stack and frame pointers are below the CFA (CFA = return address slot + 8) before an instruction. */
+/* How far the stack and frame pointers are below the CFA (CFA = return address slot + a word) before an instruction. */
 struct code_depth {
 	bool reached, rsp_known, rbp_known;
 	int64_t rsp, rbp;

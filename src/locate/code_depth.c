@@ -21,22 +21,27 @@ static void forget(struct code_depth *d, uint8_t gpr)
 		d->rbp_known = false;
 }
 
+/* Bytes of an address in the code that the instruction is of. */
+static int64_t word(const struct x86_insn *in)
+{
+	return in->i.machine_mode == ZYDIS_MACHINE_MODE_LONG_64 ? 8 : 4;
+}
+
 static void do_push(struct code_depth *d, const struct x86_insn *in)
 {
-	d->rsp += in->i.operand_width == 16 ? 2 : 8;
+	d->rsp += in->i.operand_width == 16 ? 2 : word(in);
 }
 
 static void do_pop(struct code_depth *d, const struct x86_insn *in)
 {
-	d->rsp += in->i.operand_width == 16 ? -2 : -8;
+	d->rsp -= in->i.operand_width == 16 ? 2 : word(in);
 	if (in->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER)
 		forget(d, x86_gpr(in->op[0].reg.value));
 }
 
 static void do_leave(struct code_depth *d, const struct x86_insn *in)
 {
-	(void)in;
-	d->rsp = d->rbp - 8;
+	d->rsp = d->rbp - word(in);
 	d->rsp_known = d->rbp_known;
 	d->rbp_known = false;
 }
@@ -46,7 +51,7 @@ static void add_constant(struct code_depth *d, const struct x86_insn *in, int si
 {
 	uint8_t gpr = in->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER ? x86_gpr(in->op[0].reg.value) : X86_NO_REG;
 
-	if (in->op[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE || in->op[0].size != 64)
+	if (in->op[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE || in->op[0].size != 8 * word(in))
 		forget(d, gpr);
 	else if (gpr == X86_RSP)
 		d->rsp -= sign * in->op[1].imm.value.s;
@@ -85,14 +90,15 @@ static void do_mov(struct code_depth *d, const struct x86_insn *in)
 
 	if (in->op[0].type != ZYDIS_OPERAND_TYPE_REGISTER)
 		return;
-	if (in->op[1].type == ZYDIS_OPERAND_TYPE_REGISTER && in->op[1].size == 64)
+	if (in->op[1].type == ZYDIS_OPERAND_TYPE_REGISTER && in->op[1].size == 8 * word(in))
 		src = x86_gpr(in->op[1].reg.value);
 	assign(d, x86_gpr(in->op[0].reg.value), src, 0);
 }
 
 static void do_lea(struct code_depth *d, const struct x86_insn *in)
 {
-	bool simple = in->op[1].mem.index == ZYDIS_REGISTER_NONE && in->op[0].size == 64 && in->i.address_width == 64;
+	bool simple = in->op[1].mem.index == ZYDIS_REGISTER_NONE && in->op[0].size == 8 * word(in) &&
+		      in->i.address_width == 8 * word(in);
 
 	assign(d, x86_gpr(in->op[0].reg.value), simple ? x86_gpr(in->op[1].mem.base) : X86_NO_REG,
 	       in->op[1].mem.disp.value);
@@ -165,6 +171,8 @@ static void step(struct walk *w, uint32_t k)
 	if (!code_fn_decode(w->fn, k, &in))
 		return;
 	apply(&d, &in);
+	if (ci->flow == CODE_CALL && ci->target == w->fn->start.v + ci->off + ci->len)
+		do_push(&d, &in); /* a call of the next instruction, which pops its own address */
 	if (ci->flow == CODE_BRANCH || ci->flow == CODE_JUMP)
 		arrive_at(w, ci->target, &d);
 	if (ci->flow == CODE_TABLE)

@@ -5,6 +5,11 @@
  *   absolute   jmp [reg*8 + table], or mov r, [reg*8 + table] ... jmp r; 8-byte addresses
  *   relative   lea b, [rip + table]; movsxd r, [b + reg*4]; add r, b; jmp r; 4-byte distances from the table
  *
+ * and in 32-bit code, with 4-byte addresses and
+ *
+ *   relative   mov r, [b + reg*4 + table - got]; add r, b; jmp r, or add b, [b + reg*4 + table - got]; jmp b;
+ *              distances from the GOT, whose address is in b
+ *
  * More entries may be read than the table has: too many arrivals only cost a choice of window, too few
  * would break the program. At least as many as the bounds check before the jump lets through must make sense.
  */
@@ -16,6 +21,7 @@
 struct table {
 	uint64_t at;
 	bool relative;
+	uint64_t origin; /* relative: what the distances are from */
 	uint32_t sure; /* entries that must make sense; 0: unknown */
 };
 
@@ -27,13 +33,15 @@ static int not_understood(const struct code_fn *fn, uint32_t k, struct err *e)
 			    (unsigned long long)at);
 }
 
-/* An address given as [reg*8 + disp32]. */
-static bool is_absolute_table(const ZydisDecodedOperand *op, uint64_t *ret)
+/* An address given as [reg*8 + disp32], reg*4 in 32-bit code. */
+static bool is_absolute_table(const struct code_fn *fn, const ZydisDecodedOperand *op, uint64_t *ret)
 {
 	if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || op->mem.base != ZYDIS_REGISTER_NONE ||
-	    op->mem.index == ZYDIS_REGISTER_NONE || op->mem.scale != 8)
+	    op->mem.index == ZYDIS_REGISTER_NONE || op->mem.scale != fn->mode / 8)
 		return false;
 	*ret = (uint64_t)op->mem.disp.value;
+	if (fn->mode == X86_MODE_32)
+		*ret = (uint32_t)*ret;
 	return true;
 }
 
@@ -80,6 +88,60 @@ static bool loads_distance(const struct x86_insn *in)
 	       in->op[1].size == 32;
 }
 
+/*
+ * What 32-bit code adds to its own address to find the GOT: call thunk (or call next; pop r); add r, distance.
+ * The nearest before k whose sum is in gpr.
+ */
+static bool find_got(const struct code_fn *fn, uint32_t k, uint8_t gpr, uint64_t *ret)
+{
+	struct x86_insn in;
+
+	for (uint32_t i = k; i > 1; i--) {
+		uint32_t c = i - 2;
+
+		if (!code_fn_decode(fn, i - 1, &in) || in.i.mnemonic != ZYDIS_MNEMONIC_ADD ||
+		    in.op[0].type != ZYDIS_OPERAND_TYPE_REGISTER || x86_gpr(in.op[0].reg.value) != gpr ||
+		    in.op[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			continue;
+		*ret = in.op[1].imm.value.u;
+		if (c && fn->insn[c].flow != CODE_CALL && code_fn_decode(fn, c, &in) &&
+		    in.i.mnemonic == ZYDIS_MNEMONIC_POP)
+			c--;
+		if (fn->insn[c].flow != CODE_CALL)
+			continue;
+		*ret = (uint32_t)(*ret + fn->start.v + fn->insn[c].off + fn->insn[c].len);
+		return true;
+	}
+	return false;
+}
+
+/* 32-bit: the table is at [got + index*4 + disp] (or the index was scaled before), its distances are from the GOT. */
+static bool got_table(const struct code_fn *fn, uint32_t k, const ZydisDecodedOperand *entry, uint8_t got,
+		      struct table *ret)
+{
+	bool in_base = x86_gpr(entry->mem.base) == got && (entry->mem.scale == 4 || entry->mem.scale == 1);
+	bool in_index = x86_gpr(entry->mem.index) == got && entry->mem.scale == 1;
+
+	if (entry->mem.index == ZYDIS_REGISTER_NONE || !(in_base || in_index) || !find_got(fn, k, got, &ret->origin))
+		return false;
+	ret->relative = true;
+	ret->at = (uint32_t)(ret->origin + (uint64_t)entry->mem.disp.value);
+	return true;
+}
+
+/* The table that a load of a distance names, of which `gpr` and `other` are the base, in either order. */
+static bool relative_table(const struct code_fn *fn, uint32_t k, const struct x86_insn *load, uint8_t gpr,
+			   uint8_t other, struct table *ret)
+{
+	if (fn->mode == X86_MODE_32)
+		return got_table(fn, k, &load->op[1], x86_gpr(load->op[0].reg.value) == gpr ? other : gpr, ret);
+	if (!find_base(fn, k, gpr, other, &ret->at))
+		return false;
+	ret->relative = true;
+	ret->origin = ret->at;
+	return true;
+}
+
 static bool find_table(const struct code_fn *fn, uint32_t k, struct table *ret)
 {
 	struct x86_insn in, load;
@@ -88,7 +150,7 @@ static bool find_table(const struct code_fn *fn, uint32_t k, struct table *ret)
 
 	if (!code_fn_decode(fn, k, &in))
 		return false;
-	if (is_absolute_table(&in.op[0], &ret->at))
+	if (is_absolute_table(fn, &in.op[0], &ret->at))
 		return true;
 	if (in.op[0].type != ZYDIS_OPERAND_TYPE_REGISTER)
 		return false;
@@ -97,14 +159,16 @@ static bool find_table(const struct code_fn *fn, uint32_t k, struct table *ret)
 	if (w == k)
 		return false;
 	if (in.i.mnemonic == ZYDIS_MNEMONIC_MOV)
-		return is_absolute_table(&in.op[1], &ret->at);
+		return is_absolute_table(fn, &in.op[1], &ret->at);
+	if (in.i.mnemonic == ZYDIS_MNEMONIC_ADD && in.op[1].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+	    fn->mode == X86_MODE_32)
+		return got_table(fn, w, &in.op[1], gpr, ret);
 	if (in.i.mnemonic != ZYDIS_MNEMONIC_ADD || in.op[1].type != ZYDIS_OPERAND_TYPE_REGISTER)
 		return false;
 	other = x86_gpr(in.op[1].reg.value);
-	ret->relative = true;
 	for (uint32_t i = w; i > 0 && w - i < 8; i--)
 		if (code_fn_decode(fn, i - 1, &load) && loads_distance(&load))
-			return find_base(fn, w, gpr, other, &ret->at);
+			return relative_table(fn, w, &load, gpr, other, ret);
 	return false;
 }
 
@@ -131,15 +195,18 @@ static uint32_t bounds_check(const struct code_fn *fn, uint32_t k)
 	return 0;
 }
 
-static bool read_entry(const struct code_text *text, const struct table *t, uint32_t i, uint64_t *ret)
+static bool read_entry(const struct code_fn *fn, const struct code_text *text, const struct table *t, uint32_t i,
+		       uint64_t *ret)
 {
+	unsigned word = fn->mode / 8;
 	int32_t distance;
 
+	*ret = 0;
 	if (!t->relative)
-		return code_read(text->rd, gva(t->at + 8ull * i), ret, 8);
+		return code_read(text->rd, gva(t->at + (uint64_t)word * i), ret, word);
 	if (!code_read(text->rd, gva(t->at + 4ull * i), &distance, 4))
 		return false;
-	*ret = t->at + (uint64_t)(int64_t)distance;
+	*ret = t->origin + (uint64_t)(int64_t)distance;
 	return true;
 }
 
@@ -160,7 +227,8 @@ int code_table_follow(struct code_fn *fn, const struct code_text *text, uint32_t
 	uint32_t n = 0;
 
 	if (code_fn_decode(fn, k, &in) && in.op[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
-	    in.op[0].mem.base == ZYDIS_REGISTER_RIP)
+	    (in.op[0].mem.base == ZYDIS_REGISTER_RIP ||
+	     (fn->mode == X86_MODE_32 && in.op[0].mem.index == ZYDIS_REGISTER_NONE)))
 		return 0; /* through one pointer: a call at the function's end, not a table */
 	if (!find_table(fn, k, &t))
 		return not_understood(fn, k, e);
@@ -168,7 +236,7 @@ int code_table_follow(struct code_fn *fn, const struct code_text *text, uint32_t
 	for (; n < ENTRIES_MAX; n++) {
 		uint64_t target;
 
-		if (!read_entry(text, &t, n, &target) || !makes_sense(fn, text, target))
+		if (!read_entry(fn, text, &t, n, &target) || !makes_sense(fn, text, target))
 			break;
 		if (n >= t.sure && t.sure && target - fn->start.v >= fn->size)
 			break;

@@ -11,12 +11,40 @@
 
 #define FINDING_TEXT_MAX 96
 #define FINDING_BUG_MAX 16
+#define FINDING_NAME_MAX 32
+
+/* What kind of instruction the culprit is. */
+enum finding_kind {
+	FINDING_STORE, /* it writes out of the object itself */
+	FINDING_CALL, /* it calls what does: a library function, a system call's wrapper */
+};
+
+/* What a called function does to the memory that it is given, and so how its call can be bounded. */
+enum call_effect {
+	CALL_UNKNOWN,
+	CALL_STRING_COPY, /* strcpy, stpcpy: dst, src; up to and with the zero */
+	CALL_STRING_APPEND, /* strcat: behind dst's own zero */
+	CALL_STRING_APPEND_N, /* strncat: at most len, then a zero */
+	CALL_LENGTH, /* memcpy, read, recv, fgets, strncpy, snprintf: at most len bytes at dst */
+	CALL_PRINT, /* sprintf: dst, format, arguments; no length */
+	CALL_PRINT_V, /* vsprintf: dst, format, va_list */
+	CALL_GETS, /* gets: dst, until the end of the line */
+	CALL_SCAN, /* scanf family: a %s or %[ without width */
+	CALL_FORMAT, /* printf family: the format itself came from outside */
+};
+
+#define CALL_NO_ARG 0xffu
 
 /* How the bounds of the object are expressed in the culprit's terms. */
 enum bound_kind {
 	BOUND_FRAME, /* relative to the CFA of the culprit's own function */
-	BOUND_CALLER, /* object of the caller, relative to the CFA of the culprit's function; only for calls from caller_return */
-	BOUND_MODULE, /* relative to the module (static data) */
+	/*
+	 * An object of a function up the chain of calls, relative to the CFA of the culprit's function; only where the
+	 * return address at caller_slot is caller_return.
+	 */
+	BOUND_CALLER,
+	BOUND_MODULE, /* static data: start_offset and end_offset are added to module.bias */
+	BOUND_CHUNK, /* a heap chunk: its size is asked of the header before it, at run time */
 	BOUND_ABSOLUTE, /* the paper's: addresses as they were; last resort */
 };
 
@@ -31,6 +59,8 @@ struct finding {
 	int32_t pid;
 	char comm[VMI_COMM_MAX + 1];
 	/* the culprit W' */
+	enum finding_kind kind;
+	bool is_32bit;
 	struct vmi_module module;
 	struct gva culprit;
 	uint64_t culprit_file_offset;
@@ -52,9 +82,22 @@ struct finding {
 	int64_t start_offset; /* of the first byte that may be written, from that CFA */
 	int64_t end_offset; /* of the first byte that may not */
 	struct gva caller_return; /* BOUND_CALLER: return address that identifies the caller; 0 otherwise */
+	int64_t caller_slot; /* BOUND_CALLER: where that is, from the CFA; -8 (-4 in 32-bit code): the direct caller's */
 	bool pointer_store; /* store through a pointer: only the upper bound is sure */
 	char object_text[FINDING_TEXT_MAX]; /* "stack object of 0x4012a6, 112 bytes" */
 	uint8_t confidence; /* 0..100 */
+	/* FINDING_CALL: arguments are counted from 0, CALL_NO_ARG: has none */
+	char callee[FINDING_NAME_MAX]; /* "strcpy"; "": not known */
+	enum call_effect effect;
+	uint8_t dst_arg, src_arg, len_arg;
+	uint8_t chk_arg; /* the object's size as the compiler saw it (__strcpy_chk and the like) */
+	/*
+	 * A function that does the same with a length (snprintf for sprintf, fgets for gets): its address is what the
+	 * pointer at helper_slot holds, plus helper_delta; helper_slot 0: at helper_delta from module.bias. "" in helper: none.
+	 */
+	char helper[FINDING_NAME_MAX];
+	struct gva helper_slot;
+	int64_t helper_delta;
 	/* where the tainted bytes came from */
 	uint32_t first_origin, last_origin; /* of the corrupted object's bytes */
 	uint32_t run_first_origin; /* earliest origin in the whole run: recovery must go before it */

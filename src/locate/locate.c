@@ -10,9 +10,10 @@
  * process's own mappings, so neither ASLR nor a shared page misleads. And the
  * bounds are kept relative to the frame (see bound.c), not as addresses.
  *
- * Not followed yet: a culprit in the kernel or in another module than the
- * function that was hit, chains of more than one call, 32-bit programs. These
- * are ERR_REFUSED, with the culprit filled as far as it is known.
+ * A culprit in the kernel or in another module than the function that was hit,
+ * and chains of more than one call, cannot be followed afterwards, when the
+ * frames are gone. These are ERR_REFUSED, with the culprit filled as far as it is
+ * known; live.c follows them while the same write happens again.
  *
  * The guest controls what is read here, but not the labels: at worst it
  * misleads about its own process.
@@ -71,8 +72,8 @@ static int find_writer(struct work *w, struct err *e)
 	struct finding *f = w->f;
 	bool found = false;
 
-	if (d->detector != TAINT_DETECT_RETURN)
-		return err_set(e, ERR_REFUSED, "detector %u is not known to the locator", d->detector);
+	if (!d->object_gva)
+		return err_set(e, ERR_REFUSED, "it is not known where in memory the tainted value was");
 	f->error_address = gva(d->object_gva);
 	for (unsigned k = 0; k < len; k++) {
 		uint32_t origin = d->label[k].origin;
@@ -161,6 +162,9 @@ static int find_culprit(struct work *w, struct err *e)
 	if (f->culprit.v < f->module.text.v || f->culprit.v - f->module.text.v >= f->module.text_file_size)
 		return err_set_addr(e, ERR_REFUSED, f->culprit.v, "the culprit is not in its module's code");
 	f->culprit_file_offset = f->culprit.v - f->module.text.v + f->module.text_file_offset;
+	if (f->module.is_32bit)
+		x86_text_mode(X86_MODE_32, f->culprit_bytes, f->culprit_len, f->culprit.v, f->culprit_text,
+			      sizeof(f->culprit_text));
 	return 0;
 }
 
@@ -169,30 +173,36 @@ static void add_pad(void *arg, struct gva at)
 	code_fn_add_target(arg, at);
 }
 
+static unsigned mode_of(const struct finding *f)
+{
+	return f->is_32bit ? X86_MODE_32 : X86_MODE_64;
+}
+
 static int find_function(struct work *w, struct err *e)
 {
 	const struct vmi_module *m = &w->f->module;
 	struct finding *f = w->f;
 
-	if (m->is_32bit)
-		return err_set_addr(e, ERR_REFUSED, f->culprit.v, "%s is a 32-bit program: not patched yet", m->path);
+	f->is_32bit = m->is_32bit;
 	w->bound.rd = (struct code_reader){read_process, w};
 	w->bound.cfi = (struct cfi){.rd = w->bound.rd,
 				    .low = m->low,
 				    .high = m->high,
 				    .hdr = m->eh_frame_hdr,
-				    .hdr_size = m->eh_frame_hdr_size};
+				    .hdr_size = m->eh_frame_hdr_size,
+				    .is_32bit = m->is_32bit};
 	w->bound.text = m->text;
 	w->bound.text_end = gva_add(m->text, m->text_file_size);
 	if (cfi_find(&w->bound.cfi, f->culprit, &w->culprit_fde, e))
 		return -1;
 	f->function = w->culprit_fde.start;
 	f->function_end = w->culprit_fde.end;
-	if (code_fn_create(&w->bound.rd, f->function, f->function_end, w->bound.text, w->bound.text_end, &w->fn, e))
+	if (code_fn_create_mode(mode_of(f), &w->bound.rd, f->function, f->function_end, w->bound.text,
+				w->bound.text_end, &w->fn, e))
 		return -1;
 	if (cfi_landing_pads(&w->bound.cfi, &w->culprit_fde, add_pad, w->fn, e))
 		return -1;
-	if (x86_store_decode(f->culprit_bytes, f->culprit_len, &w->store, e))
+	if (x86_store_decode_mode(mode_of(f), f->culprit_bytes, f->culprit_len, &w->store, e))
 		return -1;
 	w->bound.culprit_fde = &w->culprit_fde;
 	w->bound.culprit_fn = w->fn;
@@ -205,6 +215,10 @@ static int find_bounds(struct work *w, struct err *e)
 	const struct taint_msg_detect *d = w->in->detect;
 	const struct vmi_module *m = &w->f->module;
 
+	if (d->detector != TAINT_DETECT_RETURN && d->detector != TAINT_DETECT_INDEX)
+		return err_set_addr(e, ERR_REFUSED, w->f->culprit.v,
+				    "no return address was hit: whose frame the object is in can only be told while it "
+				    "is written");
 	if (d->pc < m->text.v || d->pc - m->text.v >= m->text_file_size)
 		return err_set_addr(e, ERR_REFUSED, w->f->culprit.v,
 				    "the culprit is in %s, the function it hit (at 0x%" PRIx64
@@ -272,14 +286,15 @@ static bool make_sibling(struct work *w, const struct finding *main, const struc
 	f->culprit = gva_add(w->fn->start, insn->off);
 	f->culprit_len = insn->len;
 	memcpy(f->culprit_bytes, w->fn->bytes + insn->off, insn->len);
-	if (x86_store_decode(f->culprit_bytes, f->culprit_len, &store, NULL) ||
+	if (x86_store_decode_mode(mode_of(f), f->culprit_bytes, f->culprit_len, &store, NULL) ||
 	    cfi_row_at(&w->bound.cfi, &w->culprit_fde, f->culprit, &row, NULL) || !row.cfa_known)
 		return false;
 	f->cfa = (struct finding_cfa){row.cfa_reg, (int32_t)row.cfa_offset};
 	if (!array_of(&store, &f->cfa, &at) || at != array)
 		return false;
 	f->culprit_file_offset = f->culprit.v - f->module.text.v + f->module.text_file_offset;
-	x86_text(f->culprit_bytes, f->culprit_len, f->culprit.v, f->culprit_text, sizeof(f->culprit_text));
+	x86_text_mode(mode_of(f), f->culprit_bytes, f->culprit_len, f->culprit.v, f->culprit_text,
+		      sizeof(f->culprit_text));
 	w->f = f;
 	return !find_window(w, NULL);
 }

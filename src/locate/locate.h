@@ -26,6 +26,15 @@ struct locate_input {
 int locate_culprit(const struct locate_input *in, struct finding *ret, struct err *e) MUST_CHECK;
 
 /*
+ * From the moment at which the culprit's write happens again (in->detect: TAINT_DETECT_WATCH), with the stack alive: the innermost frame that belongs to the program or to a library other than the C library,
+ * and in it the store, or the call that led to it. Two detections need no second run: TAINT_DETECT_POINTER, where the store
+ * itself may be that of a hostile format, and TAINT_DETECT_ABORT, where a checking function ends the program. first: what locate_culprit() found before, if only error_address and
+ * start_address; these two need nothing of it. *ret as for locate_culprit(); ERR_REFUSED: a culprit or its object is not sure.
+ */
+int locate_live(const struct locate_input *in, const struct finding *first, struct finding *ret,
+		struct err *e) MUST_CHECK;
+
+/*
  * Other stores of the culprit's function into the same array of its frame, named in the same way ([frame register +
  * index + displacement]): the terminating zero behind a copy loop, say. They have the same bounds. Fills at most max
  * findings like *main, each with a window of its own; returns how many.

@@ -37,11 +37,12 @@ static uint64_t walk(struct window *w, uint64_t from, uint32_t origin, uint32_t 
 	for (uint32_t n = 1; n <= RUN_MAX && gap <= GAP_MAX; n++) {
 		uint64_t at = from + (uint64_t)((int64_t)dir * n);
 		struct taint_label l;
+		bool continues;
 
 		if (!label_at(w, at, &l))
 			break;
-		if (!l.origin || l.writer != writer ||
-		    (gap && ((l.origin - last_origin) & TAINT_POSITION) != ((at - last) & TAINT_POSITION))) {
+		continues = ((l.origin - last_origin) & TAINT_POSITION) == ((at - last) & TAINT_POSITION);
+		if (!l.origin || (!continues && (gap || l.writer != writer))) {
 			gap++;
 			continue;
 		}

@@ -25,7 +25,8 @@ struct run {
 };
 
 /*
- * Follows the run of `writer` from the tainted byte at `at` (its origin given) down and up. A gap of a few bytes,
+ * Follows the run of `writer` from the tainted byte at `at` (its origin given) down and up. Bytes that others wrote
+ * belong to it where they continue the same stretch of input: a library's copy uses several instructions. A gap of a few bytes,
  * where something was written after the run passed (a loop counter in its way), belongs to the run if the
  * bytes beyond it continue the same stretch of input.
  */

@@ -6,13 +6,20 @@
 
 #define STORE_WIDTH_MAX 64
 
-bool x86_decode(const uint8_t *bytes, size_t len, struct x86_insn *ret)
+bool x86_decode_mode(unsigned mode, const uint8_t *bytes, size_t len, struct x86_insn *ret)
 {
+	bool is_32bit = mode == X86_MODE_32;
 	ZydisDecoder d;
 
-	if (ZYAN_FAILED(ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)))
+	if (ZYAN_FAILED(ZydisDecoderInit(&d, is_32bit ? ZYDIS_MACHINE_MODE_LEGACY_32 : ZYDIS_MACHINE_MODE_LONG_64,
+					 is_32bit ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64)))
 		return false;
 	return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d, bytes, len, &ret->i, ret->op));
+}
+
+bool x86_decode(const uint8_t *bytes, size_t len, struct x86_insn *ret)
+{
+	return x86_decode_mode(X86_MODE_64, bytes, len, ret);
 }
 
 uint8_t x86_gpr(ZydisRegister reg)
@@ -34,15 +41,21 @@ bool x86_relative(const struct x86_insn *in, uint64_t at, uint64_t *ret)
 	return false;
 }
 
-void x86_text(const uint8_t *bytes, size_t len, uint64_t at, char *ret, size_t size)
+void x86_text_mode(unsigned mode, const uint8_t *bytes, size_t len, uint64_t at, char *ret, size_t size)
 {
 	ZydisFormatter f;
 	struct x86_insn in;
 
-	if (!x86_decode(bytes, len, &in) || ZYAN_FAILED(ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL)) ||
+	if (!x86_decode_mode(mode, bytes, len, &in) ||
+	    ZYAN_FAILED(ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL)) ||
 	    ZYAN_FAILED(
 		    ZydisFormatterFormatInstruction(&f, &in.i, in.op, in.i.operand_count_visible, ret, size, at, NULL)))
 		snprintf(ret, size, "(bad)");
+}
+
+void x86_text(const uint8_t *bytes, size_t len, uint64_t at, char *ret, size_t size)
+{
+	x86_text_mode(X86_MODE_64, bytes, len, at, ret, size);
 }
 
 static bool writes(const ZydisDecodedOperand *op)
@@ -60,14 +73,14 @@ static const struct {
 };
 
 /* Returns 1 and fills *ret if *in is a repeated string store, 0 if it is no string store, -1. */
-static int decode_string(const struct x86_insn *in, struct x86_store *ret, struct err *e)
+static int decode_string(unsigned mode, const struct x86_insn *in, struct x86_store *ret, struct err *e)
 {
 	if (in->i.meta.category != ZYDIS_CATEGORY_STRINGOP)
 		return 0;
 	for (size_t k = 0; k < sizeof(string_stores) / sizeof(string_stores[0]); k++) {
 		if (in->i.mnemonic != string_stores[k].mnemonic)
 			continue;
-		if (!(in->i.attributes & ZYDIS_ATTRIB_HAS_REP) || in->i.address_width != 64 ||
+		if (!(in->i.attributes & ZYDIS_ATTRIB_HAS_REP) || in->i.address_width != mode ||
 		    (in->i.attributes & ZYDIS_ATTRIB_HAS_SEGMENT))
 			break;
 		*ret = (struct x86_store){.kind = X86_STORE_REP,
@@ -101,22 +114,22 @@ static const ZydisDecodedOperand *only_write(const struct x86_insn *in)
 	return mem;
 }
 
-int x86_store_decode(const uint8_t *bytes, size_t len, struct x86_store *ret, struct err *e)
+int x86_store_decode_mode(unsigned mode, const uint8_t *bytes, size_t len, struct x86_store *ret, struct err *e)
 {
 	const ZydisDecodedOperand *mem;
 	struct x86_insn in;
 	int rc;
 
-	if (!x86_decode(bytes, len, &in) || in.i.length != len)
+	if (!x86_decode_mode(mode, bytes, len, &in) || in.i.length != len)
 		return err_set(e, ERR_REFUSED, "the culprit does not decode as one instruction");
-	rc = decode_string(&in, ret, e);
+	rc = decode_string(mode, &in, ret, e);
 	if (rc)
 		return rc > 0 ? 0 : -1;
 	mem = only_write(&in);
 	if (!mem)
 		return err_set(e, ERR_REFUSED, "the culprit (%s) does more than write to memory: it cannot be left out",
 			       ZydisMnemonicGetString(in.i.mnemonic));
-	if (in.i.address_width != 64 || !mem->size || mem->size % 8 || mem->size / 8 > STORE_WIDTH_MAX ||
+	if (in.i.address_width != mode || !mem->size || mem->size % 8 || mem->size / 8 > STORE_WIDTH_MAX ||
 	    mem->mem.segment == ZYDIS_REGISTER_FS || mem->mem.segment == ZYDIS_REGISTER_GS)
 		return err_set(e, ERR_REFUSED, "the culprit (%s) writes in a way that cannot be guarded",
 			       ZydisMnemonicGetString(in.i.mnemonic));
@@ -128,4 +141,9 @@ int x86_store_decode(const uint8_t *bytes, size_t len, struct x86_store *ret, st
 				  .disp = mem->mem.disp.value,
 				  .width = mem->size / 8};
 	return 0;
+}
+
+int x86_store_decode(const uint8_t *bytes, size_t len, struct x86_store *ret, struct err *e)
+{
+	return x86_store_decode_mode(X86_MODE_64, bytes, len, ret, e);
 }

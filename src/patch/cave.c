@@ -5,7 +5,8 @@
 #include <elf.h>
 #include <inttypes.h>
 
-#define SEGMENTS_MAX 64
+#include "patch/segments.h"
+
 #define CAVE_ALIGN 16u
 
 /*
@@ -15,23 +16,18 @@
 static int cut_at_segments(const struct code_reader *rd, const struct vmi_module *m, uint64_t from, uint64_t *to,
 			   struct err *e)
 {
-	Elf64_Ehdr eh;
+	struct segment seg[SEGMENTS_MAX];
+	uint32_t n;
 
-	if (!code_read(rd, m->low, &eh, sizeof(eh)) || eh.e_phentsize != sizeof(Elf64_Phdr) || !eh.e_phnum ||
-	    eh.e_phnum > SEGMENTS_MAX || eh.e_phoff > m->high.v - m->low.v)
-		return err_set_addr(e, ERR_GUEST, m->low.v, "the ELF header of %s cannot be followed", m->path);
-	for (unsigned k = 0; k < eh.e_phnum; k++) {
-		Elf64_Phdr ph;
-
-		if (!code_read(rd, gva_add(m->low, eh.e_phoff + k * sizeof(ph)), &ph, sizeof(ph)))
-			return err_set_addr(e, ERR_GUEST, m->low.v, "the program headers of %s cannot be read",
-					    m->path);
-		if (ph.p_type != PT_LOAD || !ph.p_filesz || ph.p_offset == m->text_file_offset)
+	if (segments_read(rd, m, seg, &n, e))
+		return -1;
+	for (uint32_t k = 0; k < n; k++) {
+		if (seg[k].type != PT_LOAD || !seg[k].file_size || seg[k].file_offset == m->text_file_offset)
 			continue;
-		if (ph.p_offset <= from && ph.p_filesz > from - ph.p_offset)
+		if (seg[k].file_offset <= from && seg[k].file_size > from - seg[k].file_offset)
 			*to = from;
-		else if (ph.p_offset > from && ph.p_offset < *to)
-			*to = ph.p_offset;
+		else if (seg[k].file_offset > from && seg[k].file_offset < *to)
+			*to = seg[k].file_offset;
 	}
 	return 0;
 }

@@ -9,35 +9,49 @@
  *
  * A store whose address is formed from the frame (array and index) belongs to this
  * object alone: both bounds are checked. A store through a pointer may serve
- * other objects elsewhere: only what lies above the object, as far as the stack can
- * reach, is kept from it.
+ * other objects elsewhere: only what lies above the object, as far as guard_span()
+ * says, is kept from it.
+ *
+ * Static data is found relative to the guard, which moves with the module. Of a heap
+ * object the size is read from the allocator's header, for which its start must be known: a string store from
+ * there has it in rdi, a plain store does not.
  */
-#include "patch/guard.h"
+#include "patch/guard_internal.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 #define RED_ZONE 128
-#define SAVED (RED_ZONE + 3 * 8) /* rsp is lower by this while the guard compares: flags, two registers */
-#define UPPER_SPAN (8 << 20) /* bytes above an object that a store through a pointer must not touch */
 #define RAX 0
 #define RCX 1
 #define RSI 6
 #define RDI 7
-#define MEM(b, d) ((struct emit_mem){.base = (b), .index = EMIT_NO_REG, .disp = (d)})
 
 /* Two registers that may be used once they are saved. */
 struct scratch {
 	uint8_t a, b;
 };
 
-/* Picks two low registers that are not in the mask of those in use. */
-static struct scratch pick_scratch(uint32_t in_use)
+struct store_guard {
+	struct guard g;
+	const struct x86_store *st;
+	int32_t span;
+};
+
+/* What is lower while the guard compares: the red zone, flags, two registers. */
+static int32_t saved_size(const struct guard *g)
 {
+	return RED_ZONE + 3 * guard_word(g);
+}
+
+/* Picks two low registers that are not in the mask of those in use. */
+static struct scratch pick_scratch(const struct guard *g, uint32_t in_use)
+{
+	uint8_t n = g->f->is_32bit ? 8 : 16;
 	struct scratch s = {EMIT_NO_REG, EMIT_NO_REG};
 
 	in_use |= 1u << X86_RSP;
-	for (uint8_t r = 0; r < 16 && s.b == EMIT_NO_REG; r++) {
+	for (uint8_t r = 0; r < n && s.b == EMIT_NO_REG; r++) {
 		if (in_use & (1u << r))
 			continue;
 		if (s.a == EMIT_NO_REG)
@@ -53,173 +67,211 @@ static uint32_t reg_bit(uint8_t reg)
 	return reg < 16 ? 1u << reg : 0;
 }
 
-static void save(struct emitter *em, struct scratch s)
+static void save(struct guard *g, struct scratch s)
 {
-	emit_lea(em, X86_RSP, MEM(X86_RSP, -RED_ZONE));
-	emit_plain(em, ZYDIS_MNEMONIC_PUSHFQ);
+	struct emitter *em = g->em;
+
+	emit_lea(em, X86_RSP, EMIT_MEM(X86_RSP, -RED_ZONE));
+	emit_plain(em, g->f->is_32bit ? ZYDIS_MNEMONIC_PUSHFD : ZYDIS_MNEMONIC_PUSHFQ);
 	emit_r(em, ZYDIS_MNEMONIC_PUSH, s.a);
 	emit_r(em, ZYDIS_MNEMONIC_PUSH, s.b);
+	g->lower = saved_size(g);
 }
 
-static void restore(struct emitter *em, struct scratch s)
+static void restore(struct guard *g, struct scratch s)
 {
+	struct emitter *em = g->em;
+
 	emit_r(em, ZYDIS_MNEMONIC_POP, s.b);
 	emit_r(em, ZYDIS_MNEMONIC_POP, s.a);
-	emit_plain(em, ZYDIS_MNEMONIC_POPFQ);
-	emit_lea(em, X86_RSP, MEM(X86_RSP, RED_ZONE));
+	emit_plain(em, g->f->is_32bit ? ZYDIS_MNEMONIC_POPFD : ZYDIS_MNEMONIC_POPFQ);
+	emit_lea(em, X86_RSP, EMIT_MEM(X86_RSP, RED_ZONE));
 }
 
-/* CFA + offset, while the guard has its registers saved. */
-static struct emit_mem frame_mem(const struct finding *f, int64_t offset)
+/* Jumps where the store at `ea` must be left out; s is used up. */
+static uint32_t emit_compare(struct store_guard *sg, struct emit_mem ea, struct scratch s)
 {
-	return MEM(f->cfa.reg, f->cfa.offset + offset + (f->cfa.reg == X86_RSP ? SAVED : 0));
-}
+	const struct finding *f = sg->g.f;
+	uint16_t width = sg->st->width;
+	struct emitter *em = sg->g.em;
 
-/* If the bounds are the caller's: a jump that is taken when somebody else called. 0: no jump emitted. */
-static uint32_t check_caller(struct emitter *em, const struct finding *f, uint8_t scratch)
-{
-	if (f->bound != BOUND_CALLER)
-		return 0;
-	emit_lea(em, scratch, MEM(EMIT_RIP, (int64_t)f->caller_return.v));
-	emit_cmp_mr(em, frame_mem(f, -8), scratch);
-	return emit_forward(em, ZYDIS_MNEMONIC_JNZ);
-}
-
-static int emit_store(struct emitter *em, const struct finding *f, const struct x86_store *st, struct err *e)
-{
-	struct scratch s = pick_scratch(reg_bit(st->base) | reg_bit(st->index) | reg_bit(f->cfa.reg));
-	struct emit_mem ea = {st->base, st->index, st->scale, st->disp + (st->base == X86_RSP ? SAVED : 0)};
-	int64_t room = f->end_offset - f->start_offset - st->width;
-	uint32_t other, skip, done;
-
-	if (st->rip_relative || room < 0 || room > INT32_MAX)
-		return err_set_addr(e, ERR_REFUSED, f->culprit.v,
-				    "an object of %" PRId64 " bytes cannot be guarded against a store of %u",
-				    f->end_offset - f->start_offset, st->width);
-	save(em, s);
-	other = check_caller(em, f, s.a);
 	emit_lea(em, s.a, ea);
 	if (f->pointer_store) {
 		/* left out if end < address + width and address < end + span, as one unsigned comparison */
-		emit_lea(em, s.b, frame_mem(f, f->end_offset + 1 - st->width));
+		guard_bound(&sg->g, s.b, f->end_offset + 1 - width);
 		emit_rr(em, ZYDIS_MNEMONIC_SUB, s.a, s.b);
-		emit_ri(em, ZYDIS_MNEMONIC_CMP, s.a, UPPER_SPAN + st->width - 1);
-		skip = emit_forward(em, ZYDIS_MNEMONIC_JB);
-	} else {
-		emit_lea(em, s.b, frame_mem(f, f->start_offset));
-		emit_rr(em, ZYDIS_MNEMONIC_SUB, s.a, s.b);
-		emit_ri(em, ZYDIS_MNEMONIC_CMP, s.a, (int32_t)room);
-		skip = emit_forward(em, ZYDIS_MNEMONIC_JNBE);
+		emit_ri(em, ZYDIS_MNEMONIC_CMP, s.a, sg->span + width - 1);
+		return emit_forward(em, ZYDIS_MNEMONIC_JB);
 	}
+	guard_bound(&sg->g, s.b, f->start_offset);
+	emit_rr(em, ZYDIS_MNEMONIC_SUB, s.a, s.b);
+	emit_ri(em, ZYDIS_MNEMONIC_CMP, s.a, (int32_t)(f->end_offset - f->start_offset - width));
+	return emit_forward(em, ZYDIS_MNEMONIC_JNBE);
+}
+
+static int emit_store(struct store_guard *sg, struct err *e)
+{
+	const struct finding *f = sg->g.f;
+	const struct x86_store *st = sg->st;
+	struct emitter *em = sg->g.em;
+	struct scratch s = pick_scratch(&sg->g, reg_bit(st->base) | reg_bit(st->index) | reg_bit(f->cfa.reg));
+	struct emit_mem ea = {st->base, st->index, st->scale,
+			      st->disp + (st->base == X86_RSP ? saved_size(&sg->g) : 0)};
+	int64_t room = f->end_offset - f->start_offset - st->width;
+	uint32_t other, skip, done;
+
+	if (st->rip_relative || f->bound == BOUND_CHUNK || room < 0 || room > INT32_MAX)
+		return err_set_addr(e, ERR_REFUSED, f->culprit.v,
+				    "an object of %" PRId64 " bytes cannot be guarded against a store of %u",
+				    f->end_offset - f->start_offset, st->width);
+	save(&sg->g, s);
+	other = guard_check_caller(&sg->g, s.a);
+	skip = emit_compare(sg, ea, s);
 	if (other)
 		emit_here(em, other);
-	restore(em, s);
+	restore(&sg->g, s);
 	emit_moved(em, f->culprit_bytes, f->culprit_len, f->culprit.v);
 	done = emit_forward(em, ZYDIS_MNEMONIC_JMP);
 	emit_here(em, skip);
-	restore(em, s);
+	restore(&sg->g, s);
 	emit_here(em, done);
 	return 0;
 }
 
-/* test byte [rsp + 17], 4: the direction flag among the saved flags */
-static const uint8_t test_direction[] = {0xf6, 0x44, 0x24, 0x11, 0x04};
+#define STRING_JUMPS (2 + GUARD_CHUNK_JUMPS)
 
-/* s.a = how many elements fit between rdi and the end; jumps to *ret_all if that is no matter. */
-static void emit_room(struct emitter *em, const struct finding *f, const struct x86_store *st, struct scratch s,
-		      uint32_t ret_all[2])
+/* s.a = how many bytes fit between rdi and the end, which may be negative; *all are taken if that is no matter. */
+static void emit_string_room(struct store_guard *sg, struct scratch s, uint32_t all[STRING_JUMPS])
 {
-	emit_bytes(em, test_direction, sizeof(test_direction));
-	ret_all[0] = emit_forward(em, ZYDIS_MNEMONIC_JNZ);
-	emit_lea(em, s.a, frame_mem(f, f->end_offset));
+	struct emitter *em = sg->g.em;
+
+	/* the direction flag among the saved flags */
+	emit_mi(em, ZYDIS_MNEMONIC_TEST, EMIT_MEM(X86_RSP, 2 * guard_word(&sg->g) + 1), 4, 1);
+	all[0] = emit_forward(em, ZYDIS_MNEMONIC_JNZ);
+	if (sg->g.f->bound == BOUND_CHUNK) {
+		guard_chunk_size(&sg->g, s.a, RDI, all + 2);
+		return;
+	}
+	guard_bound(&sg->g, s.a, sg->g.f->end_offset);
 	emit_rr(em, ZYDIS_MNEMONIC_SUB, s.a, RDI);
-	emit_ri(em, ZYDIS_MNEMONIC_CMP, s.a, -UPPER_SPAN);
-	ret_all[1] = emit_forward(em, ZYDIS_MNEMONIC_JLE);
+	emit_ri(em, ZYDIS_MNEMONIC_CMP, s.a, -sg->span);
+	all[1] = emit_forward(em, ZYDIS_MNEMONIC_JLE);
+}
+
+/* s.a = how many elements of the string store may be written, s.b = what is left over of rcx. */
+static void emit_string_count(struct store_guard *sg, struct scratch s)
+{
+	uint32_t all[STRING_JUMPS] = {0}, other, cut;
+	struct emitter *em = sg->g.em;
+
+	other = guard_check_caller(&sg->g, s.a);
+	emit_string_room(sg, s, all);
 	emit_ri(em, ZYDIS_MNEMONIC_MOV, s.b, 0);
 	emit_rr(em, ZYDIS_MNEMONIC_TEST, s.a, s.a);
 	emit_rr(em, ZYDIS_MNEMONIC_CMOVS, s.a, s.b);
-	if (st->width > 1)
-		emit_ri(em, ZYDIS_MNEMONIC_SAR, s.a, __builtin_ctz(st->width));
+	if (sg->st->width > 1)
+		emit_ri(em, ZYDIS_MNEMONIC_SAR, s.a, __builtin_ctz(sg->st->width));
 	emit_rr(em, ZYDIS_MNEMONIC_CMP, s.a, RCX);
-}
-
-static int emit_string(struct emitter *em, const struct finding *f, const struct x86_store *st, struct err *e)
-{
-	struct scratch s = pick_scratch(1u << RAX | 1u << RCX | 1u << RSI | 1u << RDI | reg_bit(f->cfa.reg));
-	uint32_t other, all[2], cut;
-
-	(void)e;
-	save(em, s);
-	other = check_caller(em, f, s.a);
-	emit_room(em, f, st, s, all);
 	cut = emit_forward(em, ZYDIS_MNEMONIC_JB);
-	emit_here(em, all[0]);
-	emit_here(em, all[1]);
+	for (unsigned k = 0; k < STRING_JUMPS; k++)
+		if (all[k])
+			emit_here(em, all[k]);
 	if (other)
 		emit_here(em, other);
 	emit_rr(em, ZYDIS_MNEMONIC_MOV, s.a, RCX);
 	emit_here(em, cut);
 	emit_rr(em, ZYDIS_MNEMONIC_MOV, s.b, RCX);
-	emit_rr(em, ZYDIS_MNEMONIC_SUB, s.b, s.a); /* what is left over */
+	emit_rr(em, ZYDIS_MNEMONIC_SUB, s.b, s.a);
+}
+
+static int emit_string(struct store_guard *sg, struct err *e)
+{
+	const struct finding *f = sg->g.f;
+	struct emitter *em = sg->g.em;
+	struct scratch s = pick_scratch(&sg->g, 1u << RAX | 1u << RCX | 1u << RSI | 1u << RDI | reg_bit(f->cfa.reg));
+	uint8_t width = (uint8_t)sg->st->width;
+
+	(void)e;
+	save(&sg->g, s);
+	emit_string_count(sg, s);
 	emit_rr(em, ZYDIS_MNEMONIC_MOV, RCX, s.a);
 	emit_moved(em, f->culprit_bytes, f->culprit_len, f->culprit.v);
-	emit_lea(em, RDI, (struct emit_mem){RDI, s.b, (uint8_t)st->width, 0});
-	if (st->is_copy)
-		emit_lea(em, RSI, (struct emit_mem){RSI, s.b, (uint8_t)st->width, 0});
-	restore(em, s);
+	emit_lea(em, RDI, (struct emit_mem){RDI, s.b, width, 0});
+	if (sg->st->is_copy)
+		emit_lea(em, RSI, (struct emit_mem){RSI, s.b, width, 0});
+	restore(&sg->g, s);
 	return 0;
 }
 
-static const struct strategy strategies[] = {
+static const struct {
+	const char *name;
+	enum x86_store_kind handles;
+	/* Emits what stands for the culprit itself. ERR_REFUSED: the finding does not suit it. */
+	int (*emit)(struct store_guard *sg, struct err *e);
+} strategies[] = {
 	{"store-guard", X86_STORE_PLAIN, emit_store},
 	{"string-guard", X86_STORE_REP, emit_string},
 };
 
-const struct strategy *strategy_for(const struct x86_store *st)
+static int emit_store_culprit(const struct guard *g, const char **ret_name, struct err *e)
 {
-	for (size_t k = 0; k < sizeof(strategies) / sizeof(strategies[0]); k++)
-		if (strategies[k].handles == st->kind)
-			return &strategies[k];
-	return NULL;
+	const struct finding *f = g->f;
+	struct x86_store st;
+	struct store_guard sg = {.g = *g, .st = &st};
+
+	if (x86_store_decode_mode(f->is_32bit ? X86_MODE_32 : X86_MODE_64, f->culprit_bytes, f->culprit_len, &st, e) ||
+	    guard_span(f, &sg.span, e))
+		return -1;
+	for (size_t k = 0; k < sizeof(strategies) / sizeof(strategies[0]); k++) {
+		if (strategies[k].handles != st.kind)
+			continue;
+		*ret_name = strategies[k].name;
+		return strategies[k].emit(&sg, e);
+	}
+	return err_set(e, ERR_REFUSED, "no strategy for this kind of culprit");
 }
 
 static int check_finding(const struct finding *f, struct err *e)
 {
 	uint64_t before = f->culprit.v - f->bug.v;
 
-	if (f->bound != BOUND_FRAME && f->bound != BOUND_CALLER)
-		return err_set(e, ERR_REFUSED, "only objects with bounds relative to a frame are guarded yet");
+	if (f->bound > BOUND_CHUNK)
+		return err_set(e, ERR_REFUSED, "objects at an absolute address are not guarded");
 	if (f->bug_len < 5 || f->bug_len > FINDING_BUG_MAX || before >= f->bug_len ||
 	    f->culprit_len > f->bug_len - before || f->culprit_len > sizeof(f->culprit_bytes) ||
 	    memcmp(f->bug_bytes + before, f->culprit_bytes, f->culprit_len) != 0)
 		return err_set(e, ERR_REFUSED, "the finding's bug instructions do not hold the culprit");
-	if (f->cfa.reg > 15 || f->end_offset <= f->start_offset)
+	if (f->bound != BOUND_CHUNK && f->end_offset <= f->start_offset)
 		return err_set(e, ERR_REFUSED, "the finding's bounds make no sense");
+	if (f->bound <= BOUND_CALLER && f->cfa.reg > (f->is_32bit ? 7 : 15))
+		return err_set(e, ERR_REFUSED, "the finding's frame makes no sense");
 	return 0;
 }
 
-int guard_emit(struct emitter *em, const struct finding *f, const char **ret_name, struct err *e)
+int guard_emit(struct emitter *em, const struct finding *f, const struct code_reader *rd, const char **ret_name,
+	       struct err *e)
 {
-	const struct strategy *s;
-	struct x86_store st;
+	struct guard g = {.em = em, .f = f, .rd = rd};
 	struct x86_insn in;
 	uint32_t off = 0;
 
-	if (check_finding(f, e) || x86_store_decode(f->culprit_bytes, f->culprit_len, &st, e))
+	if (check_finding(f, e))
 		return -1;
-	s = strategy_for(&st);
-	if (!s)
-		return err_set(e, ERR_REFUSED, "no strategy for this kind of culprit");
+	em->is_32bit = f->is_32bit;
+	em->is_fixed = f->is_32bit && !f->module.bias;
 	while (off < f->bug_len) {
-		if (!x86_decode(f->bug_bytes + off, f->bug_len - off, &in))
+		if (!x86_decode_mode(f->is_32bit ? X86_MODE_32 : X86_MODE_64, f->bug_bytes + off, f->bug_len - off,
+				     &in))
 			return err_set(e, ERR_REFUSED, "the bug instructions do not decode");
 		if (f->bug.v + off != f->culprit.v)
 			emit_moved(em, f->bug_bytes + off, in.i.length, f->bug.v + off);
-		else if (s->emit(em, f, &st, e))
+		else if (f->kind == FINDING_CALL)
+			return guard_emit_call(&g, ret_name, e);
+		else if (emit_store_culprit(&g, ret_name, e))
 			return -1;
 		off += in.i.length;
 	}
 	emit_jump(em, f->bug.v + f->bug_len);
-	*ret_name = s->name;
+	emit_end(em);
 	return emit_check(em, e);
 }

@@ -34,8 +34,8 @@ static bool read_process(void *arg, struct gva at, void *ret, size_t len)
 
 static int check_module(const struct vmi_module *m, const struct finding *f, struct err *e)
 {
-	if (m->is_32bit)
-		return err_set(e, ERR_REFUSED, "%s is a 32-bit program: not patched yet", m->path);
+	if (m->is_32bit != f->is_32bit)
+		return err_set(e, ERR_REFUSED, "the finding is for code of another mode than %s's", m->path);
 	if (!m->build_id_len || m->build_id_len > VMI_BUILD_ID_MAX)
 		return err_set(e, ERR_REFUSED, "%s has no build-id: a patch could not name its target", m->path);
 	if (f->bug.v < m->text.v || f->bug.v + f->bug_len > m->text.v + m->text_file_size)
@@ -50,6 +50,7 @@ static int emit_site(const struct finding *f, struct gva guard, uint8_t *ret, st
 	struct emitter em;
 
 	emit_init(&em, f->bug.v);
+	em.is_32bit = f->is_32bit;
 	emit_jump(&em, guard.v);
 	while (em.len < f->bug_len && !em.bad)
 		emit_bytes(&em, (uint8_t[]){NOP}, 1);
@@ -65,6 +66,7 @@ static void name_target(const struct vmi_module *m, const struct finding *f, str
 	p->path[sizeof(p->path) - 1] = '\0';
 	memcpy(p->build_id, m->build_id, sizeof(p->build_id));
 	p->build_id_len = m->build_id_len;
+	p->is_32bit = m->is_32bit;
 	p->site = f->bug;
 	p->site_offset = f->bug.v - m->text.v + m->text_file_offset;
 	p->site_len = f->bug_len;
@@ -93,7 +95,7 @@ int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task
 		return err_set_addr(e, ERR_REFUSED, cave.v, "the bytes behind the code of %s cannot be executed",
 				    m.path);
 	emit_init(&em, cave.v);
-	if (guard_emit(&em, f, &p.strategy, e))
+	if (guard_emit(&em, f, &rd, &p.strategy, e))
 		return -1;
 	if (em.len > room)
 		return err_set_addr(e, ERR_REFUSED, cave.v,

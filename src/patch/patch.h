@@ -15,13 +15,14 @@
 #include "vmi/vmi.h"
 
 #define PATCH_SITE_MAX 16
-#define PATCH_GUARD_MAX 128
+#define PATCH_GUARD_MAX 152
 
 /* Names its target by build-id and file offset; carries the original bytes; refuses anything else. */
 struct patch {
 	char path[VMI_PATH_MAX];
 	uint8_t build_id[VMI_BUILD_ID_MAX];
 	uint8_t build_id_len;
+	bool is_32bit; /* the code that is patched */
 	const char *strategy; /* "store-guard", ... (static string) */
 	const char *home; /* "cave" (static string) */
 	uint64_t site_offset; /* file offset of the displaced bytes */
@@ -50,9 +51,9 @@ int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, 
 bool patch_is_applied(const struct patch *p, struct vmi *v, const struct vmi_task *t);
 
 /*
- * Text disassembly (Intel syntax), one line "address  bytes  text" per instruction, of len bytes at address at;
- * writes at most size bytes with a final NUL; returns the length.
+ * Text disassembly (Intel syntax), one line "address  bytes  text" per instruction, of len bytes of 64-bit or 32-bit code at
+ * address at; writes at most size bytes with a final NUL; returns the length.
  */
-size_t patch_disassemble(const uint8_t *bytes, size_t len, uint64_t at, char *ret, size_t size);
+size_t patch_disassemble(bool is_32bit, const uint8_t *bytes, size_t len, uint64_t at, char *ret, size_t size);
 
 #endif

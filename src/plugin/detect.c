@@ -13,20 +13,15 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-void detect_report(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
-		   uint64_t vaddr, struct gpa at, const struct taint_label *labels, unsigned n)
+/* All that is known without asking what fired. */
+static void fill(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
+		 struct taint_msg_detect *d)
 {
-	struct taint_msg m = {.type = TAINT_MSG_DETECT};
-	struct taint_msg_detect *d = &m.detect;
-
 	*d = (struct taint_msg_detect){
 		.detector = detector,
 		.vcpu = c->index,
 		.pc = site->pc,
 		.code_offset = site->code_offset,
-		.object_gva = vaddr,
-		.object_gpa = at.v,
-		.object_len = n,
 		.time_ns = now_ns(),
 	};
 	for (unsigned i = 0; i < TAINT_GPRS; i++)
@@ -39,8 +34,35 @@ void detect_report(const struct plugin_vcpu *c, enum taint_detector detector, co
 	d->gs_base = regs_read(PLUGIN_REG_GS_BASE);
 	d->kernel_gs_base = regs_read(PLUGIN_REG_KERNEL_GS_BASE);
 	d->cs = regs_read(PLUGIN_REG_CS);
-	memcpy(d->label, labels, n * sizeof(*labels));
+}
+
+static void send(const struct plugin_vcpu *c, struct taint_msg *m, uint64_t vaddr, struct gpa at,
+		 const struct taint_label *labels, unsigned n)
+{
+	m->detect.object_gva = vaddr;
+	m->detect.object_gpa = at.v;
+	m->detect.object_len = n;
+	memcpy(m->detect.label, labels, n * sizeof(*labels));
 	__atomic_fetch_add(&plugin.shm->detections, 1, __ATOMIC_RELAXED);
-	link_send(&m, -1);
+	link_send(m, -1);
 	link_wait_go(c->index);
+}
+
+void detect_report(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
+		   uint64_t vaddr, struct gpa at, const struct taint_label *labels, unsigned n)
+{
+	struct taint_msg m = {.type = TAINT_MSG_DETECT};
+
+	fill(c, detector, site, &m.detect);
+	send(c, &m, vaddr, at, labels, n);
+}
+
+void detect_report_fault(const struct plugin_vcpu *c, const struct plugin_site *site, uint64_t address, uint64_t vaddr,
+			 struct gpa at, const struct taint_label *labels, unsigned n)
+{
+	struct taint_msg m = {.type = TAINT_MSG_DETECT};
+
+	fill(c, TAINT_DETECT_FAULT, site, &m.detect);
+	m.detect.access = address;
+	send(c, &m, vaddr, at, labels, n);
 }

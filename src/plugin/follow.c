@@ -41,13 +41,20 @@ static void settle(struct plugin_vcpu *c)
 	qemu_plugin_u64_set(plugin.track, c->index, track);
 }
 
+static __thread struct plugin_vcpu *current;
+
+struct plugin_vcpu *follow_current(void)
+{
+	return current;
+}
+
 void follow_init_vcpu(unsigned index)
 {
 	struct plugin_vcpu *c;
 
 	if (index >= TAINT_VCPU_MAX)
 		return;
-	c = &plugin_vcpu[index];
+	c = current = &plugin_vcpu[index];
 	if (c->line)
 		return;
 	c->index = index;
@@ -86,11 +93,16 @@ static void catch_up(struct plugin_vcpu *c, uint32_t end)
 			taint_insn_exec_but_flags(c->regs, s->in);
 		else
 			taint_insn_exec(c->regs, s->in);
+		if (s->copy_to != TAINT_GPR_NONE)
+			c->where[s->copy_to] = c->where[s->copy_from];
 	}
 }
 
-/* The block was left: an access in it that was not reported did not happen but faulted, and what follows did not run. */
-static void catch_up_at_end(struct plugin_vcpu *c)
+/*
+ * The block was left: an access in it that was not reported did not happen but faulted, and what follows did not run.
+ * Returns the instruction that faulted, NULL: none did.
+ */
+static struct plugin_site *catch_up_at_end(struct plugin_vcpu *c)
 {
 	while (c->at < c->block->n) {
 		const struct plugin_site *s = &c->block->site[c->at];
@@ -99,6 +111,7 @@ static void catch_up_at_end(struct plugin_vcpu *c)
 			break;
 		catch_up(c, c->at + 1);
 	}
+	return c->at < c->block->n ? &c->block->site[c->at] : NULL;
 }
 
 /* Such an instruction ends its block. What ran in it before is followed by the translations that were in force. */
@@ -151,14 +164,17 @@ static bool arrive_clean(struct plugin_vcpu *c, const struct plugin_site *s, boo
 void follow_block(unsigned vcpu, void *block)
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
+	struct plugin_site *faulted = NULL;
 
 	c->line->blocks_tracked++;
 	if (c->block)
-		catch_up_at_end(c);
+		faulted = catch_up_at_end(c);
 	c->block = block;
 	c->at = 0;
 	c->pending = false;
 	settle(c);
+	if (faulted && (c->hot & PLUGIN_HOT_GENERAL))
+		sentry_fault(c, faulted);
 }
 
 void follow_pause_vcpu(unsigned index)
@@ -266,6 +282,7 @@ static void load_slow(struct plugin_vcpu *c, const struct plugin_site *s, qemu_p
 		return;
 	arrive(c, s);
 	taint_insn_load(c->regs, &c->run, s->in, vaddr, labels, n);
+	sentry_note_load(c, s, vaddr, n);
 	settle(c);
 	/* What a store of the same instruction will write is in the scratch registers. */
 	if (s->in->has_store)
@@ -277,6 +294,7 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 	struct taint_label labels[ACCESS_MAX];
 	unsigned n = memory_size(info);
 	bool clean, tainted = false;
+	uint32_t origin = 0;
 
 	if (quiet(c, s, info, vaddr, n, &clean))
 		return;
@@ -285,8 +303,12 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 		clean = arrive_clean(c, s, clean);
 		tainted = taint_insn_store(c->regs, &c->run, s->in, vaddr, labels, n);
 	}
+	if (c->hot)
+		origin = sentry_store(c, s, vaddr);
 	if (tainted)
 		memory_set(c, s, info, vaddr, labels, n);
+	else if (origin)
+		memory_mark(c, s, info, vaddr, n, origin);
 	else if (!clean)
 		memory_clear(c, info, vaddr, n);
 	if (c->hot)
@@ -380,6 +402,48 @@ void follow_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, voi
 	store_slow(c, site, info, vaddr);
 }
 
+void follow_seen(unsigned vcpu, void *site)
+{
+	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
+	struct plugin_site *s = site;
+
+	if (c->hot) {
+		enter(c, s);
+		catch_up(c, s->index);
+		settle(c);
+	}
+	sentry_register(c, s);
+}
+
+void follow_seen_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site)
+{
+	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
+	struct plugin_site *s = site;
+	struct taint_label labels[ACCESS_MAX];
+	unsigned n = memory_size(info);
+	bool clean, tainted = false;
+
+	if (left_alone(c, s, vaddr, HOT) || quiet(c, s, info, vaddr, n, &clean))
+		return;
+	if (c->hot) {
+		enter(c, s);
+		if (c->at <= s->index)
+			catch_up(c, s->index);
+		clean = clean && !c->pending;
+	}
+	tainted = !clean && memory_get(c, s->in, info, vaddr, labels, n);
+	sentry_load(c, s, info, vaddr, tainted ? labels : NULL, n);
+	load_slow(c, s, info, vaddr);
+}
+
+static bool by_address(const struct taint_label *labels, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (labels[i].flags & TAINT_LABEL_BY_ADDRESS)
+			return true;
+	return false;
+}
+
 void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site)
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
@@ -394,7 +458,8 @@ void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, vo
 	if (c->hot)
 		clean = arrive_clean(c, s, clean);
 	if (!clean && memory_get(c, s->in, info, vaddr, labels, n) && memory_gpa(c, info, vaddr, &at))
-		detect_report(c, TAINT_DETECT_RETURN, s, vaddr, at, labels, n);
+		detect_report(c, by_address(labels, n) ? TAINT_DETECT_INDEX : TAINT_DETECT_RETURN, s, vaddr, at, labels,
+			      n);
 }
 
 /* A leader's access: its own, and then whether its members will meet tainted memory. */

@@ -46,23 +46,29 @@ static bool loaded(struct plugin_vcpu *c, const struct plugin_site *s, struct ta
 
 void group_follow(struct plugin_vcpu *c, struct plugin_site *s)
 {
-	bool touched = (c->regs->tainted & s->touches) != 0;
+	bool touched = (c->regs->tainted & s->touches) != 0, tainted;
 	struct taint_label labels[ACCESS_MAX];
 	const struct taint_insn *in = s->in;
 	uint64_t vaddr = address(c, s);
 	unsigned n = in->mem[0].size;
+	uint32_t origin;
 
 	if (in->has_load) {
 		if (!loaded(c, s, labels) && !touched)
 			return;
 		taint_insn_load(c->regs, &c->run, in, vaddr, labels, n);
+		sentry_note_load(c, s, vaddr, n);
 	} else if (in->n_ops) {
 		taint_insn_exec(c->regs, in);
 	}
 	if (!in->has_store)
 		return;
-	if (taint_insn_store(c->regs, &c->run, in, vaddr, labels, n))
+	tainted = taint_insn_store(c->regs, &c->run, in, vaddr, labels, n);
+	origin = touched ? sentry_store(c, s, vaddr) : 0;
+	if (tainted)
 		memory_set(c, s, MEMORY_NOT_TOLD, vaddr, labels, n);
+	else if (origin)
+		memory_mark(c, s, MEMORY_NOT_TOLD, vaddr, n, origin);
 	else if (c->pending)
 		memory_clear(c, MEMORY_NOT_TOLD, vaddr, n);
 }

@@ -6,8 +6,8 @@
  * all that the group touches is clean, no register is tainted and no store of the block taints it, then the members
  * change nothing and nobody needs to know whether they ran. Otherwise the block is followed: members run with the
  * instructions that have no callback, in order, when the next access of the block is told or the next block begins
- * (follow.c). plugin_vcpu.pending says that the block's members may meet tainted memory; while it is set and members are
- * left, the next block's start is told.
+ * (follow.c), and then do for the detectors what the callbacks do. plugin_vcpu.pending says that the block's members may
+ * meet tainted memory; while it is set and members are left, the next block's start is told.
  *
  * When the block ends, a member on the leader's page has run, and one on another page has if the guest's page tables
  * would not have had it fault.

@@ -47,6 +47,13 @@ void link_send_error(const char *fmt, ...)
 	link_send(&m, -1);
 }
 
+/* The answer says that nothing will run unwatched from here on. */
+static void set_watch(struct taint_msg *m)
+{
+	plugin.watch = m->watch;
+	link_send(m, -1);
+}
+
 static void *link_thread(void *arg)
 {
 	struct taint_msg m;
@@ -61,6 +68,8 @@ static void *link_thread(void *arg)
 			return NULL; /* the supervisor is gone: held vCPUs stay held */
 		if (m.type == TAINT_MSG_MAP_RAM)
 			ram_register();
+		else if (m.type == TAINT_MSG_WATCH)
+			set_watch(&m);
 		else if (m.type == TAINT_MSG_GO && m.detect.vcpu < TAINT_VCPU_MAX)
 			sem_post(&go[m.detect.vcpu]);
 	}

@@ -117,8 +117,7 @@ unsigned memory_size(qemu_plugin_meminfo_t info)
 	return n < ACCESS_MAX ? n : ACCESS_MAX;
 }
 
-/* What was read or written, as it lies in memory. */
-static void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned n)
+void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned n)
 {
 	qemu_plugin_mem_value v = qemu_plugin_mem_get_value(info);
 
@@ -165,9 +164,19 @@ static bool any_tainted(const struct taint_label *labels, unsigned n)
 	return false;
 }
 
+/* What is no data does not count but for a return address. Returns whether any is left. */
+static bool only_data(struct taint_label *labels, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (labels[i].flags & TAINT_LABEL_BY_ADDRESS)
+			labels[i] = (struct taint_label){0};
+	return any_tainted(labels, n);
+}
+
 /*
- * What a store left in memory; of one that was not told only memory knows. With several vCPUs QEMU tells the operand of an atomic operation in place of its result
- * (and the result in place of what was loaded), so for what updates memory, memory itself is asked.
+ * What a store left in memory; of one that was not told only memory knows. With several vCPUs QEMU tells the operand of an
+ * atomic operation in place of its result (and the result in place of what was loaded), so for what updates memory, memory
+ * itself is asked.
  */
 static void stored_bytes(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info,
 			 const struct piece p[2], unsigned k, uint8_t ret[ACCESS_MAX], unsigned n)
@@ -198,20 +207,40 @@ static bool labels_of(const struct piece *p, unsigned k, struct taint_label *ret
 	return any;
 }
 
+/* Of lines of which most was overwritten behind our back the rest goes too: it fits by chance. */
+static void drop_stale_lines(struct plugin_vcpu *c, const struct piece p[2], unsigned k)
+{
+	uint8_t bytes[SHADOW_LINE];
+
+	for (unsigned i = 0; i < k; i++) {
+		uint64_t end = p[i].at.v + p[i].n;
+
+		for (uint64_t at = p[i].at.v & ~(uint64_t)(SHADOW_LINE - 1); p[i].ram && at < end; at += SHADOW_LINE)
+			if (guest_read(c, gpa(at), bytes, sizeof(bytes)))
+				shadow_drop_stale_line(plugin.shadow, gpa(at), bytes);
+	}
+}
+
 bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *ret, unsigned n)
 {
 	uint8_t bytes[ACCESS_MAX];
 	struct piece p[2];
-	bool any = labels_of(p, split(c, info, vaddr, n, p), ret);
+	unsigned k = split(c, info, vaddr, n, p);
+	bool any = labels_of(p, k, ret);
 
+	if (any && !in->is_ret)
+		any = only_data(ret, n);
 	if (!any || in->updates || info == MEMORY_NOT_TOLD)
 		return any;
 	memory_bytes(info, bytes, n);
 	if (!taint_labels_drop_stale(ret, bytes, n))
 		return true;
 	c->line->stale_loads++;
-	return any_tainted(ret, n);
+	drop_stale_lines(c, p, k);
+	labels_of(p, k, ret);
+	taint_labels_drop_stale(ret, bytes, n);
+	return in->is_ret ? any_tainted(ret, n) : only_data(ret, n);
 }
 
 bool memory_get_fresh(struct plugin_vcpu *c, uint64_t vaddr, unsigned n)
@@ -229,6 +258,7 @@ bool memory_get_fresh(struct plugin_vcpu *c, uint64_t vaddr, unsigned n)
 	if (!dropped)
 		return true;
 	c->line->stale_loads++;
+	drop_stale_lines(c, p, k);
 	return labels_of(p, k, labels);
 }
 
@@ -243,6 +273,21 @@ uint16_t memory_writer(struct plugin_site *s)
 	return (uint16_t)s->writer;
 }
 
+/*
+ * Whether an instruction that exchanges has certainly done so: a byte is not what its label says it was before. (One that
+ * a device has overwritten looks the same; it has no taint to lose.)
+ */
+static bool exchanged(const struct piece p[2], unsigned k, const uint8_t *bytes)
+{
+	struct taint_label before[ACCESS_MAX];
+	bool any = false;
+
+	for (unsigned i = 0; i < k; bytes += p[i++].n)
+		if (p[i].ram && shadow_get(plugin.shadow, p[i].at, before, p[i].n))
+			any |= taint_labels_drop_stale(before, bytes, p[i].n);
+	return any;
+}
+
 void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *labels, unsigned n)
 {
@@ -250,9 +295,12 @@ void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminf
 	unsigned k = split(c, info, vaddr, n, p), done = 0;
 	uint16_t writer = memory_writer(s);
 	uint8_t bytes[ACCESS_MAX];
+	struct gpa at;
 
 	c->pending = true;
 	stored_bytes(c, s->in, info, p, k, bytes, n);
+	if (s->in->exchanges && exchanged(p, k, bytes))
+		taint_insn_exchanged(c->regs, s->in, labels, n);
 	for (unsigned i = 0; i < n; i++) {
 		labels[i].writer = writer;
 		labels[i].value = bytes[i];
@@ -262,6 +310,19 @@ void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminf
 			shadow_set(plugin.shadow, p[i].at, labels + done, p[i].n);
 		done += p[i].n;
 	}
+	if (plugin.watch.gva - vaddr < n && labels[plugin.watch.gva - vaddr].origin == plugin.watch.origin &&
+	    memory_gpa(c, info, vaddr, &at))
+		detect_report(c, TAINT_DETECT_WATCH, s, vaddr, at, labels, n);
+}
+
+void memory_mark(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n,
+		 uint32_t origin)
+{
+	struct taint_label labels[ACCESS_MAX];
+
+	for (unsigned i = 0; i < n; i++)
+		labels[i] = (struct taint_label){.origin = origin, .flags = TAINT_LABEL_BY_ADDRESS};
+	memory_set(c, s, info, vaddr, labels, n);
 }
 
 void memory_clear(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n)

@@ -44,6 +44,8 @@ void memory_flush(struct plugin_vcpu *c);
 bool memory_gpa(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, struct gpa *ret);
 /* Bytes accessed, at most ACCESS_MAX. */
 unsigned memory_size(qemu_plugin_meminfo_t info);
+/* What was read or written, as it lies in memory. */
+void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned n);
 /* Labels of the bytes that an instruction read; returns whether any is tainted. */
 bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *ret, unsigned n);
@@ -54,6 +56,9 @@ uint16_t memory_writer(struct plugin_site *s);
 /* Labels the bytes that it wrote; labels have origins (0: clean) and get writer and values here. */
 void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *labels, unsigned n);
+/* It wrote clean bytes to an address that the input byte of this origin chose. */
+void memory_mark(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n,
+		 uint32_t origin);
 /* It wrote clean bytes. */
 void memory_clear(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n);
 

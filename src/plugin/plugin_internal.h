@@ -48,6 +48,9 @@ struct plugin_vcpu {
 		uint64_t vaddr;
 		uint8_t n;
 	} skipped[PLUGIN_WIDE_MAX];
+	uint64_t where
+		[TAINT_GPRS]; /* where what a register holds was loaded from last, as far as it was tainted; 0: nowhere */
+	uint64_t stack; /* user's stack pointer at the last store that a detector looked at and that is no member */
 	uint64_t clean[PLUGIN_TLB_SIZE]; /* pages without tainted bytes: address ^ key; see memory.c */
 	struct plugin_tlb_entry tlb[PLUGIN_TLB_SIZE];
 } __attribute__((aligned(64)));
@@ -85,12 +88,17 @@ struct plugin_site {
 	bool flags_dead; /* a later instruction of the block sets the flags before they are used */
 	bool tells; /* has a memory callback, which is made whenever it runs */
 	const struct taint_insn *in;
-	uint64_t touches; /* as in->touches */
+	uint64_t touches; /* as in->touches, with the address of a program's store, which a detector looks at */
 	const uint8_t *bytes; /* 15, those beyond the instruction zero */
 	uint64_t code_offset; /* in the RAM file; UINT64_MAX: not in RAM */
 	uint64_t pc;
 	uint32_t writer; /* id, 0 until first needed */
 	uint32_t number; /* among all instructions of the translation */
+	bool user, mode32; /* runs in user mode; 32-bit code */
+	uint8_t sees; /* enum taint_sees */
+	uint8_t sees_reg,
+		sees_other; /* as in struct taint_insn; of a comparison, the stack protector's word is in sees_other */
+	uint8_t copy_to, copy_from; /* general registers, if it copies one to another; TAINT_GPR_NONE */
 } __attribute__((aligned(32)));
 static_assert(sizeof(struct plugin_site) == 96, "as little as that");
 
@@ -114,6 +122,7 @@ struct plugin {
 	struct shadow *shadow;
 	struct taint_shm *shm;
 	struct qemu_plugin_scoreboard *board;
+	struct taint_msg_watch watch; /* set before the VM runs */
 	qemu_plugin_u64 track; /* per vCPU: non-zero while registers may be tainted */
 };
 
@@ -122,6 +131,8 @@ extern struct plugin_vcpu plugin_vcpu[TAINT_VCPU_MAX];
 
 /* follow.c: the callbacks that follow taint. */
 void follow_init_vcpu(unsigned index);
+/* That of the calling thread; NULL: none yet. */
+struct plugin_vcpu *follow_current(void);
 void follow_resume_vcpu(unsigned index);
 void follow_pause_vcpu(unsigned index);
 bool follow_needs_block(const struct plugin_block *b);
@@ -140,6 +151,9 @@ void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, vo
 /* Of leaders; the mark is group_mark()'s. */
 void follow_lead(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *mark);
 void follow_plain_lead(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *mark);
+/* A load that a detector looks at; before an instruction is run that one looks at. */
+void follow_seen_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
+void follow_seen(unsigned vcpu, void *site);
 
 /* translate.c: which callbacks an instruction gets. */
 void translate_block(qemu_plugin_id_t id, struct qemu_plugin_tb *tb);
@@ -149,7 +163,12 @@ void translate_flush(qemu_plugin_id_t id);
 void regs_init(void);
 enum plugin_reg {
 	PLUGIN_REG_RAX, /* the 16 general purpose registers in encoding order */
-	PLUGIN_REG_CS = TAINT_GPRS,
+	PLUGIN_REG_RCX,
+	PLUGIN_REG_RDX,
+	PLUGIN_REG_RSP = TAINT_GPR_RSP,
+	PLUGIN_REG_RSI = 6,
+	PLUGIN_REG_RIP = TAINT_GPRS,
+	PLUGIN_REG_CS,
 	PLUGIN_REG_CR0,
 	PLUGIN_REG_CR3,
 	PLUGIN_REG_CR4,
@@ -171,6 +190,11 @@ bool guest_read(struct plugin_vcpu *c, struct gpa at, void *ret, size_t n);
 /* area.c: an instruction that moves the processor's state is about to run. */
 void area_follow(struct plugin_vcpu *c, struct plugin_site *s);
 
+/* frame.c: an instruction at which an interrupt or exception has just been taken, when it is translated. */
+bool frame_is_entry(const struct qemu_plugin_insn *insn, const uint8_t *bytes, size_t len);
+/* It is about to run. */
+void frame_pushed(unsigned vcpu, void *insn);
+
 /* ram.c: where the RAM file is mapped in this process, and its userfaultfd. */
 void ram_find(void);
 bool ram_offset(const void *hva, uint64_t *ret_offset);
@@ -182,8 +206,35 @@ void link_send(struct taint_msg *m, int fd); /* fills m->size; fd -1: none */
 void link_send_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void link_wait_go(unsigned vcpu);
 
+/* sentry.c: the detectors, called with all followed that ran before. */
+/* What is known of a block's sites only when all are there: comparisons with the stack protector's word. */
+void sentry_complete(struct plugin_block *b);
+/* Whether a detector looks at what the instruction loads. */
+bool sentry_sees_load(const struct plugin_site *s);
+/* Adds the callbacks of their own that they need. */
+void sentry_instrument(struct qemu_plugin_insn *insn, struct plugin_site *s);
+/* Adds one to a block whose code came from the outside. */
+void sentry_block(struct qemu_plugin_tb *tb, struct plugin_block *b);
+/* An instruction that a detector looks at is about to run. */
+void sentry_register(struct plugin_vcpu *c, struct plugin_site *s);
+/* It has loaded n bytes; labels NULL: none of them is tainted. */
+void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		 const struct taint_label *labels, unsigned n);
+/* It has loaded n bytes from there. */
+void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr, unsigned n);
+/*
+ * It stores; of a group's member after its leader, whose address has the same labels. Returns an origin of the address that
+ * it stores at, if that is on the stack; 0: it has none.
+ */
+uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vaddr);
+/* An access of it was not reported: it faulted. */
+void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s);
+
 /* detect.c: a detector fired: report, and hold the vCPU until the supervisor says otherwise. */
 void detect_report(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
 		   uint64_t vaddr, struct gpa at, const struct taint_label *labels, unsigned n);
+/* The same for an access to `address` that faulted: the supervisor is told that too. */
+void detect_report_fault(const struct plugin_vcpu *c, const struct plugin_site *site, uint64_t address, uint64_t vaddr,
+			 struct gpa at, const struct taint_label *labels, unsigned n);
 
 #endif

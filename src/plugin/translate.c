@@ -94,26 +94,60 @@ static struct known_insn *insn_intern(unsigned mode, const uint8_t *bytes, size_
 
 static bool carries_taint(const struct taint_insn *in)
 {
-	return in->has_load || in->has_store || in->is_ret || in->n_ops || in->area;
+	return in->has_load || in->has_store || in->is_ret || in->n_ops || in->area || in->sees;
+}
+
+/* The registers that make the address of a store of a program: a detector looks at their labels. */
+static uint64_t address_bits(const struct taint_insn *in)
+{
+	const struct taint_mem *m = &in->mem[0];
+	uint64_t bits = 0;
+
+	if (in->n_mem != 1 || !m->written)
+		return 0;
+	if (m->base < TAINT_GPRS)
+		bits |= 1ull << m->base;
+	if (m->index < TAINT_GPRS)
+		bits |= 1ull << m->index;
+	return bits;
+}
+
+static void note_copy(const struct taint_insn *in, struct plugin_site *s)
+{
+	const struct taint_op *op = &in->op[0];
+
+	s->copy_to = s->copy_from = TAINT_GPR_NONE;
+	if (!in->n_ops || op->kind != TAINT_OP_COPY || op->src_len < 4 || op->dst >= TAINT_REG_FLAGS ||
+	    op->src >= TAINT_REG_FLAGS || in->has_load)
+		return;
+	s->copy_to = (uint8_t)(op->dst / 8);
+	s->copy_from = (uint8_t)(op->src / 8);
 }
 
 static void site_init(struct plugin_block *b, const struct known_insn *k, const struct qemu_plugin_insn *insn,
-		      size_t number)
+		      size_t number, unsigned mode)
 {
 	struct plugin_site *s = &b->site[b->n];
+	bool user = mode & MODE_USER;
 
 	*s = (struct plugin_site){.in = &k->in,
 				  .bytes = k->key + 1,
 				  .block = b,
 				  .pc = qemu_plugin_insn_vaddr(insn),
 				  .code_offset = UINT64_MAX,
-				  .touches = k->in.touches,
+				  .touches = k->in.touches | (user ? address_bits(&k->in) : 0),
 				  .updates = k->in.has_load && k->in.has_store,
+				  .user = user,
+				  .mode32 = (mode & ~MODE_USER) == 32,
+				  .sees = k->in.sees,
+				  .sees_reg = k->in.sees_reg,
+				  .sees_other = k->in.sees_other,
 				  .has_memory = k->in.has_load || k->in.has_store,
 				  .group = TAINT_GROUP_NONE,
 				  .number = (uint32_t)number,
 				  .index = b->n++};
-	if (k->in.has_store || k->in.is_ret || k->in.area)
+	note_copy(&k->in, s);
+	if (k->in.has_store || k->in.is_ret || k->in.area || k->in.sees || b->n == 1)
 		ram_offset(qemu_plugin_insn_haddr(insn), &s->code_offset);
 }
 
@@ -136,17 +170,21 @@ void translate_flush(qemu_plugin_id_t id)
 	blocks = kept;
 }
 
+/* data: what the callback gets, the site or a leader's mark. */
 static void on_memory(struct qemu_plugin_insn *insn, qemu_plugin_vcpu_mem_cb_t fn, enum qemu_plugin_mem_rw rw,
-		      void *data)
+		      const struct plugin_site *s, void *data)
 {
-	/* The detector reads the registers. */
-	enum qemu_plugin_cb_flags flags = fn == follow_return ? QEMU_PLUGIN_CB_R_REGS : QEMU_PLUGIN_CB_NO_REGS;
+	/* Detectors read the registers, and a report tells them. */
+	bool reads = fn == follow_return || fn == follow_seen_load || s->user;
+	enum qemu_plugin_cb_flags flags = reads ? QEMU_PLUGIN_CB_R_REGS : QEMU_PLUGIN_CB_NO_REGS;
 
 	qemu_plugin_register_vcpu_mem_cb(insn, fn, flags, rw, data);
 }
 
 static qemu_plugin_vcpu_mem_cb_t load_callback(const struct plugin_site *s)
 {
+	if (sentry_sees_load(s))
+		return follow_seen_load;
 	if (s->in->needs_begin)
 		return s->in->has_store ? follow_wide_update : follow_wide_load;
 	return s->block->vectors ? follow_load : follow_plain_load;
@@ -160,17 +198,17 @@ static void instrument_memory(struct qemu_plugin_insn *insn, struct plugin_site 
 	qemu_plugin_vcpu_mem_cb_t leader = plain ? follow_plain_lead : follow_lead;
 
 	if (in->is_ret)
-		on_memory(insn, follow_return, QEMU_PLUGIN_MEM_R, s);
+		on_memory(insn, follow_return, QEMU_PLUGIN_MEM_R, s, s);
 	else if (in->has_load && mark && !in->has_store)
-		on_memory(insn, leader, QEMU_PLUGIN_MEM_R, mark);
+		on_memory(insn, leader, QEMU_PLUGIN_MEM_R, s, mark);
 	else if (in->has_load)
-		on_memory(insn, load_callback(s), QEMU_PLUGIN_MEM_R, s);
+		on_memory(insn, load_callback(s), QEMU_PLUGIN_MEM_R, s, s);
 	if (in->is_ret || !in->has_store)
 		return;
 	if (mark)
-		on_memory(insn, leader, QEMU_PLUGIN_MEM_W, mark);
+		on_memory(insn, leader, QEMU_PLUGIN_MEM_W, s, mark);
 	else
-		on_memory(insn, plain ? follow_plain_store : follow_store, QEMU_PLUGIN_MEM_W, s);
+		on_memory(insn, plain ? follow_plain_store : follow_store, QEMU_PLUGIN_MEM_W, s, s);
 }
 
 static void instrument(struct qemu_plugin_insn *insn, struct plugin_site *s, const struct taint_group *group)
@@ -181,6 +219,7 @@ static void instrument(struct qemu_plugin_insn *insn, struct plugin_site *s, con
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_begin, QEMU_PLUGIN_CB_NO_REGS, s);
 	if (s->in->area)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_area, QEMU_PLUGIN_CB_R_REGS, s);
+	sentry_instrument(insn, s);
 	if (!s->follows)
 		instrument_memory(insn, s, leads ? group_mark(s, &group[s->group]) : NULL);
 }
@@ -198,23 +237,33 @@ static const struct taint_insn *note(struct plugin_block *b, struct qemu_plugin_
 		return NULL;
 	if (k->in.flushes_tlb)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_flush_tlb, QEMU_PLUGIN_CB_NO_REGS, NULL);
+	if (!(mode & MODE_USER) && frame_is_entry(insn, bytes, len))
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, frame_pushed, QEMU_PLUGIN_CB_R_REGS, NULL);
 	if (carries_taint(&k->in))
-		site_init(b, k, insn, number);
+		site_init(b, k, insn, number, mode);
 	return &k->in;
 }
 
 /* Every instruction of a block, for what they are to each other. */
 struct listing {
 	const struct taint_insn *in[BLOCK_INSNS];
+	bool alone[BLOCK_INSNS]; /* a detector looks at it before its effect */
 	unsigned n;
 	struct taint_place place[BLOCK_INSNS];
 	struct taint_group group[TAINT_GROUPS];
 };
 
-/* Sites of the instructions whose accesses others answer for, or that answer for others. */
+/*
+ * Sites of the instructions whose accesses others answer for, or that answer for others. Who watches for a write wants the
+ * registers as they are then: each store is told.
+ */
 static void set_groups(struct plugin_block *b, struct listing *l)
 {
-	taint_group(l->in, l->n, plugin.shared, l->place, l->group);
+	if (plugin.watch.gva)
+		return;
+	for (uint32_t i = 0; i < b->n && b->site[i].number < l->n; i++)
+		l->alone[b->site[i].number] = b->site[i].sees != TAINT_SEES_NONE;
+	taint_group(l->in, l->alone, l->n, plugin.shared, l->place, l->group);
 	for (uint32_t i = 0; i < b->n && b->site[i].number < l->n; i++) {
 		struct plugin_site *s = &b->site[i];
 		const struct taint_place *p = &l->place[s->number];
@@ -240,7 +289,7 @@ static unsigned code_mode(void)
 /* Whether a vector register's label may go to a general one, or the other way. */
 static bool mixes(const struct plugin_site *s)
 {
-	return (s->touches & TAINT_GENERAL) && (s->touches & ~TAINT_GENERAL);
+	return (s->in->touches & TAINT_GENERAL) && (s->in->touches & ~TAINT_GENERAL);
 }
 
 /* What is known of the block's sites only when all are there. */
@@ -300,11 +349,14 @@ static struct plugin_block *block_make(struct qemu_plugin_tb *tb, size_t n, unsi
 	for (size_t i = 0; b && i < n; i++) {
 		const struct taint_insn *in = note(b, qemu_plugin_tb_get_insn(tb, i), i, mode);
 
-		if (in && l->n == i && i < BLOCK_INSNS)
+		if (in && l->n == i && i < BLOCK_INSNS) {
+			l->alone[i] = false;
 			l->in[l->n++] = in;
+		}
 	}
 	if (!b)
 		return NULL;
+	sentry_complete(b);
 	set_groups(b, l);
 	complete(b);
 	return b;
@@ -328,6 +380,7 @@ void translate_block(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 		return;
 	for (uint32_t i = 0; i < b->n; i++)
 		instrument(qemu_plugin_tb_get_insn(tb, b->site[i].number), &b->site[i], l.group);
+	sentry_block(tb, b);
 	if (b->vectors)
 		qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, follow_block, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_COND_NE,
 							  plugin.track, PLUGIN_TRACK_NONE, b);

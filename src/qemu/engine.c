@@ -133,6 +133,8 @@ _Noreturn static void child_main(const struct engine_config *c, const struct chi
 	signal(SIGPIPE, SIG_DFL);
 	dup2(null, STDIN_FILENO);
 	dup2(f->err, STDERR_FILENO);
+	/* Not all are ours: a connection that libslirp accepted would stay open for as long as this engine lives. */
+	close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
 	const int fds[] = {f->qmp, f->link, f->ram, f->shadow, f->console};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/addr.h"
 #include "base/err.h"
 #include "base/loop.h"
 #include "qemu/qmp.h"
@@ -78,6 +79,12 @@ void engine_freeze(struct engine *en);
 void engine_thaw(struct engine *en);
 /* Lets the vCPU that a detector holds go on. */
 void engine_let_go(struct engine *en, unsigned vcpu);
+
+/*
+ * Before the VM runs: the vCPU that writes the input byte of this origin to the user address is held, as by a detector
+ * (TAINT_DETECT_WATCH).
+ */
+int engine_watch(struct engine *en, struct gva at, uint32_t origin, struct err *e) MUST_CHECK;
 
 /* Stops the vCPUs; returns when they are stopped. */
 int engine_stop(struct engine *en, struct err *e) MUST_CHECK;

@@ -17,7 +17,7 @@ struct engine {
 	int status;
 
 	/* the plugin */
-	bool hello, ram_known, plugin_failed;
+	bool hello, ram_known, watching, plugin_failed;
 	char plugin_error[256];
 	struct taint_msg_ram ram;
 	int uffd;

@@ -90,6 +90,9 @@ void engine_link_readable(void *arg, uint32_t events)
 		m.text[sizeof(m.text) - 1] = 0;
 		plugin_fails(en, m.text);
 		break;
+	case TAINT_MSG_WATCH:
+		en->watching = true;
+		break;
 	case TAINT_MSG_DETECT:
 		if (m.detect.object_len > 32 || m.detect.vcpu >= TAINT_VCPU_MAX)
 			break;
@@ -104,21 +107,20 @@ void engine_link_readable(void *arg, uint32_t events)
 		close(fd);
 }
 
-static int link_send(struct engine *en, uint32_t type, unsigned vcpu, struct err *e)
+static int link_send(struct engine *en, struct taint_msg *m, struct err *e)
 {
-	struct taint_msg m = {.type = type, .size = sizeof(m)};
-
-	m.detect.vcpu = type == TAINT_MSG_GO ? vcpu : 0;
-	if (send(en->link_fd, &m, sizeof(m), MSG_NOSIGNAL) != (ssize_t)sizeof(m))
+	m->size = sizeof(*m);
+	if (send(en->link_fd, m, sizeof(*m), MSG_NOSIGNAL) != (ssize_t)sizeof(*m))
 		return err_set_errno(e, "talking to the taint plugin");
 	return 0;
 }
 
 void engine_let_go(struct engine *en, unsigned vcpu)
 {
+	struct taint_msg m = {.type = TAINT_MSG_GO, .detect.vcpu = vcpu};
 	struct err e;
 
-	if (link_send(en, TAINT_MSG_GO, vcpu, &e) < 0)
+	if (link_send(en, &m, &e) < 0)
 		log_warn("%s", e.text);
 }
 
@@ -186,13 +188,25 @@ bool engine_is_up(const struct engine *en)
 	return qmp_greeted(en->qmp) && en->hello;
 }
 
+int engine_watch(struct engine *en, struct gva at, uint32_t origin, struct err *e)
+{
+	struct taint_msg m = {.type = TAINT_MSG_WATCH, .watch = {.gva = at.v, .origin = origin}};
+
+	en->watching = false;
+	if (link_send(en, &m, e) < 0)
+		return -1;
+	return until(en, &en->watching, STEP_MS, "set the watch", e);
+}
+
 int engine_wait_ready(struct engine *en, unsigned ms, struct err *e)
 {
+	struct taint_msg m = {.type = TAINT_MSG_MAP_RAM};
+
 	if (qmp_negotiate(en->qmp, ms, e) < 0 || set_capabilities(en, e) < 0)
 		return explain(en, e);
 	if (until(en, &en->hello, ms, "load the taint plugin", e) < 0)
 		return -1;
-	if (link_send(en, TAINT_MSG_MAP_RAM, 0, e) < 0)
+	if (link_send(en, &m, e) < 0)
 		return -1;
 	return until(en, &en->ram_known, ms, "register guest memory", e);
 }

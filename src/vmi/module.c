@@ -263,18 +263,20 @@ static const struct segment *find_segment(const struct elf_image *img, uint32_t 
 	return NULL;
 }
 
-static void set_eh_frame_hdr(const struct elf_image *img, struct vmi_module *ret)
+/* Where a segment of this type is, if it lies in the module's span; else both stay. */
+static void set_segment(const struct elf_image *img, const struct vmi_module *m, uint32_t type, struct gva *ret_at,
+			uint64_t *ret_size)
 {
-	const struct segment *s = find_segment(img, PT_GNU_EH_FRAME);
+	const struct segment *s = find_segment(img, type);
 	uint64_t start;
 
 	if (!s)
 		return;
 	start = s->vaddr + img->bias;
-	if (start < ret->low.v || start >= ret->high.v || s->memsz > ret->high.v - start)
+	if (start < m->low.v || start >= m->high.v || s->memsz > m->high.v - start)
 		return;
-	ret->eh_frame_hdr = gva(start);
-	ret->eh_frame_hdr_size = s->memsz;
+	*ret_at = gva(start);
+	*ret_size = s->memsz;
 }
 
 /* By the file that the kernel has started; where that cannot be told, by what the headers say. */
@@ -317,7 +319,9 @@ static int fill_module(struct vmi *v, const struct vmi_task *t, const struct pie
 	ret->is_main = is_main_program(v, t, p->inode, img);
 	set_text(img, p->at, ret);
 	set_build_id(v, t, img, ret);
-	set_eh_frame_hdr(img, ret);
+	set_segment(img, ret, PT_GNU_EH_FRAME, &ret->eh_frame_hdr, &ret->eh_frame_hdr_size);
+	set_segment(img, ret, PT_DYNAMIC, &ret->dynamic, &ret->dynamic_size);
+	ret->inode = p->inode;
 	return 0;
 }
 

@@ -190,6 +190,25 @@ bool vmi_task_read(struct vmi *v, const struct vmi_task *t, struct gva at, void 
 	return true;
 }
 
+bool vmi_file_read(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, void *ret, size_t len)
+{
+	uint64_t done = 0;
+
+	if (offset + len < offset)
+		return false;
+	while (done < len) {
+		uint64_t in_page = (offset + done) & GUEST_PAGE_MASK, n = GUEST_PAGE_SIZE - in_page;
+		struct gpa page;
+
+		n = n < len - done ? n : len - done;
+		if (!vmi_cached_page(v, t, inode, offset + done - in_page, &page) ||
+		    !gmem_read(v->kernel.gm, gpa_add(page, in_page), (uint8_t *)ret + done, n))
+			return false;
+		done += n;
+	}
+	return true;
+}
+
 /* Where the bytes [at, at + len) are, one piece for each page; at most max. 0: some of them are nowhere. */
 static unsigned locate_pieces(struct vmi *v, const struct vmi_task *t, struct gva at, size_t len, struct gpa *ret,
 			      unsigned max)

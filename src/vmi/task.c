@@ -176,25 +176,37 @@ struct ip_list {
 	size_t n, max;
 };
 
+static uint32_t kernel_stack_size(const struct vmi *v)
+{
+	uint32_t size = v->layout.f[THREAD_UNION_SIZE].size;
+
+	return size ? size : KERNEL_STACK_SIZE;
+}
+
 /* The registers saved at the top of the stack; kernels with FRED keep 16 bytes above them. */
-static bool saved_ip(const struct vmi *v, struct gva task, uint64_t *ret)
+static bool saved_regs(const struct vmi *v, struct gva stack, struct gva *ret)
 {
 	static const uint64_t padding[] = {0, 16};
-	uint32_t stack_size = v->layout.f[THREAD_UNION_SIZE].size;
-	struct gva stack;
 
-	if (!vmi_get_ptr(v, task, TASK_STACK, &stack))
-		return false;
-	if (!stack_size)
-		stack_size = KERNEL_STACK_SIZE;
 	for (size_t i = 0; i < sizeof(padding) / sizeof(padding[0]); i++) {
-		struct gva regs = gva(stack.v + stack_size - v->layout.f[REGS_SIZE].size - padding[i]);
+		struct gva regs = gva(stack.v + kernel_stack_size(v) - v->layout.f[REGS_SIZE].size - padding[i]);
 		uint64_t cs, ss;
 
-		if (vmi_get(v, regs, REGS_CS, &cs) && vmi_get(v, regs, REGS_SS, &ss) && (cs & 3) == 3 && (ss & 3) == 3)
-			return vmi_get(v, regs, REGS_IP, ret);
+		if (vmi_get(v, regs, REGS_CS, &cs) && vmi_get(v, regs, REGS_SS, &ss) && (cs & 3) == 3 &&
+		    (ss & 3) == 3) {
+			*ret = regs;
+			return true;
+		}
 	}
 	return false;
+}
+
+static bool saved_ip(const struct vmi *v, struct gva task, uint64_t *ret)
+{
+	struct gva stack, regs;
+
+	return vmi_get_ptr(v, task, TASK_STACK, &stack) && saved_regs(v, stack, &regs) &&
+	       vmi_get(v, regs, REGS_IP, ret);
 }
 
 static bool add_ip(void *arg, struct gva node)
@@ -216,4 +228,73 @@ int vmi_thread_ips(struct vmi *v, const struct vmi_task *t, struct gva *ret_ip, 
 		return err_set_addr(e, ERR_GUEST, t->task.v, "process %d of the guest has no list of threads", t->pid);
 	vmi_list_each(v, vmi_member(v, signal, SIGNAL_THREAD_HEAD), VMI_THREADS_MAX, add_ip, &l);
 	return (int)l.n;
+}
+
+#define USER32_CS 0x23u
+
+/* Where each register is saved, in x86 encoding order. */
+static const enum vmi_field_id saved_gpr[16] = {
+	REGS_AX, REGS_CX, REGS_DX,  REGS_BX,  REGS_SP,	REGS_BP,  REGS_SI,  REGS_DI,
+	REGS_R8, REGS_R9, REGS_R10, REGS_R11, REGS_R12, REGS_R13, REGS_R14, REGS_R15,
+};
+
+static bool read_saved(const struct vmi *v, struct gva regs, struct vmi_thread *ret)
+{
+	uint64_t cs, mask = UINT64_MAX;
+
+	if (!vmi_get(v, regs, REGS_CS, &cs) || !vmi_get(v, regs, REGS_IP, &ret->ip.v) ||
+	    !vmi_get(v, regs, REGS_ORIG_AX, &ret->number))
+		return false;
+	ret->is_32bit = (cs & 0xffff) == USER32_CS;
+	if (ret->is_32bit)
+		mask = UINT32_MAX;
+	for (unsigned k = 0; k < 16; k++) {
+		if (!vmi_get(v, regs, saved_gpr[k], &ret->gpr[k]))
+			return false;
+		ret->gpr[k] &= mask;
+	}
+	ret->ip.v &= mask;
+	return true;
+}
+
+struct stack_search {
+	const struct vmi *v;
+	uint64_t rsp;
+	bool found;
+	struct vmi_thread thread;
+};
+
+static bool match_stack(void *arg, struct gva node)
+{
+	struct stack_search *s = arg;
+	struct gva task = owner(s->v, node, TASK_THREAD_NODE), stack;
+	uint64_t pid;
+
+	if (!vmi_get_ptr(s->v, task, TASK_STACK, &stack) || s->rsp - stack.v >= kernel_stack_size(s->v) ||
+	    !vmi_get(s->v, task, TASK_PID, &pid))
+		return true;
+	s->found = true;
+	s->thread.task = task;
+	s->thread.pid = (int32_t)pid;
+	s->thread.stack = stack;
+	s->thread.stack_size = kernel_stack_size(s->v);
+	return false;
+}
+
+int vmi_thread_at(struct vmi *v, const struct vmi_task *t, uint64_t rsp, struct vmi_thread *ret, struct err *e)
+{
+	struct stack_search s = {.v = v, .rsp = rsp};
+	struct gva signal, regs;
+
+	if (!vmi_get_ptr(v, t->task, TASK_SIGNAL, &signal))
+		return err_set_addr(e, ERR_GUEST, t->task.v, "process %d of the guest has no list of threads", t->pid);
+	vmi_list_each(v, vmi_member(v, signal, SIGNAL_THREAD_HEAD), VMI_THREADS_MAX, match_stack, &s);
+	if (!s.found)
+		return err_set_addr(e, ERR_GUEST, rsp, "no thread of process %d has its kernel stack at 0x%llx", t->pid,
+				    (unsigned long long)rsp);
+	if (!saved_regs(v, s.thread.stack, &regs) || !read_saved(v, regs, &s.thread))
+		return err_set_addr(e, ERR_GUEST, s.thread.stack.v,
+				    "thread %d of the guest has no user-mode registers saved", s.thread.pid);
+	*ret = s.thread;
+	return 0;
 }

@@ -73,6 +73,25 @@ int vmi_tasks(struct vmi *v, struct vmi_task *ret, size_t max, struct err *e) MU
  */
 int vmi_thread_ips(struct vmi *v, const struct vmi_task *t, struct gva *ret_ip, size_t max, struct err *e) MUST_CHECK;
 
+/* A thread that entered the kernel, with its user-mode registers as they were saved then. */
+struct vmi_thread {
+	int32_t pid;
+	struct gva task;
+	struct gva stack; /* its kernel stack */
+	uint64_t stack_size; /* bytes */
+	bool is_32bit; /* it runs 32-bit code: the upper halves are 0 */
+	uint64_t gpr[16]; /* x86 encoding order: rax rcx rdx rbx rsp rbp ...; rax is what the entry left there */
+	uint64_t number; /* of the system call; not one if the kernel was entered otherwise */
+	struct gva ip;
+};
+
+/*
+ * The thread of the process of t on whose kernel stack rsp lies: the one that ran when rsp was read on a vCPU in the
+ * kernel. ERR_GUEST: none does (an interrupt's stack, a kernel thread's), or its saved registers are not of user mode.
+ */
+int vmi_thread_at(struct vmi *v, const struct vmi_task *t, uint64_t rsp, struct vmi_thread *ret,
+		  struct err *e) MUST_CHECK;
+
 struct vmi_vma {
 	struct gva start, end;
 	uint64_t flags; /* VM_READ 1, VM_WRITE 2, VM_EXEC 4, VM_SHARED 8 */
@@ -110,8 +129,18 @@ struct vmi_module {
 	uint64_t text_file_size; /* p_filesz */
 	struct gva eh_frame_hdr; /* PT_GNU_EH_FRAME; 0: none */
 	uint64_t eh_frame_hdr_size;
+	struct gva dynamic; /* PT_DYNAMIC; 0: none (a static program) */
+	uint64_t dynamic_size;
 	struct gva entry;
+	struct gva inode; /* the file's, in the kernel */
 };
+
+/*
+ * Bytes of the file behind a module as they are in the guest's page cache: also what is mapped nowhere (section headers,
+ * .symtab). All or nothing; false: not in the cache, which is usual for the end of a file on a disk.
+ */
+bool vmi_file_read(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, void *ret,
+		   size_t len) MUST_CHECK;
 
 /*
  * The module that covers `at` in the process: finds the mapping, then the ELF header at the start of that file's

@@ -11,7 +11,6 @@ known_gaps() {
 	cat <<-'END'
 		* * fault-xchg a load that is followed by a fault of the same instruction's store has changed the register's labels
 		smp1 * fault-register-kept a load that is followed by a fault of the same instruction's store has changed the register's labels
-		* * lock-cmpxchg-gone memory's labels stay when compare-and-exchange succeeds
 	END
 }
 

@@ -21,7 +21,7 @@ launch_as() {
 
 # The arguments of a guest with services RUN, in the array QEMU_ARGS; its console is CloudER's business.
 qemu_args() {
-	QEMU_ARGS=(-m 512 -nodefaults -no-reboot -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initrd.img"
+	QEMU_ARGS=(-m 512 -nodefaults -no-reboot -kernel "$GUEST/vmlinuz" -initrd "$GUEST/${IMAGE:-initrd.img}"
 		-append "console=ttyS0 quiet panic=-1 clouder.run=$1")
 }
 

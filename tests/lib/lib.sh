@@ -93,7 +93,7 @@ free_port() {
 guest_args() {
 	# shellcheck disable=SC2034 # for the caller
 	GUEST_ARGS=(-m 512 -nodefaults -display none -serial stdio -no-reboot
-		-kernel "$GUEST/vmlinuz" -initrd "$GUEST/initrd.img"
+		-kernel "$GUEST/vmlinuz" -initrd "$GUEST/${IMAGE:-initrd.img}"
 		-append "console=ttyS0 quiet panic=-1 clouder.run=$1")
 }
 

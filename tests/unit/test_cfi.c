@@ -318,6 +318,48 @@ static void test_plt_expression(void **state)
 	assert_false(row.cfa_known);
 }
 
+static void test_plt_expression_32bit(void **state)
+{
+	static const uint8_t program[] = {0x0f, 11, 0x74, 0x04, 0x78, 0, 0x3f, 0x1a, 0x3b, 0x2a, 0x32, 0x24, 0x22};
+	struct image im;
+	struct cfi_row row;
+
+	(void)state;
+	make_image(&im, true, program, sizeof(program));
+	assert_int_equal(row_of(&im, true, BASE + 0x100a, &row), 0);
+	assert_true(row.cfa_known);
+	assert_int_equal(row.cfa_offset, 4);
+	assert_int_equal(row_of(&im, true, BASE + 0x100b, &row), 0);
+	assert_int_equal(row.cfa_offset, 8);
+}
+
+/* The stack was realigned: the CFA lies at rbp - 8, rbp itself at rbp, rbx at rbp - 32. */
+static void test_realigned_stack(void **state)
+{
+	uint8_t program[] = {0x0f, 3, 0x76, 0x78, 0x06, 0x10, 6, 2, 0x76, 0, 0x10, 3, 2, 0x76, 0x60, 0x41, 0x0c, 7, 8};
+	struct image im;
+	struct cfi_row row;
+
+	(void)state;
+	make_image(&im, false, program, sizeof(program));
+	assert_int_equal(row_of(&im, false, BASE + 0x1000, &row), 0);
+	assert_false(row.cfa_known);
+	assert_true(row.cfa_deref);
+	assert_int_equal(row.cfa_reg, 5);
+	assert_int_equal(row.cfa_offset, -8);
+	assert_int_equal(row.reg[5].rule, CFI_SAVED_AT);
+	assert_int_equal(row.reg[5].base, 5);
+	assert_int_equal(row.reg[5].offset, 0);
+	assert_int_equal(row.reg[3].offset, -32);
+	assert_int_equal(row_of(&im, false, BASE + 0x1001, &row), 0);
+	assert_true(row.cfa_known);
+	assert_false(row.cfa_deref);
+	program[4] = 0x1c; /* any other expression */
+	make_image(&im, false, program, sizeof(program));
+	assert_int_equal(row_of(&im, false, BASE + 0x1000, &row), 0);
+	assert_false(row.cfa_deref);
+}
+
 static void test_32bit(void **state)
 {
 	/* push ebp; mov ebp, esp: columns of i386, esp is 4, ebp is 5 */
@@ -435,7 +477,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_golden),		 cmocka_unit_test(test_scan_without_table),
 		cmocka_unit_test(test_outside),		 cmocka_unit_test(test_search_without_header),
-		cmocka_unit_test(test_plt_expression),	 cmocka_unit_test(test_32bit),
+		cmocka_unit_test(test_plt_expression),	 cmocka_unit_test(test_plt_expression_32bit),
+		cmocka_unit_test(test_realigned_stack),	 cmocka_unit_test(test_32bit),
 		cmocka_unit_test(test_hostile_programs), cmocka_unit_test(test_hostile_records),
 		cmocka_unit_test(test_landing_pads),
 	};

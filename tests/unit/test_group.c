@@ -13,6 +13,7 @@
 
 static struct taint_insn insns[INSNS_MAX];
 static const struct taint_insn *in[INSNS_MAX];
+static bool alone[INSNS_MAX];
 static struct taint_place place[INSNS_MAX];
 static struct taint_group group[TAINT_GROUPS];
 
@@ -33,7 +34,7 @@ static unsigned find(const char *block, bool shared, unsigned *ret_n)
 	memset(group, 0x55, sizeof(group));
 	if (ret_n)
 		*ret_n = n;
-	return taint_group(in, n, shared, place, group);
+	return taint_group(in, alone, n, shared, place, group);
 }
 
 /* place[] as text: "." nothing, "A" leads group 0, "a8" is a member of it 8 bytes behind. */
@@ -134,6 +135,8 @@ static void test_kinds(void **state)
 		{"db6b08 488b4318", ". ."}, /* fld m80 */
 		{"488b4308 480fae6310", ". ."}, /* xsave */
 		{"480fc74b20 488b4308", ". ."}, /* cmpxchg16b may be told in parts */
+		{"48894308 480fb14b10", ". ."}, /* cmpxchg [rbx+16], rcx: whether it succeeded is seen in memory */
+		{"480fb14b10 48894308", "A a-8"},
 	};
 
 	(void)state;
@@ -177,6 +180,26 @@ static void test_several_processors(void **state)
 	CHECK(blocks, true);
 }
 
+/* Those between which another is to be told by itself still form a group. */
+static void test_alone(void **state)
+{
+	static const struct block blocks[] =
+		{
+			{"488b4308 488b4b10 488b4318", "A . a16"},
+		},
+				  first[] = {
+					  {"488b4308 488b4b10 488b4318", ". A a8"},
+				  };
+
+	(void)state;
+	alone[1] = true;
+	CHECK(blocks, false);
+	alone[1] = false;
+	alone[0] = true;
+	CHECK(first, false);
+	alone[0] = false;
+}
+
 static void test_spans(void **state)
 {
 	(void)state;
@@ -213,14 +236,16 @@ static void test_limits(void **state)
 		assert_int_equal(place[i].group, TAINT_GROUP_NONE);
 	assert_int_equal(group[TAINT_GROUPS - 1].hi, 2);
 	assert_int_equal(find("90", false, NULL), 0);
-	assert_int_equal(taint_group(in, 0, false, place, group), 0);
+	assert_int_equal(taint_group(in, alone, 0, false, place, group), 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_addresses),	   cmocka_unit_test(test_kinds), cmocka_unit_test(test_stops),
-		cmocka_unit_test(test_several_processors), cmocka_unit_test(test_spans), cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_addresses), cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_stops),	  cmocka_unit_test(test_several_processors),
+		cmocka_unit_test(test_spans),	  cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_alone),
 	};
 
 	return cmocka_run_group_tests_name("group", tests, NULL, NULL);

@@ -626,6 +626,37 @@ static void test_provenance(void **state)
 	assert_int_equal(v.reg[TAINT_REG_GPR + 4], 103);
 }
 
+/* Memory's labels and the register's, until it is known which; then the register's alone. */
+static void test_exchange(void **state)
+{
+	static struct taint_vcpu v;
+	struct taint_label old[4] = {{.origin = 7}, {.origin = 8}}, out[4];
+	struct taint_run run = {0};
+	struct taint_insn in;
+
+	(void)state;
+	memset(&v, 0, sizeof(v));
+	v.reg[TAINT_REG_GPR + 8 + 1] = 100;
+	v.reg[TAINT_REG_GPR + 8 + 2] = 101;
+	taint_vcpu_any(&v);
+	compile_text("f00fb10b", &in); /* lock cmpxchg [rbx], ecx */
+	assert_true(in.exchanges);
+	taint_insn_load(&v, &run, &in, MEM_AT, old, 4);
+	assert_true(taint_insn_store(&v, &run, &in, MEM_AT, out, 4));
+	assert_int_equal(out[0].origin, 7);
+	assert_int_equal(out[1].origin, 8);
+	assert_int_equal(out[2].origin, 101);
+	taint_insn_exchanged(&v, &in, out, 4);
+	assert_int_equal(out[0].origin, 0);
+	assert_int_equal(out[1].origin, 100);
+	assert_int_equal(out[2].origin, 101);
+	assert_int_equal(out[3].origin, 0);
+	compile_text("0fb1d9", &in); /* cmpxchg ecx, ebx */
+	assert_false(in.exchanges);
+	compile_text("f00fc10b", &in); /* lock xadd [rbx], ecx */
+	assert_false(in.exchanges);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -640,6 +671,7 @@ int main(void)
 		cmocka_unit_test(test_scratch_of_another),
 		cmocka_unit_test(test_repeats),
 		cmocka_unit_test(test_provenance),
+		cmocka_unit_test(test_exchange),
 	};
 
 	return cmocka_run_group_tests_name("insn", tests, NULL, NULL);

@@ -372,14 +372,16 @@ static void test_depths(void **state)
 }
 
 /* What can be left out by itself. */
-static const struct {
+struct store_row {
 	const char *what;
 	uint8_t bytes[12], len;
 	int kind; /* -1: refused */
 	uint8_t base, index, scale;
 	int64_t disp;
 	uint16_t width;
-} stores[] = {
+};
+
+static const struct store_row stores[] = {
 	{"mov [rbp+rdx-0x12], cl", {0x88, 0x4c, 0x15, 0xee}, 4, X86_STORE_PLAIN, 5, 2, 1, -0x12, 1},
 	{"mov [r12+r13*8], rax", {0x4b, 0x89, 0x04, 0xec}, 4, X86_STORE_PLAIN, 12, 13, 8, 0, 8},
 	{"movups [rsi], xmm0", {0x0f, 0x11, 0x06}, 3, X86_STORE_PLAIN, 6, 0xff, 0, 0, 16},
@@ -399,22 +401,36 @@ static const struct {
 	{"mov [rsi], eax and one byte", {0x89, 0x06, 0x90}, 3, -1, 0, 0, 0, 0, 0},
 };
 
+static const struct store_row stores_32bit[] = {
+	{"mov [esi], eax", {0x89, 0x06}, 2, X86_STORE_PLAIN, 6, 0xff, 0, 0, 4},
+	{"mov [ebp+eax-0x4c], dl", {0x88, 0x54, 0x05, 0xb4}, 4, X86_STORE_PLAIN, 5, 0, 1, -0x4c, 1},
+	{"mov [0x804c040], al", {0xa2, 0x40, 0xc0, 0x04, 0x08}, 5, X86_STORE_PLAIN, 0xff, 0xff, 0, 0x804c040, 1},
+	{"rep movsd", {0xf3, 0xa5}, 2, X86_STORE_REP, 7, 0xff, 0, 0, 4},
+	{"inc eax and a store", {0x40, 0x89, 0x01}, 3, -1, 0, 0, 0, 0, 0},
+	{"mov [bx+si], al", {0x67, 0x88, 0x00}, 3, -1, 0, 0, 0, 0, 0},
+};
+
+static void check_store(const struct store_row *row, unsigned mode)
+{
+	struct x86_store st;
+	struct err e;
+	int rc = x86_store_decode_mode(mode, row->bytes, row->len, &st, &e);
+
+	if ((rc == 0) != (row->kind >= 0) || (rc && e.code != ERR_REFUSED))
+		fail_msg("%s: %d", row->what, rc);
+	if (rc == 0 && (st.kind != row->kind || st.base != row->base || st.index != row->index ||
+			st.scale != row->scale || st.disp != row->disp || st.width != row->width))
+		fail_msg("%s: kind %u base %u index %u scale %u disp %lld width %u", row->what, st.kind, st.base,
+			 st.index, st.scale, (long long)st.disp, st.width);
+}
+
 static void test_stores(void **state)
 {
 	(void)state;
-	for (size_t k = 0; k < sizeof(stores) / sizeof(stores[0]); k++) {
-		struct x86_store st;
-		struct err e;
-		int rc = x86_store_decode(stores[k].bytes, stores[k].len, &st, &e);
-
-		if ((rc == 0) != (stores[k].kind >= 0) || (rc && e.code != ERR_REFUSED))
-			fail_msg("%s: %d", stores[k].what, rc);
-		if (rc == 0 &&
-		    (st.kind != stores[k].kind || st.base != stores[k].base || st.index != stores[k].index ||
-		     st.scale != stores[k].scale || st.disp != stores[k].disp || st.width != stores[k].width))
-			fail_msg("%s: kind %u base %u index %u scale %u disp %lld width %u", stores[k].what, st.kind,
-				 st.base, st.index, st.scale, (long long)st.disp, st.width);
-	}
+	for (size_t k = 0; k < sizeof(stores) / sizeof(stores[0]); k++)
+		check_store(&stores[k], X86_MODE_64);
+	for (size_t k = 0; k < sizeof(stores_32bit) / sizeof(stores_32bit[0]); k++)
+		check_store(&stores_32bit[k], X86_MODE_32);
 }
 
 int main(void)

@@ -33,6 +33,22 @@ static bool read_module(void *arg, struct gva at, void *ret, size_t len)
 	return true;
 }
 
+static bool is_32bit; /* what make() makes */
+
+/* The same module as make()'s in a 32-bit file. */
+static void make_headers_32(struct module *mod, uint64_t size, uint64_t data)
+{
+	Elf32_Ehdr eh = {.e_phoff = sizeof(eh), .e_phentsize = sizeof(Elf32_Phdr), .e_phnum = 3};
+	Elf32_Phdr ph[3] = {
+		{.p_type = PT_LOAD, .p_offset = 0, .p_filesz = 0x200},
+		{.p_type = PT_LOAD, .p_offset = TEXT, .p_filesz = (uint32_t)size, .p_flags = PF_R | PF_X},
+		{.p_type = PT_LOAD, .p_offset = (uint32_t)data, .p_filesz = 0x100},
+	};
+
+	memcpy(mod->b, &eh, sizeof(eh));
+	memcpy(mod->b + sizeof(eh), ph, sizeof(ph));
+}
+
 /* Code of `size` bytes; the data segment's bytes begin at file offset data. */
 static void make(struct module *mod, uint64_t size, uint64_t data)
 {
@@ -46,8 +62,11 @@ static void make(struct module *mod, uint64_t size, uint64_t data)
 	memset(mod, 0, sizeof(*mod));
 	memcpy(mod->b, &eh, sizeof(eh));
 	memcpy(mod->b + sizeof(eh), ph, sizeof(ph));
+	if (is_32bit)
+		make_headers_32(mod, size, data);
 	memset(mod->b + TEXT, 0xc3, size);
-	mod->m = (struct vmi_module){.low = {BASE},
+	mod->m = (struct vmi_module){.is_32bit = is_32bit,
+				     .low = {BASE},
 				     .high = {BASE + SIZE},
 				     .text = {BASE + TEXT},
 				     .text_end = {BASE + TEXT + size},
@@ -84,13 +103,16 @@ static const struct {
 static void test_rows(void **state)
 {
 	(void)state;
-	for (size_t k = 0; k < sizeof(rows) / sizeof(rows[0]); k++) {
+	for (size_t n = 0; n < 2 * sizeof(rows) / sizeof(rows[0]); n++) {
+		size_t k = n / 2;
 		static struct module mod;
 		struct gva at = {0};
 		uint32_t room = 0;
 		int rc;
 
+		is_32bit = n & 1;
 		make(&mod, rows[k].size, rows[k].data);
+		is_32bit = false;
 		if (rows[k].used)
 			mod.b[TEXT + rows[k].used] = 0xff;
 		rc = find(&mod, &at, &room);

@@ -74,6 +74,7 @@ static uint8_t *code; /* a page: site at 0, guard at GUARD */
 static uint8_t stack[STACK] __attribute__((aligned(64)));
 static uint8_t source[STACK] __attribute__((aligned(64)));
 #define GUARD 0x800
+#define CALLED 0xff0 /* a function */
 #define CFA_AT 3000 /* in stack */
 
 /* The frame: object from -96 to -32, what is saved above it. */
@@ -241,7 +242,7 @@ static void put_guard(const struct finding *f)
 	struct err e;
 
 	emit_init(&em, (uintptr_t)code + GUARD);
-	if (guard_emit(&em, f, &name, &e))
+	if (guard_emit(&em, f, NULL, &name, &e))
 		fail_msg("%s", e.text);
 	assert_true(em.len <= PATCH_GUARD_MAX);
 	emit_init(&site, (uintptr_t)code);
@@ -343,6 +344,27 @@ static void test_stores(void **state)
 			run_case(&cases[k], off);
 }
 
+/* A call behind the culprit returns to where the program's own would: its return address on the stack is the same. */
+static void test_displaced_call(void **state)
+{
+	const struct guard_case c = {.what = "mov [rsi], rax; call",
+				     .bug = {0x48, 0x89, 0x06, 0xe8, (CALLED - 8) & 0xff, (CALLED - 8) >> 8},
+				     .bug_len = 8,
+				     .culprit_len = 3,
+				     .cfa_reg = RBP,
+				     .cfa_offset = 16,
+				     .vary = RSI,
+				     .base = NO,
+				     .scale = 1,
+				     .width = 8,
+				     .pointer_store = true};
+
+	(void)state;
+	code[CALLED] = 0xc3;
+	for (int64_t off = START; off + 8 <= END; off++)
+		run_case(&c, off);
+}
+
 /* BOUND_CALLER: only calls that return to one place are guarded. */
 static void test_caller(void **state)
 {
@@ -352,6 +374,7 @@ static void test_caller(void **state)
 	(void)state;
 	f.bound = BOUND_CALLER;
 	f.caller_return = gva((uintptr_t)code + 0x123);
+	f.caller_slot = -8;
 	for (unsigned mine = 0; mine < 2; mine++) {
 		struct regs in = random_regs(), got;
 		uint64_t ret = f.caller_return.v + !mine, *slot = (uint64_t *)(uintptr_t)(cfa() + END + 8);
@@ -514,7 +537,6 @@ static void test_moved(void **state)
 		{{0x74, 0x10}, 2, "jz 0x0000000000010012"},
 		{{0x0f, 0x8f, 0x00, 0x01, 0x00, 0x00}, 6, "jnle 0x0000000000010106"},
 		{{0xeb, 0xfe}, 2, "jmp 0x0000000000010000"},
-		{{0xe8, 0x00, 0x01, 0x00, 0x00}, 5, "call 0x0000000000010105"},
 		{{0x48, 0x8b, 0x05, 0x00, 0x01, 0x00, 0x00}, 7, "mov rax, [0x0000000000010107]"},
 		{{0xc6, 0x05, 0x00, 0x01, 0x00, 0x00, 0x07}, 7, "mov byte ptr [0x0000000000010107], 0x07"},
 		{{0xff, 0x25, 0x00, 0x01, 0x00, 0x00}, 6, "jmp [0x0000000000010106]"},
@@ -533,7 +555,7 @@ static void test_moved(void **state)
 		assert_int_equal(em.bad, rows[k].moved == NULL);
 		if (em.bad)
 			continue;
-		patch_disassemble(em.buf, em.len, em.at, text, sizeof(text));
+		patch_disassemble(false, em.buf, em.len, em.at, text, sizeof(text));
 		nl = strchr(text, '\n');
 		assert_non_null(nl);
 		*nl = '\0';
@@ -570,11 +592,11 @@ static void test_refusals(void **state)
 		f = good;                                                                                              \
 		change;                                                                                                \
 		emit_init(&em, (uintptr_t)code + GUARD);                                                               \
-		assert_int_equal(guard_emit(&em, &f, &name, &e), -1);                                                  \
+		assert_int_equal(guard_emit(&em, &f, NULL, &name, &e), -1);                                            \
 		assert_int_equal(e.code, ERR_REFUSED);                                                                 \
 	} while (0)
 	emit_init(&em, (uintptr_t)code + GUARD);
-	assert_int_equal(guard_emit(&em, &good, &name, &e), 0);
+	assert_int_equal(guard_emit(&em, &good, NULL, &name, &e), 0);
 	assert_string_equal(name, "store-guard");
 	REFUSED(f.bound = BOUND_ABSOLUTE);
 	REFUSED(f.bug_len = 4);
@@ -598,10 +620,11 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_stores),	      cmocka_unit_test(test_caller),
-		cmocka_unit_test(test_strings),	      cmocka_unit_test(test_string_downward),
-		cmocka_unit_test(test_elsewhere),     cmocka_unit_test(test_moved),
-		cmocka_unit_test(test_moved_too_far), cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_stores),	       cmocka_unit_test(test_caller),
+		cmocka_unit_test(test_strings),	       cmocka_unit_test(test_string_downward),
+		cmocka_unit_test(test_elsewhere),      cmocka_unit_test(test_moved),
+		cmocka_unit_test(test_displaced_call), cmocka_unit_test(test_moved_too_far),
+		cmocka_unit_test(test_refusals),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

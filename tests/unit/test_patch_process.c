@@ -154,6 +154,16 @@ PLAIN static int fix_two_calls(const char *src, size_t n)
 	return digest(buf, n) + head[1];
 }
 
+/* What overflows is a function of the C library. */
+PLAIN static int fix_strcpy(const char *src, size_t n)
+{
+	volatile char buf[BUFFER];
+
+	last_buffer = (uintptr_t)buf;
+	strcpy((char *)(uintptr_t)last_buffer, src);
+	return digest(buf, n);
+}
+
 /* Calls fn(src, n) and keeps rsp at the call: the CFA of fn; checks that callee-saved registers come back. */
 int call_fixture(int (*fn)(const char *, size_t), const char *src, size_t n);
 extern uint64_t call_cfa, call_broken;
@@ -632,8 +642,11 @@ static void test_refusals(void **state)
 	(void)state;
 	stage(&a, fix_pointer, fix_pointer);
 	b = a;
-	b.detect.detector = 99;
+	b.detect.detector = TAINT_DETECT_CANARY; /* whose frame it was is not known any more, but the run is */
 	assert_int_equal(find(&b, &f, &e), -1);
+	assert_int_equal(e.code, ERR_REFUSED);
+	assert_int_equal(f.start_address.v, (uintptr_t)a.buffer);
+	assert_int_equal(f.culprit.v, a.culprit.v);
 	b = a;
 	memset(b.detect.label, 0, sizeof(b.detect.label));
 	assert_int_equal(find(&b, &f, &e), -1);
@@ -710,6 +723,63 @@ static void test_gap(void **state)
 	assert_int_equal(f.start_address.v, (uintptr_t)a.buffer + 28);
 }
 
+/* The finding for the one call in fn, whose array was at last_buffer in the call that has just been. */
+static void find_call(const void *fn, struct finding *ret)
+{
+	const struct code_reader rd = {read_self, NULL};
+	const struct vmi_module *m = &world.module;
+	struct cfi cfi = {
+		.rd = rd, .low = m->low, .high = m->high, .hdr = m->eh_frame_hdr, .hdr_size = m->eh_frame_hdr_size};
+	struct cfi_fde fde;
+	struct cfi_row row;
+	struct code_fn *code;
+	uint32_t k = 0, len;
+
+	assert_int_equal(cfi_find(&cfi, gva((uintptr_t)fn), &fde, NULL), 0);
+	assert_int_equal(code_fn_create(&rd, fde.start, fde.end, m->text, m->text_end, &code, NULL), 0);
+	while (code->insn[k].flow != CODE_CALL)
+		assert_true(++k < code->n_insn);
+	*ret = (struct finding){.kind = FINDING_CALL,
+				.culprit = gva_add(code->start, code->insn[k].off),
+				.culprit_len = code->insn[k].len,
+				.start_offset = (int64_t)(last_buffer - call_cfa),
+				.end_offset = (int64_t)(last_buffer + BUFFER - call_cfa),
+				.callee = "strcpy",
+				.effect = CALL_STRING_COPY,
+				.src_arg = 1,
+				.len_arg = CALL_NO_ARG,
+				.chk_arg = CALL_NO_ARG};
+	assert_int_equal(cfi_row_at(&cfi, &fde, ret->culprit, &row, NULL), 0);
+	ret->cfa = (struct finding_cfa){row.cfa_reg, (int32_t)row.cfa_offset};
+	assert_int_equal(code_fn_window(code, ret->culprit, FINDING_BUG_MAX, &ret->bug, &len, NULL), 0);
+	ret->bug_len = (uint8_t)len;
+	assert_true(vmi_read(NULL, ret->bug, ret->bug_bytes, len));
+	assert_true(vmi_read(NULL, ret->culprit, ret->culprit_bytes, ret->culprit_len));
+	code_fn_destroy(code);
+}
+
+static void test_call(void **state)
+{
+	const struct vmi_task t = {.tgid = 42};
+	struct finding f;
+	struct patch p;
+	struct err e;
+
+	(void)state;
+	invoke(fix_strcpy, "ABC", 4);
+	find_call(fix_strcpy, &f);
+	assert_int_not_equal(run_attack(fix_strcpy), 0);
+	if (patch_generate(&f, NULL, &t, &p, &e) || patch_apply(&p, NULL, &t, &e))
+		fail_msg("%s", e.text);
+	assert_string_equal(p.strategy, "copy-guard");
+	assert_int_equal(run_attack(fix_strcpy), 0);
+	memset(evil, 0, sizeof(evil));
+	for (size_t n = 0; n < BUFFER; n++) {
+		assert_int_equal(invoke(fix_strcpy, evil, n + 1), digest(evil, n + 1));
+		evil[n] = (char)('a' + n % 26);
+	}
+}
+
 /* Applying where it must not be. */
 static void test_apply_refusals(void **state)
 {
@@ -746,6 +816,10 @@ static void test_apply_refusals(void **state)
 	world.module.build_id_len = 0;
 	assert_int_equal(patch_generate(&f, NULL, &t, &q, &e), -1);
 	world.module = good;
+	f.is_32bit = true; /* and the module is not */
+	assert_int_equal(patch_generate(&f, NULL, &t, &q, &e), -1);
+	assert_int_equal(e.code, ERR_REFUSED);
+	f.is_32bit = false;
 	world.module.text_file_size = (uintptr_t)cave_page + 4080 - world.module.text.v; /* no room left */
 	world.module.text_end = gva_add(world.module.text, world.module.text_file_size);
 	assert_int_equal(patch_generate(&f, NULL, &t, &q, &e), -1);
@@ -763,7 +837,7 @@ int main(void)
 		cmocka_unit_test(test_refusals),       cmocka_unit_test(test_siblings),	 cmocka_unit_test(test_gap),
 		cmocka_unit_test(test_place),	       cmocka_unit_test(test_recursive), cmocka_unit_test(test_index),
 		cmocka_unit_test(test_pointer),	       cmocka_unit_test(test_two_calls), cmocka_unit_test(test_helper),
-		cmocka_unit_test(test_apply_refusals),
+		cmocka_unit_test(test_apply_refusals), cmocka_unit_test(test_call),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -207,6 +207,27 @@ static void test_stale(void **state)
 	expect_count(sh, 3, 2 * GUEST_PAGE_SIZE + 16);
 }
 
+static void test_stale_line(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	uint8_t was[3 * SHADOW_LINE], now[SHADOW_LINE];
+
+	memset(was, 'x', sizeof(was));
+	memset(now, 'y', sizeof(now));
+	shadow_taint_input(sh, gpa(0x1000), was, sizeof(was), 1);
+	assert_false(shadow_drop_stale_line(sh, gpa(0x1040), was));
+	assert_false(shadow_drop_stale_line(sh, gpa(0x2000), now)); /* no taint there */
+	assert_false(shadow_drop_stale_line(sh, gpa(UINT64_MAX & ~63ull), now));
+	memcpy(now, was, SHADOW_LINE / 2); /* half is not most */
+	assert_true(shadow_drop_stale_line(sh, gpa(0x1040), now));
+	expect_count(sh, 1, sizeof(was) - SHADOW_LINE / 2);
+	now[0] = 'y';
+	assert_true(shadow_drop_stale_line(sh, gpa(0x1080), now));
+	expect_count(sh, 1, SHADOW_LINE + SHADOW_LINE / 2);
+	assert_int_equal(get1(sh, 0x103f).origin, SHADOW_LINE);
+	assert_int_equal(shadow_lines(sh, gpa(0x1000)), 3);
+}
+
 static void test_stale_in_turns(void **state)
 {
 	struct shadow *sh = ((struct fixture *)*state)->sh;
@@ -558,6 +579,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
 		cmocka_unit_test(test_key_values),
 		cmocka_unit_test_setup_teardown(test_stale, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stale_line, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stale_in_turns, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drop_stale, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_input, setup, teardown),

@@ -57,6 +57,23 @@ static const struct vmi_field guest_layout[VMI_FIELDS] = {
 	[REGS_CS] = {136, 8},
 	[REGS_SS] = {160, 8},
 	[REGS_SIZE] = {0, 168},
+	[REGS_SP] = {152, 8},
+	[REGS_ORIG_AX] = {120, 8},
+	[REGS_R15] = {0, 8},
+	[REGS_R14] = {8, 8},
+	[REGS_R13] = {16, 8},
+	[REGS_R12] = {24, 8},
+	[REGS_BP] = {32, 8},
+	[REGS_BX] = {40, 8},
+	[REGS_R11] = {48, 8},
+	[REGS_R10] = {56, 8},
+	[REGS_R9] = {64, 8},
+	[REGS_R8] = {72, 8},
+	[REGS_AX] = {80, 8},
+	[REGS_CX] = {88, 8},
+	[REGS_DX] = {96, 8},
+	[REGS_SI] = {104, 8},
+	[REGS_DI] = {112, 8},
 	[MM_PGD] = {8, 8},
 	[MM_MT] = {16, 16},
 	[MM_MMAP] = {0, 0},
@@ -350,6 +367,7 @@ static const Elf64_Phdr guest_program_headers[] = {
 	{PT_LOAD, PF_R | PF_W, PROG_DATA, 0x3e10, 0, 0x100, 0x800, 0x1000},
 	{PT_NOTE, PF_R, PROG_NOTE_AT, PROG_NOTE_AT, 0, 0x60, 0x60, 4},
 	{PT_GNU_EH_FRAME, PF_R, 0x600, 0x600, 0, 0x44, 0x44, 4},
+	{PT_DYNAMIC, PF_R | PF_W, PROG_DATA + 0x10, 0x3e20, 0, 0x60, 0x60, 8},
 };
 
 static inline void guest_put_headers(struct guest *g, uint64_t page)
@@ -361,7 +379,7 @@ static inline void guest_put_headers(struct guest *g, uint64_t page)
 		.e_entry = 0x1040,
 		.e_phoff = sizeof(h),
 		.e_phentsize = sizeof(Elf64_Phdr),
-		.e_phnum = 5,
+		.e_phnum = 6,
 	};
 	const Elf64_Nhdr property = {4, 4, 5}, build_id = {4, 20, NT_GNU_BUILD_ID};
 

@@ -54,6 +54,8 @@ static void describes_a_program(void **state)
 	assert_int_equal(m.text_file_size, 0x900);
 	assert_int_equal(m.eh_frame_hdr.v, PROG_BASE + 0x600);
 	assert_int_equal(m.eh_frame_hdr_size, 0x44);
+	assert_int_equal(m.dynamic.v, PROG_BASE + 0x3e20);
+	assert_int_equal(m.dynamic_size, 0x60);
 	assert_int_equal(m.entry.v, PROG_BASE + 0x1040);
 	assert_int_equal(m.build_id_len, 20);
 	assert_memory_equal(m.build_id, "build-id-of-20-bytes", 20);
@@ -220,6 +222,10 @@ static void reads_untouched_pages_from_the_cache(void **state)
 	set_entry(p, PROG_BASE + 0x1000, 0);
 	assert_true(vmi_task_read(p->g.vmi, &p->t, gva(PROG_BASE + 0x1ff8), c, 8));
 	assert_memory_equal(c, "end of t", 8);
+	assert_true(vmi_file_read(p->g.vmi, &p->t, m.inode, 0x1ff8, c, 16));
+	assert_memory_equal(c, "end of t", 8);
+	assert_memory_equal(c + 8, p->g.ram + p->page[2], 8);
+	assert_false(vmi_file_read(p->g.vmi, &p->t, m.inode, 0x2ff8, c, 16)); /* behind what the cache has */
 	assert_true(vmi_task_write(p->g.vmi, &p->t, gva(PROG_BASE + 0x1ff8), "written!", 8));
 	assert_true(vmi_task_read(p->g.vmi, &p->t, gva(PROG_BASE + 0x1ff8), c, 8));
 	assert_memory_equal(c, "written!", 8);

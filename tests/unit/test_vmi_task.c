@@ -155,6 +155,47 @@ static void thread_ips(void **state)
 	assert_int_equal(vmi_thread_ips(g->vmi, &t, ip, 4, &e), -1);
 }
 
+/* The thread is told by the stack that the kernel runs on. */
+static void thread_in_the_kernel(void **state)
+{
+	struct guest *g = *state;
+	uint64_t mm = guest_add_mm(g), leader = new_task(g, 1, "a", mm), thread[2], stack[2];
+	struct vmi_thread th;
+	struct vmi_task t;
+	struct err e = {0};
+
+	for (unsigned k = 0; k < 2; k++) {
+		thread[k] = add_thread(g, leader, mm);
+		guest_set(g, thread[k], TASK_PID, 10 + k);
+		memcpy(&stack[k], g->ram + guest_member(thread[k], TASK_STACK), 8);
+		/* member n of the saved registers holds 0x1111000000000000 + n */
+		for (uint64_t n = 0; n < 21; n++)
+			guest_put64(g, guest_phys(stack[k]) + 16384 - 168 - (k ? 16 : 0) + 8 * n,
+				    0x1111000000000000 * (k + 1) + n);
+		save_regs(g, thread[k], k ? 16 : 0, 0x1000ffff00401000ull, k ? 0x23 : 0x33);
+	}
+	assert_int_equal(vmi_tasks(g->vmi, &t, 1, &e), 1);
+	assert_int_equal(vmi_thread_at(g->vmi, &t, stack[0] + 8192, &th, &e), 0);
+	assert_int_equal(th.pid, 10);
+	assert_false(th.is_32bit);
+	assert_int_equal(th.ip.v, 0x1000ffff00401000ull);
+	assert_int_equal(th.number, 0x111100000000000full);
+	assert_int_equal(th.gpr[0], 0x111100000000000aull); /* rax */
+	assert_int_equal(th.gpr[3], 0x1111000000000005ull); /* rbx */
+	assert_int_equal(th.gpr[4], 0x1111000000000013ull); /* rsp */
+	assert_int_equal(th.gpr[7], 0x111100000000000eull); /* rdi */
+	assert_int_equal(th.gpr[15], 0x1111000000000000ull);
+	assert_int_equal(vmi_thread_at(g->vmi, &t, stack[1] + 16383, &th, &e), 0);
+	assert_int_equal(th.pid, 11);
+	assert_true(th.is_32bit);
+	assert_int_equal(th.ip.v, 0x401000);
+	assert_int_equal(th.gpr[5], 4); /* ebp */
+	assert_int_equal(vmi_thread_at(g->vmi, &t, stack[1] + 16384, &th, &e), -1);
+	assert_int_equal(e.code, ERR_GUEST);
+	save_regs(g, thread[0], 0, 0x401000, 0x10); /* came from the kernel: a worker */
+	assert_int_equal(vmi_thread_at(g->vmi, &t, stack[0], &th, &e), -1);
+}
+
 static struct vmi_task task_of_mm(struct guest *g, uint64_t mm)
 {
 	struct vmi_task t;
@@ -333,6 +374,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(leader_without_mm, setup, teardown),
 		cmocka_unit_test_setup_teardown(hostile_task_lists_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(thread_ips, setup, teardown),
+		cmocka_unit_test_setup_teardown(thread_in_the_kernel, setup, teardown),
 		cmocka_unit_test_setup_teardown(maps_in_address_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(two_level_tree, setup, teardown),
 		cmocka_unit_test_setup_teardown(hostile_trees_end, setup, teardown),

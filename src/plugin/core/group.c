@@ -84,7 +84,7 @@ static bool can_follow(const struct taint_insn *in, bool shared)
 {
 	const struct taint_mem *m = &in->mem[0];
 
-	return is_single(in) && in->alignment && (!in->has_load || in->load_len == m->size) &&
+	return is_single(in) && in->alignment && !in->exchanges && (!in->has_load || in->load_len == m->size) &&
 	       (!in->has_store || in->store_len == m->size) && (!shared || !in->has_store || m->base == RSP);
 }
 
@@ -164,8 +164,8 @@ static void fill_group(const struct search *s, const struct taint_place *ret, st
 	}
 }
 
-unsigned taint_group(const struct taint_insn *const *in, unsigned n, bool shared, struct taint_place *ret,
-		     struct taint_group group[TAINT_GROUPS])
+unsigned taint_group(const struct taint_insn *const *in, const bool *alone, unsigned n, bool shared,
+		     struct taint_place *ret, struct taint_group group[TAINT_GROUPS])
 {
 	struct search s;
 
@@ -178,7 +178,7 @@ unsigned taint_group(const struct taint_insn *const *in, unsigned n, bool shared
 		if (in[i]->stops) {
 			fill_group(&s, ret, group);
 			s.leaders = 0;
-		} else {
+		} else if (!alone[i]) {
 			place_access(&s, i, in[i], shared, ret);
 		}
 		change_registers(&s, in[i]);

@@ -39,10 +39,11 @@ struct taint_place {
 };
 
 /*
- * in: the n instructions of a block, in order, all of them (also those that carry no taint). shared: several
- * processors run. Fills ret[0..n) and the groups that it returns the number of.
+ * in: the n instructions of a block, in order, all of them (also those that carry no taint). alone: which of them are to
+ * be told by themselves, neither members nor leaders. shared: several processors run. Fills ret[0..n) and the groups that
+ * it returns the number of.
  */
-unsigned taint_group(const struct taint_insn *const *in, unsigned n, bool shared, struct taint_place *ret,
-		     struct taint_group group[TAINT_GROUPS]);
+unsigned taint_group(const struct taint_insn *const *in, const bool *alone, unsigned n, bool shared,
+		     struct taint_place *ret, struct taint_group group[TAINT_GROUPS]);
 
 #endif

@@ -492,6 +492,12 @@ bool taint_insn_store(struct taint_vcpu *v, struct taint_run *run, const struct 
 	return any != 0;
 }
 
+void taint_insn_exchanged(const struct taint_vcpu *v, const struct taint_insn *in, struct taint_label *ret, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		ret[i] = (struct taint_label){.origin = i < in->store_len ? v->reg[in->exchange_src + i] : 0};
+}
+
 bool taint_vcpu_any(struct taint_vcpu *v)
 {
 	look_over(v, TAINT_REGISTERS);

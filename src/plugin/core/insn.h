@@ -107,6 +107,7 @@ struct taint_mem {
 	int64_t disp; /* as far as push, call and enter go below rsp, and pop [rsp] above it, this is in it */
 };
 
+#define TAINT_GPR_RSP 4u
 #define TAINT_GPR_RIP 16u
 #define TAINT_GPR_NONE 0xffu
 #define TAINT_INSN_MEMS 2
@@ -138,6 +139,17 @@ struct taint_area_piece {
 
 #define TAINT_AREA_PIECES 64
 
+/* What detectors want to know of an instruction in user mode. */
+enum taint_sees {
+	TAINT_SEES_NONE,
+	TAINT_SEES_BRANCH, /* calls or jumps to what sees_reg holds, or to what its load gives if that is TAINT_GPR_NONE */
+	TAINT_SEES_STACK, /* loads the stack pointer, likewise */
+	TAINT_SEES_CANARY, /* compares sees_reg with the stack protector's word in memory */
+	TAINT_SEES_CANARY_LOAD, /* loads that word into sees_reg */
+	TAINT_SEES_COMPARE, /* compares sees_reg with sees_other, or with what its load gives if that is TAINT_GPR_NONE */
+	TAINT_SEES_KERNEL, /* a system call */
+};
+
 /* A register range that makes an address. */
 struct taint_span {
 	uint16_t at; /* in reg[] */
@@ -165,6 +177,8 @@ struct taint_insn {
 	/* The memory operands of every class, explicit ones first; prefetches and the like have none. */
 	struct taint_mem mem[TAINT_INSN_MEMS];
 	uint8_t n_mem;
+	bool exchanges; /* cmpxchg on memory: see taint_insn_exchanged() */
+	uint16_t exchange_src; /* where in reg[] the labels of the bytes that it stores if it succeeds are */
 	bool updates; /* reads and writes the same operand; not so a copy from memory to memory */
 	/*
 	 * It may raise an exception other than by a memory access, or change what a segment register means: what is behind
@@ -188,6 +202,8 @@ struct taint_insn {
 	 * must be NULL then before a store of the same instruction is told).
 	 */
 	uint64_t touches;
+	uint8_t sees; /* enum taint_sees; of code in user mode only */
+	uint8_t sees_reg, sees_other; /* general registers in encoding order, TAINT_GPR_NONE */
 	bool sets_flags; /* all that it says of the flags' label does not depend on the label before */
 	bool uses_flags;
 	uint16_t mnemonic; /* ZydisMnemonic, for counting */
@@ -222,6 +238,11 @@ bool taint_insn_load(struct taint_vcpu *v, struct taint_run *run, const struct t
 /* Fills ret[0..n) with origins; writer and value are the caller's to add. Returns whether any is tainted. */
 bool taint_insn_store(struct taint_vcpu *v, struct taint_run *run, const struct taint_insn *in, uint64_t addr,
 		      struct taint_label *ret, unsigned n);
+/*
+ * When it is known that an instruction that exchanges has succeeded, after its store was told: the labels of the n bytes
+ * stored, without those that memory had. Not known: what taint_insn_store() said holds for both cases.
+ */
+void taint_insn_exchanged(const struct taint_vcpu *v, const struct taint_insn *in, struct taint_label *ret, unsigned n);
 /*
  * The pieces of a state area that belong to the components in rfbm (bit 0 x87, 1 xmm, 2 upper halves of ymm; others
  * are not followed). Which components are asked for is edx:eax & xcr0; which of them the area holds is also up to the

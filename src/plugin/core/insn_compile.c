@@ -463,6 +463,8 @@ unsigned taint_insn_compile(unsigned mode, bool user, const uint8_t *bytes, size
 		if (user)
 			insn_note_lookup(&b);
 	}
+	if (user)
+		insn_note_detection(&b);
 	insn_note_memory(&b);
 	note_registers(ret);
 	return zi.length;

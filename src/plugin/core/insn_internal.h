@@ -90,6 +90,9 @@ void insn_union2(struct build *b, struct span dst, struct span x, struct span y)
 /* The row's instruction has a destination apart from two sources (VEX), and they are operands 1 and 2. */
 bool insn_three(const struct build *b);
 
+/* Fills what detectors look at; for code in user mode. */
+void insn_note_detection(struct build *b);
+
 /* Rules that need no file of their own idea. */
 insn_rule_fn rule_none, rule_clean, rule_union;
 /* Integer. */

@@ -135,6 +135,8 @@ void rule_cmpxchg(struct build *b)
 	insn_copy(b, old, d);
 	insn_emit(b, TAINT_OP_MERGE, insn_dst(b, &b->ops[0]), src, 0);
 	insn_emit(b, TAINT_OP_MERGE, acc, old, 0);
+	b->in->exchanges = insn_is_mem(&b->ops[0]);
+	b->in->exchange_src = src.at;
 }
 
 void rule_cmpxchg16(struct build *b)

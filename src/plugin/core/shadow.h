@@ -134,6 +134,11 @@ typedef const uint8_t *shadow_ram_fn(void *arg, struct gpa page);
  * from the supervisor, engines may run. Returns how many bytes became clean.
  */
 uint64_t shadow_sweep_stale(struct shadow *sh, shadow_ram_fn *ram, void *arg, unsigned max_pages);
+/*
+ * The same for one line: SHADOW_LINE bytes of memory, as they are now, at an address that is a multiple of that. Vcpus may
+ * run. Returns whether a byte became clean.
+ */
+bool shadow_drop_stale_line(struct shadow *sh, struct gpa at, const uint8_t *bytes);
 
 /* Tainted pages and bytes now (walks the slots). */
 void shadow_count(const struct shadow *sh, uint64_t *ret_pages, uint64_t *ret_bytes);

@@ -49,6 +49,7 @@ static unsigned judge(const uint64_t *seen, const uint8_t *bytes, bool *ret_drop
 	return tainted;
 }
 
+/* The line at offset `at` of the page; bytes are those of the line. */
 static unsigned sweep_line(struct shadow *sh, uint32_t page, uint32_t slot, unsigned at, const uint8_t *bytes)
 {
 	uint64_t *data = shadow_slot_data(sh, slot) + at, seen[LINE], any = 0;
@@ -59,7 +60,7 @@ static unsigned sweep_line(struct shadow *sh, uint32_t page, uint32_t slot, unsi
 		any |= seen[i] = __atomic_load_n(&data[i], __ATOMIC_ACQUIRE);
 	if (!any)
 		return 0;
-	memcpy(now, bytes + at, LINE);
+	memcpy(now, bytes, LINE);
 	if (!judge(seen, now, drop))
 		return 0;
 	if (shadow_load(&sh->slot[slot].epoch) != shadow_load(&sh->shm->epoch))
@@ -67,16 +68,22 @@ static unsigned sweep_line(struct shadow *sh, uint32_t page, uint32_t slot, unsi
 	return clear_same(data, seen, drop, LINE);
 }
 
+/* n labels of the slot are gone, from lines in this mask. */
+static void count_cleared(struct shadow *sh, uint32_t slot, unsigned n, uint64_t lines)
+{
+	if (!n)
+		return;
+	__atomic_fetch_sub(&sh->slot[slot].count, n, __ATOMIC_RELAXED);
+	shadow_lines_look(sh, slot, lines);
+}
+
 static unsigned sweep_page(struct shadow *sh, uint32_t page, uint32_t slot, const uint8_t *bytes)
 {
 	unsigned n = 0;
 
 	for (unsigned at = 0; at < SHADOW_PAGE_LABELS; at += LINE)
-		n += sweep_line(sh, page, slot, at, bytes);
-	if (!n)
-		return 0;
-	__atomic_fetch_sub(&sh->slot[slot].count, n, __ATOMIC_RELAXED);
-	shadow_lines_look(sh, slot, UINT64_MAX);
+		n += sweep_line(sh, page, slot, at, bytes + at);
+	count_cleared(sh, slot, n, UINT64_MAX);
 	return n;
 }
 
@@ -101,11 +108,21 @@ unsigned shadow_drop_stale(struct shadow *sh, struct gpa at, const struct taint_
 		memcpy(&old, &seen[i], sizeof(old));
 		dropped += clear_same(&data[i], &old, &drop, 1);
 	}
-	if (!dropped)
-		return 0;
-	__atomic_fetch_sub(&sh->slot[slot].count, dropped, __ATOMIC_RELAXED);
-	shadow_lines_look(sh, slot, shadow_line_bits(at, n));
+	count_cleared(sh, slot, dropped, shadow_line_bits(at, n));
 	return dropped;
+}
+
+bool shadow_drop_stale_line(struct shadow *sh, struct gpa at, const uint8_t *bytes)
+{
+	uint64_t page = at.v >> GUEST_PAGE_SHIFT;
+	unsigned line = (unsigned)(at.v & GUEST_PAGE_MASK) / LINE, n;
+	uint32_t slot = page < sh->pages ? shadow_page_slot(sh, (uint32_t)page) : 0;
+
+	if (!slot)
+		return false;
+	n = sweep_line(sh, (uint32_t)page, slot, line * LINE, bytes);
+	count_cleared(sh, slot, n, 1ull << line);
+	return n != 0;
 }
 
 uint64_t shadow_sweep_stale(struct shadow *sh, shadow_ram_fn *ram, void *arg, unsigned max_pages)

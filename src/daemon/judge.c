@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Whether what a detector saw is an attack. Most detectors know; two can only suspect, and what the guest's memory says
+ * decides: a fault is fatal if nothing is mapped there, and a program that ends itself does so for a reason.
+ */
+#include <stdlib.h>
+
+#include "daemon/vm_internal.h"
+
+#define MAPS_MAX 4096u
+#define VM_GROWSDOWN 0x100u
+/* How far below its mapping a stack may be touched: the default limit. */
+#define STACK_MAX (8ull << 20)
+
+static bool is_mapped(const struct vmi_vma *vma, int n, uint64_t at)
+{
+	for (int i = 0; i < n; i++) {
+		uint64_t start = vma[i].start.v;
+
+		if (vma[i].flags & VM_GROWSDOWN)
+			start = start > STACK_MAX ? start - STACK_MAX : 0;
+		if (at >= start && at < vma[i].end.v)
+			return true;
+	}
+	return false;
+}
+
+/* In doubt it is an ordinary page fault. */
+static bool is_fatal(struct vm *vm, const struct taint_msg_detect *d)
+{
+	struct vmi_vma *vma = calloc(MAPS_MAX, sizeof(*vma));
+	struct vmi_task task;
+	bool fatal = false;
+	int n;
+
+	if (vma && vm->vmi && vmi_task_by_cr3(vm->vmi, d->cr3, &task, NULL) == 0) {
+		n = vmi_maps(vm->vmi, &task, vma, MAPS_MAX, NULL);
+		fatal = n > 0 && n < (int)MAPS_MAX && !is_mapped(vma, n, d->access);
+	}
+	free(vma);
+	return fatal;
+}
+
+bool judge(struct vm *vm, const struct taint_msg_detect *d)
+{
+	switch ((enum taint_detector)d->detector) {
+	case TAINT_DETECT_FAULT:
+		return is_fatal(vm, d);
+	case TAINT_DETECT_ABORT:
+		return false;
+	default:
+		return true;
+	}
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Unwinding a stack whose contents are the guest's: every step must go up, every return address must lie behind a
+ * call instruction in a module's code, and the number of steps and of words looked at is bounded. A wrong chain
+ * is possible where the guest wants one; it is about its own process only.
+ */
+#include "locate/chain.h"
+
+#include <string.h>
+
+#include "locate/x86.h"
+
+#define SCAN_WORDS 1024u /* of the stack, for a return address */
+#define NEAR_CALLEE (64u << 10) /* bytes from a function's start to an instruction of it */
+
+struct walk {
+	const struct chain_source *src;
+	struct chain *c;
+	unsigned word; /* bytes */
+};
+
+static uint64_t word_mask(const struct chain_source *src)
+{
+	return src->is_32bit ? UINT32_MAX : UINT64_MAX;
+}
+
+static bool read_word(const struct chain_source *src, uint64_t at, uint64_t *ret)
+{
+	uint64_t v = 0;
+
+	if (!code_read(&src->rd, gva(at & word_mask(src)), &v, src->is_32bit ? 4 : 8))
+		return false;
+	*ret = v;
+	return true;
+}
+
+static bool in_text(const struct vmi_module *m, struct gva at)
+{
+	return at.v - m->text.v < m->text_file_size;
+}
+
+/* The module whose code covers `at`. */
+static const struct vmi_module *text_module(const struct chain_source *src, struct chain *c, struct gva at)
+{
+	struct vmi_module *m = &c->module[c->n_modules];
+
+	for (unsigned k = 0; k < c->n_modules; k++)
+		if (in_text(&c->module[k], at))
+			return &c->module[k];
+	if (at.v < GUEST_PAGE_SIZE || gva_is_kernel(at) || c->n_modules == CHAIN_MODULES_MAX ||
+	    !src->module_at(src->arg, at, m) || !in_text(m, at) || m->is_32bit != src->is_32bit)
+		return NULL;
+	c->n_modules++;
+	return m;
+}
+
+struct gva chain_lookup(const struct chain_frame *f)
+{
+	return gva(f->pc.v - !f->exact);
+}
+
+struct cfi chain_cfi(const struct chain_source *src, const struct vmi_module *m)
+{
+	return (struct cfi){.rd = src->rd,
+			    .low = m->low,
+			    .high = m->high,
+			    .hdr = m->eh_frame_hdr,
+			    .hdr_size = m->eh_frame_hdr_size,
+			    .is_32bit = m->is_32bit};
+}
+
+bool chain_behind_call(const struct chain_source *src, struct chain *c, struct gva at, struct gva *ret_call)
+{
+	static const uint8_t lengths[] = {5, 6, 2, 3, 7, 4, 8};
+	unsigned mode = src->is_32bit ? X86_MODE_32 : X86_MODE_64;
+	const struct vmi_module *m = text_module(src, c, gva(at.v - 1));
+
+	for (unsigned k = 0; m && k < sizeof(lengths); k++) {
+		uint8_t len = lengths[k], bytes[8];
+		struct x86_insn in;
+
+		if (!in_text(m, gva(at.v - len)) || !code_read(&src->rd, gva(at.v - len), bytes, len) ||
+		    !x86_decode_mode(mode, bytes, len, &in) || in.i.length != len ||
+		    in.i.mnemonic != ZYDIS_MNEMONIC_CALL)
+			continue;
+		*ret_call = gva(at.v - len);
+		return true;
+	}
+	return false;
+}
+
+/* The target of the direct call at `at`; 0: it is another. */
+static uint64_t call_target(const struct walk *w, struct gva at)
+{
+	struct x86_insn in;
+	uint8_t bytes[5];
+	uint64_t target;
+
+	if (!code_read(&w->src->rd, at, bytes, sizeof(bytes)) ||
+	    !x86_decode_mode(w->src->is_32bit ? X86_MODE_32 : X86_MODE_64, bytes, sizeof(bytes), &in) ||
+	    in.op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE || !x86_relative(&in, at.v, &target))
+		return 0;
+	return target;
+}
+
+/* Registers that a function gives back as they were. */
+static uint16_t callee_saved(const struct walk *w)
+{
+	return w->src->is_32bit ? 1u << 3 | 1u << 5 | 1u << 6 | 1u << 7 : 1u << 3 | 1u << 5 | 0xf000u;
+}
+
+static bool find_entry(const struct walk *w, struct chain_frame *f, struct cfi_fde *fde, struct cfi_row *row)
+{
+	struct cfi m;
+
+	if (!f->module)
+		return false;
+	m = chain_cfi(w->src, f->module);
+	if (cfi_find(&m, chain_lookup(f), fde, NULL) || cfi_row_at(&m, fde, chain_lookup(f), row, NULL))
+		return false;
+	f->function = fde->start;
+	f->function_end = fde->end;
+	return true;
+}
+
+static bool compute_cfa(const struct walk *w, const struct chain_frame *f, const struct cfi_row *row, uint64_t *ret)
+{
+	uint64_t v;
+
+	if (!(row->cfa_known || row->cfa_deref) || !(f->known >> row->cfa_reg & 1))
+		return false;
+	v = f->gpr[row->cfa_reg] + (uint64_t)row->cfa_offset;
+	if (row->cfa_deref && !read_word(w->src, v, &v))
+		return false;
+	*ret = v & word_mask(w->src);
+	return true;
+}
+
+/* What register k holds in the caller. */
+static void restore_register(const struct walk *w, const struct chain_frame *f, const struct cfi_row *row, unsigned k,
+			     struct chain_frame *next)
+{
+	uint64_t at = f->cfa.v + (uint64_t)row->reg[k].offset;
+	uint8_t base = row->reg[k].base;
+
+	switch (row->reg[k].rule) {
+	case CFI_SAME:
+		next->gpr[k] = f->gpr[k];
+		next->known |= f->known & callee_saved(w) & (1u << k);
+		return;
+	case CFI_SAVED_AT:
+		if (!(f->known >> base & 1))
+			return;
+		at = f->gpr[base] + (uint64_t)row->reg[k].offset;
+		break;
+	case CFI_SAVED:
+		break;
+	default:
+		return;
+	}
+	if (read_word(w->src, at, &next->gpr[k]))
+		next->known |= (uint16_t)(1u << k);
+}
+
+/* The caller's frame as it is right behind the call that f->slot belongs to. */
+static void enter_caller(const struct walk *w, const struct chain_frame *f, uint64_t pc, struct chain_frame *next)
+{
+	*next = (struct chain_frame){.pc = gva(pc), .sp = f->cfa};
+	next->module = text_module(w->src, w->c, gva(pc - 1));
+	next->gpr[X86_RSP] = f->cfa.v;
+	next->known = 1u << X86_RSP;
+}
+
+enum outcome { FAILED, STEPPED, ENDED };
+
+static enum outcome by_cfi(const struct walk *w, struct chain_frame *f, struct chain_frame *next)
+{
+	struct gva call;
+	struct cfi_fde fde;
+	struct cfi_row row;
+	uint64_t cfa, pc;
+
+	if (!find_entry(w, f, &fde, &row))
+		return FAILED;
+	if (row.reg[CFI_RA].rule == CFI_UNDEFINED)
+		return ENDED; /* the outermost function says so */
+	if (row.reg[CFI_RA].rule != CFI_SAVED || !compute_cfa(w, f, &row, &cfa) || cfa <= f->sp.v)
+		return FAILED;
+	f->slot = gva(cfa + (uint64_t)row.reg[CFI_RA].offset);
+	if (f->slot.v < w->src->overrun_end.v && f->slot.v + w->word > w->src->overrun.v) {
+		f->cfa = gva(cfa);
+		return ENDED;
+	}
+	if (!read_word(w->src, f->slot.v, &pc) ||
+	    (!fde.signal_frame && !chain_behind_call(w->src, w->c, gva(pc), &call)))
+		return FAILED;
+	f->cfa = gva(cfa);
+	enter_caller(w, f, pc, next);
+	next->exact = fde.signal_frame;
+	for (unsigned k = 0; k < (w->src->is_32bit ? 8 : 16); k++)
+		if (k != X86_RSP)
+			restore_register(w, f, &row, k, next);
+	return STEPPED;
+}
+
+/* Whether the frame that pc returns to makes sense, with frame information: so does its own return address. */
+static bool next_unwinds(const struct walk *w, struct chain_frame *next)
+{
+	struct chain_frame beyond;
+
+	return by_cfi(w, next, &beyond) != FAILED;
+}
+
+/* The frame pointer is as it was, or among what was pushed between the stack pointer and the return address. */
+static bool try_frame_pointers(const struct walk *w, const struct chain_frame *f, struct chain_frame *next)
+{
+	for (uint64_t at = f->slot.v - w->word; at >= f->sp.v && at < f->slot.v; at -= w->word) {
+		uint64_t v;
+
+		if (!read_word(w->src, at, &v) || v < f->cfa.v)
+			continue;
+		next->gpr[X86_RBP] = v;
+		next->known |= 1u << X86_RBP;
+		if (next_unwinds(w, next))
+			return true;
+	}
+	return false;
+}
+
+/* Whether the word at `at` is where f returns to. */
+static bool try_slot(const struct walk *w, struct chain_frame *f, uint64_t at, struct chain_frame *next)
+{
+	uint64_t pc, target;
+	struct gva call;
+
+	if (!read_word(w->src, at, &pc) || !chain_behind_call(w->src, w->c, gva(pc), &call))
+		return false;
+	target = call_target(w, call);
+	if (f->function.v && target && f->module == text_module(w->src, w->c, gva(target)) && target != f->function.v)
+		return false;
+	f->slot = gva(at);
+	f->cfa = gva(at + w->word);
+	enter_caller(w, f, pc, next);
+	for (unsigned k = 0; k < 16; k++)
+		if (callee_saved(w) >> k & 1 & f->known >> k && (at == f->sp.v || k == X86_RBP)) {
+			next->gpr[k] = f->gpr[k];
+			next->known |= (uint16_t)(1u << k);
+		}
+	if (next_unwinds(w, next) || try_frame_pointers(w, f, next))
+		return true;
+	if (next->function.v || next->module != f->module)
+		return false;
+	/* the caller has no frame information either: then it must have called something at or before the pc */
+	return !target || chain_lookup(f).v - target < NEAR_CALLEE;
+}
+
+static enum outcome by_scan(const struct walk *w, struct chain_frame *f, struct chain_frame *next)
+{
+	for (unsigned k = 0; k < SCAN_WORDS; k++) {
+		if (!try_slot(w, f, f->sp.v + (uint64_t)k * w->word, next))
+			continue;
+		f->guessed = true;
+		return STEPPED;
+	}
+	f->slot = f->cfa = gva(0);
+	return FAILED;
+}
+
+void chain_unwind(const struct chain_source *src, const struct chain_regs *regs, struct chain *ret)
+{
+	struct walk w = {src, ret, src->is_32bit ? 4 : 8};
+	struct chain_frame *f = &ret->frame[0];
+
+	memset(ret, 0, sizeof(*ret));
+	ret->n = 1;
+	f->exact = true;
+	f->pc = regs->pc;
+	f->sp = gva(regs->gpr[X86_RSP] & word_mask(src));
+	f->known = src->is_32bit ? 0xff : 0xffff;
+	memcpy(f->gpr, regs->gpr, sizeof(f->gpr));
+	f->module = text_module(src, ret, f->pc);
+	for (; ret->n < CHAIN_MAX; ret->n++) {
+		enum outcome o;
+
+		f = &ret->frame[ret->n - 1];
+		o = by_cfi(&w, f, f + 1);
+		if (o == FAILED)
+			o = by_scan(&w, f, f + 1);
+		if (o != STEPPED)
+			break;
+	}
+}

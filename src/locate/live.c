@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Locating while the culprit's write happens again, with all frames that led to it still on the stack.
+ *
+ * The program's registers are the vCPU's, or, if the kernel writes for a system call, those it saved on entry. The
+ * chain of calls is unwound from them (chain.c); the culprit is chosen on it (live_culprit.c), the object is
+ * found (object.c) and expressed in terms of the culprit's frame (live_bounds.c).
+ */
+#include "locate/live.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "locate/x86.h"
+
+static bool read_process(void *arg, struct gva at, void *ret, size_t len)
+{
+	const struct live *l = arg;
+
+	return vmi_task_read(l->in->vmi, &l->task, at, ret, len);
+}
+
+static bool module_at(void *arg, struct gva at, struct vmi_module *ret)
+{
+	const struct live *l = arg;
+
+	return !vmi_module_at(l->in->vmi, &l->task, at, ret, NULL);
+}
+
+static bool read_file(void *arg, struct gva at, void *ret, size_t len)
+{
+	const struct live_names *n = arg;
+	const struct live *l = n->live;
+
+	return vmi_file_read(l->in->vmi, &l->task, n->module->inode, at.v, ret, len);
+}
+
+static struct live_names *names_of(struct live *l, const struct vmi_module *m)
+{
+	struct live_names *n = &l->names[m - l->chain->module];
+	const struct code_reader file = {read_file, n};
+
+	if (n->tried)
+		return n;
+	n->tried = true;
+	n->live = l;
+	n->module = m;
+	n->has_dynamic = !dynamic_read(&l->src.rd, m, &n->dynamic, NULL);
+	n->has_symtab = !symtab_of_file(&file, m->bias, &n->symtab, NULL);
+	return n;
+}
+
+void live_source(struct live *l, const struct vmi_module *m, struct callee_source *ret)
+{
+	struct live_names *n = names_of(l, m);
+
+	*ret = (struct callee_source){.rd = l->src.rd,
+				      .module = m,
+				      .dynamic = n->has_dynamic ? &n->dynamic : NULL,
+				      .symtab = n->has_symtab ? &n->symtab : NULL};
+}
+
+unsigned live_symbols(void *arg, const struct vmi_module *m, struct symtab *ret, unsigned max)
+{
+	struct live_names *names = names_of(arg, m);
+	unsigned n = 0;
+
+	if (names->has_symtab && n < max)
+		ret[n++] = names->symtab;
+	if (names->has_dynamic && n < max)
+		ret[n++] = names->dynamic.sym;
+	return n;
+}
+
+bool live_function_name(struct live *l, unsigned k, char ret[SYMTAB_NAME_MAX])
+{
+	const struct chain_frame *f = &l->chain->frame[k];
+	struct symtab t[2];
+	unsigned n = f->module ? live_symbols(l, f->module, t, 2) : 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (callee_name_at(&t[i], f->function.v ? f->function : chain_lookup(f), ret))
+			return true;
+	return false;
+}
+
+/* What is known from before, of the process, and room for the rest. */
+static int begin(struct live *l, const struct finding *first, struct err *e)
+{
+	struct finding *f = l->f;
+	int n;
+
+	f->start_address = first->start_address;
+	f->error_address = first->error_address;
+	f->run_length = first->run_length;
+	f->first_origin = first->first_origin;
+	f->last_origin = first->last_origin;
+	f->run_first_origin = first->run_first_origin;
+	if (vmi_task_by_cr3(l->in->vmi, l->in->detect->cr3, &l->task, e))
+		return err_prefix(e, "process of the write");
+	f->pid = l->task.tgid;
+	memcpy(f->comm, l->task.comm, sizeof(f->comm));
+	f->comm[VMI_COMM_MAX] = '\0';
+	l->chain = calloc(1, sizeof(*l->chain));
+	l->maps = calloc(LIVE_MAPS_MAX, sizeof(*l->maps));
+	if (!l->chain || !l->maps)
+		return err_set_errno(e, "no memory for the chain of calls");
+	n = vmi_maps(l->in->vmi, &l->task, l->maps, LIVE_MAPS_MAX, e);
+	if (n < 0)
+		return -1;
+	l->n_maps = (unsigned)n;
+	return 0;
+}
+
+#define USER32_CS 0x23u
+
+static int user_registers(struct live *l, struct chain_regs *ret, struct err *e)
+{
+	const struct taint_msg_detect *d = l->in->detect;
+	struct vmi_thread thread;
+
+	l->in_kernel = gva_is_kernel(gva(d->pc));
+	if (l->in_kernel) {
+		if (vmi_thread_at(l->in->vmi, &l->task, d->gpr[X86_RSP], &thread, e))
+			return err_prefix(e, "the kernel wrote, but it is not known for whom");
+		ret->pc = thread.ip;
+		memcpy(ret->gpr, thread.gpr, sizeof(ret->gpr));
+		l->src.is_32bit = thread.is_32bit;
+		l->number = thread.number;
+		return 0;
+	}
+	ret->pc = gva(d->pc);
+	/* the plugin knows where the instruction lies in RAM, but at which address only of the process translated first */
+	if (d->code_offset != UINT64_MAX && vmi_find_code(l->in->vmi, &l->task, d->code_offset, &ret->pc, e))
+		return err_prefix(e, "the writer");
+	memcpy(ret->gpr, d->gpr, sizeof(ret->gpr));
+	l->src.is_32bit = (d->cs & 0xffff) == USER32_CS;
+	return 0;
+}
+
+static void add_pad(void *arg, struct gva at)
+{
+	code_fn_add_target(arg, at);
+}
+
+/* The bytes around the culprit that a patch may displace. */
+static int find_window(struct live *l, struct err *e)
+{
+	const struct chain_frame *c = &l->chain->frame[l->frame];
+	struct cfi m = chain_cfi(&l->src, c->module);
+	struct finding *f = l->f;
+	uint32_t len;
+
+	if (cfi_landing_pads(&m, &l->fde, add_pad, l->fn, e) ||
+	    code_fn_window(l->fn, f->culprit, FINDING_BUG_MAX, &f->bug, &len, e))
+		return -1;
+	f->bug_len = (uint8_t)len;
+	memcpy(f->bug_bytes, l->fn->bytes + (f->bug.v - l->fn->start.v), len);
+	return 0;
+}
+
+static int locate(struct live *l, const struct finding *first, struct err *e)
+{
+	struct chain_regs regs;
+
+	if (begin(l, first, e) || user_registers(l, &regs, e))
+		return -1;
+	l->src.rd = (struct code_reader){read_process, l};
+	l->src.module_at = module_at;
+	l->src.arg = l;
+	if (l->in->detect->detector == TAINT_DETECT_WATCH && first->start_address.v) {
+		l->src.overrun = first->start_address;
+		l->src.overrun_end = gva(l->in->detect->object_gva + l->in->detect->object_len);
+	}
+	chain_unwind(&l->src, &regs, l->chain);
+	if (live_find_culprit(l, e) || live_find_bounds(l, e))
+		return -1;
+	live_find_helper(l);
+	return find_window(l, e);
+}
+
+int locate_live(const struct locate_input *in, const struct finding *first, struct finding *ret, struct err *e)
+{
+	struct finding f;
+	struct live l = {.in = in, .f = &f};
+	int rc;
+
+	memset(&f, 0, sizeof(f));
+	f.dst_arg = f.src_arg = f.len_arg = f.chk_arg = CALL_NO_ARG;
+	rc = locate(&l, first, e);
+	*ret = f;
+	code_fn_destroy(l.fn);
+	free(l.chain);
+	free(l.maps);
+	return rc;
+}

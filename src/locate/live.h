@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the steps of locating on a live stack share. */
+#ifndef CLOUDER_LOCATE_LIVE_H
+#define CLOUDER_LOCATE_LIVE_H
+
+#include "locate/callee.h"
+#include "locate/chain.h"
+#include "locate/code.h"
+#include "locate/locate.h"
+#include "locate/object.h"
+#include "locate/symtab.h"
+
+#define LIVE_MAPS_MAX 1024u
+
+/* Names of one module, read when they are first asked for. */
+struct live_names {
+	const struct live *live;
+	const struct vmi_module *module;
+	bool tried, has_dynamic, has_symtab;
+	struct dynamic dynamic;
+	struct symtab symtab;
+};
+
+struct live {
+	const struct locate_input *in;
+	struct finding *f;
+	struct vmi_task task;
+	struct chain_source src;
+	struct vmi_vma *maps; /* LIVE_MAPS_MAX */
+	unsigned n_maps;
+	struct chain *chain;
+	struct live_names names[CHAIN_MODULES_MAX]; /* of the chain's modules, in their order */
+	bool in_kernel; /* the writer is kernel code */
+	uint64_t number; /* of the system call that it serves */
+	/* the culprit */
+	unsigned frame; /* in the chain */
+	const struct callee_known *callee; /* NULL: not known */
+	struct gva call_slot; /* the pointer that the call goes through; 0: none */
+	struct cfi_fde fde;
+	struct code_fn *fn;
+};
+
+/* Names of a module of the chain; what it has not stays NULL in *ret. */
+void live_source(struct live *l, const struct vmi_module *m, struct callee_source *ret);
+/* Tables with names of a module's objects, for object_find(); arg is the struct live. */
+unsigned live_symbols(void *arg, const struct vmi_module *m, struct symtab *ret, unsigned max);
+/* The name of the function that frame k is in. false: not known. */
+bool live_function_name(struct live *l, unsigned k, char ret[SYMTAB_NAME_MAX]);
+
+/* Which frame is the culprit's, and what it calls if it is not the innermost: fills the culprit's fields of *l and l->f. */
+int live_find_culprit(struct live *l, struct err *e) MUST_CHECK;
+/* The function that does the same with a length, as a pointer of the culprit's module and a distance. */
+void live_find_helper(struct live *l);
+/* Where the object is, in terms of the culprit's frame: fills the object's fields of l->f. */
+int live_find_bounds(struct live *l, struct err *e) MUST_CHECK;
+
+#endif

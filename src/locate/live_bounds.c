@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The object's bounds in terms of the culprit's frame, module or chunk. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "locate/arguments.h"
+#include "locate/bound.h"
+#include "locate/live.h"
+#include "locate/x86.h"
+
+/* How sure a finding is, of 100. */
+enum { SURE = 90, LIKELY = 75, FAIR = 60, UNSURE = 40, GUESSED_LESS = 20 };
+
+#define CHECKED_MAX (1ll << 30) /* bytes of an object whose size the compiler knew */
+
+/* Where the CFA is at the culprit. */
+static int set_cfa(struct live *l, struct err *e)
+{
+	const struct chain_frame *c = &l->chain->frame[l->frame];
+	struct cfi m = chain_cfi(&l->src, c->module);
+	struct finding *f = l->f;
+	struct cfi_row row;
+
+	if (cfi_row_at(&m, &l->fde, f->culprit, &row, e))
+		return -1;
+	if (!row.cfa_known || row.cfa_offset != (int32_t)row.cfa_offset || !c->cfa.v)
+		return err_set_addr(e, ERR_REFUSED, f->culprit.v,
+				    "the frame at 0x%" PRIx64 " is not laid out in a way that is understood",
+				    f->culprit.v);
+	f->cfa = (struct finding_cfa){row.cfa_reg, (int32_t)row.cfa_offset};
+	f->cfa_value = c->cfa.v;
+	return 0;
+}
+
+/* Whether frame k is as deep at its call whenever it makes it: no alloca, no array of variable length. */
+static bool fixed_size(const struct live *l, unsigned k)
+{
+	const struct chain_frame *c = &l->chain->frame[k];
+	struct code_depth entry = {.rsp_known = true, .rsp = l->src.is_32bit ? 4 : 8}, *depth;
+	const struct vmi_module *m = c->module;
+	struct code_fn *fn;
+	bool fixed = false;
+
+	if (!c->function.v || c->guessed ||
+	    code_fn_create_mode(l->src.is_32bit ? X86_MODE_32 : X86_MODE_64, &l->src.rd, c->function, c->function_end,
+				m->text, gva_add(m->text, m->text_file_size), &fn, NULL))
+		return false;
+	depth = calloc(fn->n_insn, sizeof(*depth));
+	if (depth) {
+		code_fn_depths(fn, &entry, depth);
+		for (uint32_t i = 0; i < fn->n_insn; i++)
+			if (fn->start.v + fn->insn[i].off + fn->insn[i].len == c->pc.v)
+				fixed = depth[i].reached && depth[i].rsp_known &&
+					(uint64_t)depth[i].rsp == c->cfa.v - c->sp.v;
+	}
+	free(depth);
+	code_fn_destroy(fn);
+	return fixed;
+}
+
+/* Argument n of the culprit's call, as far as the code tells. */
+static struct argument culprit_argument(const struct live *l, uint8_t n)
+{
+	const struct code_insn *ci = code_fn_insn(l->fn, l->f->culprit);
+	struct code_depth entry = {.rsp_known = true, .rsp = l->src.is_32bit ? 4 : 8}, *depth;
+	struct argument a = {ARGUMENT_UNKNOWN, 0};
+
+	if (l->f->kind != FINDING_CALL || n == CALL_NO_ARG || !ci)
+		return a;
+	depth = calloc(l->fn->n_insn, sizeof(*depth));
+	if (!depth)
+		return a;
+	code_fn_depths(l->fn, &entry, depth);
+	a = argument_of_call(l->fn, depth, (uint32_t)(ci - l->fn->insn), n);
+	free(depth);
+	return a;
+}
+
+static bool any_guessed(const struct live *l, unsigned last)
+{
+	for (unsigned k = 0; k <= last && k < l->chain->n; k++)
+		if (l->chain->frame[k].guessed)
+			return true;
+	return false;
+}
+
+/* The object of a frame that is further out: relative to the culprit's CFA while the way between them is the same. */
+static void bound_caller(struct live *l, const struct object *o)
+{
+	const struct chain_frame *owner = &l->chain->frame[o->frame], *callee = owner - 1;
+	struct finding *f = l->f;
+
+	f->bound = BOUND_CALLER;
+	f->caller_return = owner->pc;
+	f->caller_slot = (int64_t)(callee->slot.v - f->cfa_value);
+	f->confidence = LIKELY;
+	for (unsigned k = l->frame + 1; k <= o->frame; k++)
+		if (!fixed_size(l, k))
+			f->confidence = FAIR;
+}
+
+static int bound_stack(struct live *l, const struct object *o, struct err *e)
+{
+	const struct chain_frame *owner = &l->chain->frame[o->frame];
+	struct finding *f = l->f;
+	struct argument dst = culprit_argument(l, f->dst_arg);
+	struct gva low = o->start;
+
+	if (o->frame < l->frame)
+		return err_set_addr(e, ERR_REFUSED, o->start.v,
+				    "the overrun object is in a function that the culprit called, at 0x%" PRIx64,
+				    owner->function.v);
+	/*
+	 * A call may be given the object's first byte while the run of tainted bytes begins further up (a prefix
+	 * of its own, what strcat found there): all that it writes from this frame's own bytes on must end here.
+	 */
+	if (f->kind == FINDING_CALL && f->effect != CALL_SCAN)
+		low = owner->sp;
+	if (dst.kind == ARGUMENT_FRAME && o->frame == l->frame && f->cfa_value + (uint64_t)dst.value >= owner->sp.v &&
+	    f->cfa_value + (uint64_t)dst.value <= o->start.v)
+		low = gva(f->cfa_value + (uint64_t)dst.value);
+	f->start_offset = (int64_t)(low.v - f->cfa_value);
+	f->end_offset = (int64_t)(o->end.v - f->cfa_value);
+	f->pointer_store = f->kind == FINDING_STORE;
+	if (o->frame > l->frame) {
+		bound_caller(l, o);
+	} else {
+		f->bound = BOUND_FRAME;
+		f->confidence = SURE;
+	}
+	return 0;
+}
+
+/* The culprit's store into its own frame: its address may name the object. */
+static int bound_own_store(struct live *l, const struct object *o, struct err *e)
+{
+	const struct chain_frame *c = &l->chain->frame[0];
+	struct finding *f = l->f;
+	struct x86_store store;
+	struct bound_input in = {.cfi = chain_cfi(&l->src, c->module),
+				 .rd = l->src.rd,
+				 .text = f->module.text,
+				 .text_end = gva_add(f->module.text, f->module.text_file_size),
+				 .culprit_fde = &l->fde,
+				 .culprit_fn = l->fn,
+				 .store = &store,
+				 .hit_fde = &l->fde,
+				 .slot = c->slot};
+
+	if (x86_store_decode_mode(l->fn->mode, f->culprit_bytes, f->culprit_len, &store, e) || bound_find(&in, f, e))
+		return -1;
+	f->end_offset = (int64_t)(o->end.v - f->cfa_value);
+	return 0;
+}
+
+static int bound_module(struct live *l, const struct object *o, struct err *e)
+{
+	struct finding *f = l->f;
+	struct x86_store store;
+
+	if (o->module != l->chain->frame[l->frame].module)
+		return err_set_addr(e, ERR_REFUSED, o->start.v,
+				    "the overrun object is static data of %.100s, the culprit is in another module",
+				    o->module->path);
+	f->bound = BOUND_MODULE;
+	f->start_offset = (int64_t)(o->start.v - f->module.bias);
+	f->end_offset = (int64_t)(o->end.v - f->module.bias);
+	f->confidence = o->exact ? SURE : FAIR;
+	if (f->kind == FINDING_CALL) {
+		struct argument dst = culprit_argument(l, f->dst_arg);
+
+		if (!o->exact && dst.kind == ARGUMENT_CONSTANT && (uint64_t)dst.value >= f->module.text_end.v &&
+		    (uint64_t)dst.value <= o->start.v)
+			f->start_offset = dst.value - (int64_t)f->module.bias;
+		return 0;
+	}
+	if (x86_store_decode_mode(l->fn->mode, f->culprit_bytes, f->culprit_len, &store, e))
+		return -1;
+	f->pointer_store = store.kind != X86_STORE_PLAIN || (store.base != X86_NO_REG && !store.rip_relative);
+	return 0;
+}
+
+static void bound_chunk(struct live *l, const struct object *o)
+{
+	struct finding *f = l->f;
+
+	f->bound = BOUND_CHUNK;
+	f->start_offset = 0;
+	f->end_offset = (int64_t)(o->end.v - o->start.v);
+	f->pointer_store = f->kind == FINDING_STORE;
+	f->confidence = LIKELY;
+}
+
+static int bound_object(struct live *l, const struct object *o, struct err *e)
+{
+	struct x86_store store;
+
+	/* what cannot be held back by itself is no culprit to guard */
+	if (l->f->kind == FINDING_STORE &&
+	    x86_store_decode_mode(l->fn->mode, l->f->culprit_bytes, l->f->culprit_len, &store, e))
+		return -1;
+	switch (o->kind) {
+	case OBJECT_STACK:
+		if (l->f->kind == FINDING_STORE && o->frame == 0)
+			return bound_own_store(l, o, e);
+		return bound_stack(l, o, e);
+	case OBJECT_STATIC:
+		return bound_module(l, o, e);
+	case OBJECT_CHUNK:
+		bound_chunk(l, o);
+		return 0;
+	}
+	return -1;
+}
+
+/*
+ * Nothing was overrun: a function that checks (__strcpy_chk and the like) is about to end the program. The object is
+ * the call's argument, and its size, which the compiler knew, is another.
+ */
+static int bound_checked(struct live *l, struct err *e)
+{
+	struct finding *f = l->f;
+	struct argument dst = culprit_argument(l, f->dst_arg), size = culprit_argument(l, f->chk_arg);
+	int64_t base = 0;
+
+	if (dst.kind == ARGUMENT_UNKNOWN || size.kind != ARGUMENT_CONSTANT || size.value <= 0 ||
+	    size.value > CHECKED_MAX)
+		return err_set_addr(
+			e, ERR_REFUSED, f->culprit.v,
+			"the program is ending itself in %s, and which object was to be overrun is not known",
+			*f->callee ? f->callee : "a function");
+	f->bound = dst.kind == ARGUMENT_FRAME ? BOUND_FRAME : BOUND_MODULE;
+	if (f->bound == BOUND_MODULE)
+		base = (int64_t)f->module.bias;
+	f->start_offset = dst.value - base;
+	f->end_offset = f->start_offset + size.value;
+	f->start_address = gva(f->bound == BOUND_FRAME ? f->cfa_value + (uint64_t)dst.value : (uint64_t)dst.value);
+	f->error_address = gva_add(f->start_address, (uint64_t)size.value);
+	f->confidence = SURE;
+	snprintf(f->object_text, sizeof(f->object_text), "%s object of 0x%" PRIx64 ", %" PRId64 " bytes",
+		 f->bound == BOUND_FRAME ? "stack" : "static", f->function.v, size.value);
+	return 0;
+}
+
+int live_find_bounds(struct live *l, struct err *e)
+{
+	const struct object_input in = {.src = &l->src,
+					.chain = l->chain,
+					.maps = l->maps,
+					.n_maps = l->n_maps,
+					.symbols = live_symbols,
+					.arg = l,
+					.run = l->f->start_address,
+					.error = l->f->error_address};
+	struct finding *f = l->f;
+	struct object o;
+
+	if (set_cfa(l, e))
+		return -1;
+	if (f->effect == CALL_FORMAT) {
+		f->confidence = SURE;
+		snprintf(f->object_text, sizeof(f->object_text), "the format of %s", f->callee);
+		return 0;
+	}
+	if (l->in->detect->detector == TAINT_DETECT_ABORT)
+		return bound_checked(l, e);
+	if (object_find(&in, &o, e) || bound_object(l, &o, e))
+		return -1;
+	snprintf(f->object_text, sizeof(f->object_text), "%s", o.text);
+	if (f->kind == FINDING_CALL && f->effect == CALL_UNKNOWN)
+		f->confidence = UNSURE;
+	if (any_guessed(l, o.kind == OBJECT_STACK ? o.frame : l->frame))
+		f->confidence = f->confidence > GUESSED_LESS ? f->confidence - GUESSED_LESS : 0;
+	return 0;
+}

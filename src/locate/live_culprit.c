@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The culprit on a chain of calls: the innermost frame that is not the C library's.
+ *
+ * In a static program the library is in the same module: there its functions are known by name, if the program is
+ * not stripped; then the culprit is the caller of the outermost one. Without names a
+ * store is its own culprit, bounded for the caller that it serves, and a system call is told by its number.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "locate/live.h"
+#include "locate/x86.h"
+
+static unsigned mode_of(const struct live *l)
+{
+	return l->src.is_32bit ? X86_MODE_32 : X86_MODE_64;
+}
+
+/* File names of the C libraries and their loaders, up to a version. */
+static bool is_c_library(const struct vmi_module *m)
+{
+	static const char *const names[] = {"libc.", "libc-", "ld-linux", "ld-musl", "ld-2.", "libpthread"};
+	const char *base = strrchr(m->path, '/');
+
+	base = base ? base + 1 : m->path;
+	for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++)
+		if (!m->is_main && !strncmp(base, names[k], strlen(names[k])))
+			return true;
+	return false;
+}
+
+static bool through_pointer(const struct live *l)
+{
+	return l->in->detect->detector == TAINT_DETECT_POINTER;
+}
+
+/* A name alone does not make a program's own function one of the library: err() and warn() are often its own. */
+static bool counts(const struct live *l, const struct callee_known *k)
+{
+	return k && (k->effect != CALL_FORMAT || through_pointer(l));
+}
+
+/* The first frame outside of the C library, or outside of its functions in the program itself. */
+static int choose_frame(struct live *l, struct err *e)
+{
+	const struct chain *c = l->chain;
+	unsigned first = 0, best;
+
+	while (first < c->n && (!c->frame[first].module || is_c_library(c->frame[first].module)))
+		first++;
+	if (first == c->n)
+		return err_set_addr(e, ERR_REFUSED, c->frame[0].pc.v,
+				    "the write came from 0x%" PRIx64
+				    ", and no frame of the program was found on the stack",
+				    c->frame[0].pc.v);
+	best = first;
+	for (unsigned k = first; k + 1 < c->n && c->frame[k].module == c->frame[first].module; k++) {
+		char name[SYMTAB_NAME_MAX];
+
+		if (live_function_name(l, k, name) && counts(l, callee_known(name)))
+			best = k + 1;
+	}
+	/* functions of the library may have no frame information; what is to be guarded has */
+	while (best + 1 < c->n && !c->frame[best].function.v)
+		best++;
+	l->frame = best;
+	return 0;
+}
+
+static int read_code(struct live *l, struct err *e)
+{
+	const struct chain_frame *c = &l->chain->frame[l->frame];
+	const struct vmi_module *m = c->module;
+	struct finding *f = l->f;
+	struct cfi cfi = chain_cfi(&l->src, m);
+
+	f->module = *m;
+	f->is_32bit = m->is_32bit;
+	if (cfi_find(&cfi, chain_lookup(c), &l->fde, e))
+		return err_prefix(e, "the culprit's function");
+	f->function = l->fde.start;
+	f->function_end = l->fde.end;
+	return code_fn_create_mode(mode_of(l), &l->src.rd, f->function, f->function_end, m->text,
+				   gva_add(m->text, m->text_file_size), &l->fn, e);
+}
+
+static void set_culprit(struct live *l, const struct code_insn *ci)
+{
+	struct finding *f = l->f;
+
+	f->culprit = gva_add(l->fn->start, ci->off);
+	f->culprit_len = ci->len;
+	memcpy(f->culprit_bytes, l->fn->bytes + ci->off, ci->len);
+	f->culprit_file_offset = f->culprit.v - f->module.text.v + f->module.text_file_offset;
+	x86_text_mode(mode_of(l), f->culprit_bytes, ci->len, f->culprit.v, f->culprit_text, sizeof(f->culprit_text));
+}
+
+static const struct code_insn *insn_before(const struct code_fn *fn, struct gva end)
+{
+	for (uint32_t k = 0; k < fn->n_insn; k++)
+		if (fn->start.v + fn->insn[k].off + fn->insn[k].len == end.v)
+			return &fn->insn[k];
+	return NULL;
+}
+
+/* System calls that fill a buffer which their wrapper was given: x86-64, where both have the same first three arguments. */
+static const struct {
+	uint64_t number;
+	const char *name;
+} wrapped[] = {{0, "read"}, {17, "pread64"}, {45, "recvfrom"}};
+
+/* Whether the wrapper in frame 0 gave the system call its own arguments: nothing before the entry writes their registers. */
+static const char *wrapped_name(struct live *l)
+{
+	const struct chain_frame *f = &l->chain->frame[0];
+	struct callee_source src;
+
+	if (!l->in_kernel || l->src.is_32bit || !f->function.v)
+		return NULL;
+	live_source(l, f->module, &src);
+	if (!callee_keeps_arguments(&src, f->function, f->pc))
+		return NULL;
+	for (size_t k = 0; k < sizeof(wrapped) / sizeof(wrapped[0]); k++)
+		if (wrapped[k].number == l->number)
+			return wrapped[k].name;
+	return NULL;
+}
+
+/* What the call at the culprit calls. A function of the program between it and the library was left by a tail call. */
+static void name_call(struct live *l, char ret[SYMTAB_NAME_MAX])
+{
+	const struct chain_frame *inner = &l->chain->frame[l->frame - 1];
+	struct callee_target to = {0}, beyond = {0};
+	struct callee_source src;
+	struct cfi cfi = chain_cfi(&l->src, &l->f->module);
+	struct cfi_fde fde;
+	const char *name;
+	bool between;
+
+	live_source(l, l->chain->frame[l->frame].module, &src);
+	*ret = '\0';
+	if (!callee_follow(&src, l->f->culprit, l->f->culprit_len, &to))
+		return;
+	l->call_slot = to.slot;
+	between = to.at.v && !to.slot.v && to.at.v != inner->function.v && inner->function.v;
+	if (callee_known(to.name)) {
+		memcpy(ret, to.name, sizeof(to.name));
+	} else if (between) {
+		if (!cfi_find(&cfi, to.at, &fde, NULL) && callee_passes_on(&src, to.at, fde.end, &beyond)) {
+			memcpy(ret, beyond.name, sizeof(beyond.name));
+			l->call_slot = beyond.slot;
+			if (!*ret && !live_function_name(l, l->frame - 1, ret))
+				*ret = '\0';
+		}
+	} else if (!live_function_name(l, l->frame - 1, ret)) {
+		memcpy(ret, to.name, sizeof(to.name));
+	}
+	name = l->frame == 1 && !callee_known(ret) ? wrapped_name(l) : NULL;
+	if (name)
+		snprintf(ret, SYMTAB_NAME_MAX, "%s", name);
+}
+
+static void set_callee(struct live *l, const char *name)
+{
+	struct finding *f = l->f;
+	const struct callee_known *k = callee_known(name);
+
+	l->callee = k;
+	snprintf(f->callee, sizeof(f->callee), "%.31s", k ? k->name : name);
+	if (!k)
+		return;
+	f->effect = k->effect;
+	f->dst_arg = k->dst;
+	f->src_arg = k->src;
+	f->len_arg = k->len;
+	f->chk_arg = k->chk;
+	if (through_pointer(l) && k->format != CALL_NO_ARG) {
+		f->effect = CALL_FORMAT;
+		f->src_arg = k->format;
+	}
+}
+
+static int find_call(struct live *l, struct err *e)
+{
+	const struct chain_frame *c = &l->chain->frame[l->frame];
+	const struct code_insn *ci = c->exact ? NULL : insn_before(l->fn, c->pc);
+	char name[SYMTAB_NAME_MAX];
+
+	if (!ci || ci->flow != CODE_CALL)
+		return err_set_addr(e, ERR_REFUSED, c->pc.v, "no call instruction ends at 0x%" PRIx64, c->pc.v);
+	l->f->kind = FINDING_CALL;
+	set_culprit(l, ci);
+	name_call(l, name);
+	set_callee(l, name);
+	return 0;
+}
+
+static int find_store(struct live *l, struct err *e)
+{
+	const struct chain_frame *c = &l->chain->frame[0];
+	const struct code_insn *ci = code_fn_insn(l->fn, c->pc);
+
+	if (!ci)
+		return err_set_addr(e, ERR_REFUSED, c->pc.v, "no instruction of its function begins at 0x%" PRIx64,
+				    c->pc.v);
+	l->f->kind = FINDING_STORE;
+	set_culprit(l, ci);
+	return 0;
+}
+
+/* A wrapper without a name in the program itself: its caller is the culprit, if the system call is known. */
+static int leave_wrapper(struct live *l, struct err *e)
+{
+	if (!wrapped_name(l) || l->chain->n < 2 || !l->chain->frame[1].module)
+		return err_set_addr(e, ERR_REFUSED, l->chain->frame[0].pc.v,
+				    "the kernel wrote for system call %" PRIu64 " at 0x%" PRIx64
+				    ", and how the program came to ask for it is not known",
+				    l->number, l->chain->frame[0].pc.v);
+	l->frame = 1;
+	return 0;
+}
+
+int live_find_culprit(struct live *l, struct err *e)
+{
+	if (choose_frame(l, e) || (l->in_kernel && l->frame == 0 && leave_wrapper(l, e)) || read_code(l, e) ||
+	    (l->frame ? find_call(l, e) : find_store(l, e)))
+		return -1;
+	if (through_pointer(l) && l->f->effect != CALL_FORMAT)
+		return err_set_addr(
+			e, ERR_REFUSED, l->f->culprit.v,
+			"the write goes through a pointer from outside: what overwrote the pointer is the culprit");
+	return 0;
+}
+
+struct helper_search {
+	struct live *l;
+	const struct vmi_module *library;
+	struct gva helper;
+	bool found;
+};
+
+/* A pointer that is filled for good before the program runs, into the library. */
+static bool match_helper_slot(void *arg, const struct dynamic_slot *s)
+{
+	struct helper_search *q = arg;
+	struct live *l = q->l;
+	uint64_t v = 0;
+
+	if (s->lazy || !code_read(&l->src.rd, s->at, &v, l->src.is_32bit ? 4 : 8) ||
+	    v - q->library->text.v >= q->library->text_file_size)
+		return true;
+	l->f->helper_slot = s->at;
+	l->f->helper_delta = (int64_t)(q->helper.v - v);
+	q->found = true;
+	return false;
+}
+
+/* In another module than the culprit's: by a slot of the culprit's. */
+static bool helper_by_slot(struct live *l, const struct vmi_module *library, struct gva helper)
+{
+	struct helper_search q = {.l = l, .library = library, .helper = helper};
+	struct callee_source own;
+	struct dynamic_slot called = {.at = l->call_slot};
+
+	live_source(l, l->chain->frame[l->frame].module, &own);
+	if (!own.dynamic)
+		return false;
+	dynamic_each_slot(own.dynamic, match_helper_slot, &q);
+	/* the slot of the call itself is filled by now, and will be again when the input comes again */
+	if (!q.found && called.at.v)
+		match_helper_slot(&q, &called);
+	return q.found;
+}
+
+void live_find_helper(struct live *l)
+{
+	const struct chain_frame *inner = &l->chain->frame[l->frame ? l->frame - 1 : 0];
+	const char *name = l->callee && l->f->effect != CALL_FORMAT ? callee_helper(l->callee) : NULL;
+	struct finding *f = l->f;
+	struct symtab t[2];
+	struct symbol s;
+	unsigned n;
+	bool found = false;
+
+	if (!name || !inner->module)
+		return;
+	n = live_symbols(l, inner->module, t, 2);
+	for (unsigned k = 0; k < n && !found; k++)
+		found = symtab_find(&t[k], name, &s);
+	if (!found)
+		return;
+	f->helper_delta = (int64_t)(s.at.v - f->module.bias);
+	if (inner->module == l->chain->frame[l->frame].module || helper_by_slot(l, inner->module, s.at))
+		snprintf(f->helper, sizeof(f->helper), "%s", name);
+	else
+		f->helper_delta = 0;
+}

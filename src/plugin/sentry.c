@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The detectors. Each looks at instructions of one kind, in user mode only, and reports before the instruction has
+ * had an effect.
+ *
+ *   branch    the target of an indirect call or jump is tainted
+ *   stack     the stack pointer is loaded with a tainted address
+ *   code      the bytes executed are tainted, and their page can be written
+ *   canary    a tainted word is compared with the stack protector's, and differs
+ *   pointer   a store through a pointer that came whole from the outside
+ *   fault     an access at a tainted address faults
+ *   abort     the program sends itself SIGABRT
+ *
+ * (The return address is looked at in follow.c.) An address that was computed from the input, a table's entry at an
+ * index from the network say, is no attack; one that is the input's bytes is. Registers have labels but no place, so
+ * the vCPU remembers where a register's tainted content was loaded from: the object is there.
+ */
+#include <string.h>
+
+#include "plugin/memory.h"
+#include "vmi/vmi.h"
+
+#define WORD_MAX 8u
+/* A displacement of a pointer to a structure, not of a table. */
+#define MEMBER_MAX 4096
+/* No pointer is lower. */
+#define POINTER_MIN 0x10000u
+
+/* How far from the stack pointer the stack may reach. */
+#define STACK_MAX (8ull << 20)
+
+#define SIGABRT_NUMBER 6
+
+/* Bytes: what is smaller is no pointer. */
+#define POINTER_SIZE_MIN 4u
+
+static unsigned word_size(const struct plugin_site *s)
+{
+	return s->mode32 ? 4 : 8;
+}
+
+static uint64_t masked(uint64_t v, unsigned n)
+{
+	return n < 8 ? v & ((1ull << 8 * n) - 1) : v;
+}
+
+/* Labels of a register, as those of memory. Returns how many of its bytes came as data from the outside. */
+static unsigned register_labels(const struct plugin_vcpu *c, unsigned reg, unsigned n, struct taint_label ret[WORD_MAX])
+{
+	unsigned tainted = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		ret[i] = (struct taint_label){.origin = c->regs->reg[TAINT_REG_GPR + 8 * reg + i]};
+		tainted += ret[i].origin && !(ret[i].origin & TAINT_BY_INDEX);
+	}
+	return tainted;
+}
+
+static unsigned data_bytes(const struct taint_label *labels, unsigned n)
+{
+	unsigned tainted = 0;
+
+	for (unsigned i = 0; labels && i < n; i++)
+		tainted += labels[i].origin && !(labels[i].origin & TAINT_BY_INDEX);
+	return tainted;
+}
+
+static bool shares_origin(const struct taint_label *a, const struct taint_label *b, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned k = 0; k < n; k++)
+			if (a[i].origin && a[i].origin == b[k].origin)
+				return true;
+	return false;
+}
+
+/* The n bytes at vaddr with their labels; false: not mapped, or over two pages. */
+static bool look_at(struct plugin_vcpu *c, uint64_t vaddr, unsigned n, struct gpa *ret_at, uint8_t bytes[WORD_MAX],
+		    struct taint_label labels[WORD_MAX])
+{
+	struct vmi_page page;
+
+	if (!vaddr || (vaddr & GUEST_PAGE_MASK) > GUEST_PAGE_SIZE - n || !guest_translate(c, vaddr, &page) ||
+	    !guest_read(c, page.at, bytes, n))
+		return false;
+	*ret_at = page.at;
+	if (shadow_get(plugin.shadow, page.at, labels, n))
+		taint_labels_drop_stale(labels, bytes, n);
+	return true;
+}
+
+/* The tainted content of a register, and where in memory that is. */
+struct held {
+	struct taint_label label[WORD_MAX];
+	unsigned n;
+	uint64_t vaddr; /* 0: not known */
+	struct gpa at;
+};
+
+/* False: the register holds no data from the outside, or a number computed from some. */
+static bool find_held(struct plugin_vcpu *c, const struct plugin_site *s, unsigned reg, struct held *ret)
+{
+	struct taint_label loaded[WORD_MAX];
+	uint8_t bytes[WORD_MAX];
+	unsigned tainted;
+
+	*ret = (struct held){.n = word_size(s)};
+	tainted = register_labels(c, reg, ret->n, ret->label);
+	if (!tainted)
+		return false;
+	if (!look_at(c, c->where[reg], ret->n, &ret->at, bytes, loaded) || !shares_origin(ret->label, loaded, ret->n))
+		return tainted > 1 && ret->label[0].origin != ret->label[1].origin;
+	ret->vaddr = c->where[reg];
+	memcpy(ret->label, loaded, sizeof(loaded));
+	return true;
+}
+
+static void report_register(struct plugin_vcpu *c, struct plugin_site *s, enum taint_detector detector, unsigned reg)
+{
+	struct held h;
+
+	if (find_held(c, s, reg, &h))
+		detect_report(c, detector, s, h.vaddr, h.at, h.label, h.n);
+}
+
+void sentry_complete(struct plugin_block *b)
+{
+	uint32_t holding = 0; /* registers with the stack protector's word */
+
+	for (uint32_t i = 0; i < b->n; i++) {
+		struct plugin_site *s = &b->site[i];
+		uint8_t reg = s->sees_reg, other = s->sees_other;
+
+		if (s->sees == TAINT_SEES_COMPARE) {
+			s->sees = TAINT_SEES_NONE;
+			if (holding >> reg & 1) {
+				s->sees = TAINT_SEES_CANARY;
+				s->sees_reg = other;
+				s->sees_other = reg;
+			} else if (other != TAINT_GPR_NONE && (holding >> other & 1)) {
+				s->sees = TAINT_SEES_CANARY;
+			}
+		}
+		holding &= ~(uint32_t)s->in->gpr_written;
+		if (s->sees == TAINT_SEES_CANARY_LOAD) {
+			holding |= 1u << reg;
+			s->sees = TAINT_SEES_NONE;
+		}
+	}
+}
+
+bool sentry_sees_load(const struct plugin_site *s)
+{
+	switch (s->sees) {
+	case TAINT_SEES_BRANCH:
+	case TAINT_SEES_STACK:
+		return s->sees_reg == TAINT_GPR_NONE;
+	case TAINT_SEES_CANARY:
+		return s->in->has_load;
+	default:
+		return false;
+	}
+}
+
+void sentry_instrument(struct qemu_plugin_insn *insn, struct plugin_site *s)
+{
+	if (s->sees == TAINT_SEES_KERNEL)
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_seen, QEMU_PLUGIN_CB_R_REGS, s);
+	else if (s->sees != TAINT_SEES_NONE && !sentry_sees_load(s))
+		qemu_plugin_register_vcpu_insn_exec_cond_cb(insn, follow_seen, QEMU_PLUGIN_CB_R_REGS,
+							    QEMU_PLUGIN_COND_EQ, plugin.track, PLUGIN_TRACK_ALL, s);
+}
+
+static void canary_registers(struct plugin_vcpu *c, struct plugin_site *s)
+{
+	unsigned n = word_size(s);
+
+	if (masked(regs_read((enum plugin_reg)s->sees_reg), n) != masked(regs_read((enum plugin_reg)s->sees_other), n))
+		report_register(c, s, TAINT_DETECT_CANARY, s->sees_reg);
+}
+
+/* System calls that send a signal, with the argument that says which. */
+static const struct {
+	uint16_t nr64, nr32;
+	enum plugin_reg sig64, sig32;
+} kills[] = {
+	{62, 37, PLUGIN_REG_RSI, PLUGIN_REG_RCX}, /* kill */
+	{200, 238, PLUGIN_REG_RSI, PLUGIN_REG_RCX}, /* tkill */
+	{234, 270, PLUGIN_REG_RDX, PLUGIN_REG_RDX}, /* tgkill */
+};
+
+static void kernel_call(struct plugin_vcpu *c, struct plugin_site *s)
+{
+	static const struct taint_label none[WORD_MAX];
+	uint64_t nr = regs_read(PLUGIN_REG_RAX);
+
+	for (size_t i = 0; i < sizeof(kills) / sizeof(kills[0]); i++)
+		if (nr == (s->mode32 ? kills[i].nr32 : kills[i].nr64) &&
+		    (uint32_t)regs_read(s->mode32 ? kills[i].sig32 : kills[i].sig64) == SIGABRT_NUMBER)
+			detect_report(c, TAINT_DETECT_ABORT, s, 0, gpa(0), none, 0);
+}
+
+void sentry_register(struct plugin_vcpu *c, struct plugin_site *s)
+{
+	switch (s->sees) {
+	case TAINT_SEES_BRANCH:
+		report_register(c, s, TAINT_DETECT_BRANCH, s->sees_reg);
+		break;
+	case TAINT_SEES_STACK:
+		report_register(c, s, TAINT_DETECT_STACK, s->sees_reg);
+		break;
+	case TAINT_SEES_CANARY:
+		canary_registers(c, s);
+		break;
+	case TAINT_SEES_KERNEL:
+		kernel_call(c, s);
+		break;
+	default:
+		break;
+	}
+}
+
+/* One side of the comparison is in a register, the other was loaded. */
+static void canary_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+			const struct taint_label *labels, unsigned n)
+{
+	bool loaded_canary = s->sees_other == TAINT_GPR_NONE;
+	enum plugin_reg reg = (enum plugin_reg)(loaded_canary ? s->sees_reg : s->sees_other);
+	struct taint_label seen[WORD_MAX];
+	uint8_t bytes[ACCESS_MAX] = {0};
+	uint64_t loaded = 0;
+	struct gpa at;
+
+	if (n > WORD_MAX || (loaded_canary ? !register_labels(c, reg, n, seen) : !data_bytes(labels, n)))
+		return;
+	memory_bytes(info, bytes, n);
+	memcpy(&loaded, bytes, n);
+	if (loaded == masked(regs_read(reg), n))
+		return;
+	if (loaded_canary)
+		report_register(c, s, TAINT_DETECT_CANARY, reg);
+	else if (memory_gpa(c, info, vaddr, &at))
+		detect_report(c, TAINT_DETECT_CANARY, s, vaddr, at, labels, n);
+}
+
+void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		 const struct taint_label *labels, unsigned n)
+{
+	struct gpa at;
+
+	if (s->sees == TAINT_SEES_CANARY)
+		canary_load(c, s, info, vaddr, labels, n);
+	else if (data_bytes(labels, n) && memory_gpa(c, info, vaddr, &at))
+		detect_report(c, s->sees == TAINT_SEES_STACK ? TAINT_DETECT_STACK : TAINT_DETECT_BRANCH, s, vaddr, at,
+			      labels, n);
+}
+
+/* The operand that it stores to, if its address is made of registers of the program; NULL: it is not. */
+static const struct taint_mem *stored_operand(const struct plugin_site *s)
+{
+	const struct taint_mem *m = &s->in->mem[0];
+
+	return s->user && s->in->n_mem == 1 && m->known && m->written && m->base != TAINT_GPR_RIP ? m : NULL;
+}
+
+/* Whether the low bytes of a register are consecutive bytes of the input: a pointer, or a number, as it came. */
+static bool came_whole(const struct plugin_vcpu *c, unsigned reg, unsigned at_least)
+{
+	const uint32_t *origin = &c->regs->reg[TAINT_REG_GPR + 8 * reg];
+
+	for (unsigned i = 0; i < at_least; i++)
+		if (!origin[i] || (origin[i] & TAINT_BY_INDEX) ||
+		    (i && ((origin[i] - origin[i - 1]) & TAINT_POSITION) != 1))
+			return false;
+	return true;
+}
+
+static uint32_t register_origin(const struct plugin_vcpu *c, unsigned reg)
+{
+	for (unsigned i = 0; reg < TAINT_GPRS && i < WORD_MAX; i++)
+		if (c->regs->reg[TAINT_REG_GPR + 8 * reg + i])
+			return c->regs->reg[TAINT_REG_GPR + 8 * reg + i];
+	return 0;
+}
+
+/* A member's stack pointer is its leader's: when it is caught up with, an interrupt may have come. */
+static bool near_stack(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr)
+{
+	if (!s->follows)
+		c->stack = regs_read(PLUGIN_REG_RSP);
+	return vaddr - c->stack + STACK_MAX <= 2 * STACK_MAX;
+}
+
+void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr, unsigned n)
+{
+	unsigned regs = n >= POINTER_SIZE_MIN ? s->in->gpr_written : 0;
+
+	if (s->in->delta_reg < TAINT_GPRS)
+		regs &= ~(1u << s->in->delta_reg);
+	for (; regs; regs &= regs - 1)
+		c->where[__builtin_ctz(regs)] = vaddr;
+}
+
+uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vaddr)
+{
+	const struct taint_mem *m = stored_operand(s);
+	uint32_t origin;
+
+	if (!m || m->base == TAINT_GPR_RSP)
+		return 0;
+	if (m->base < TAINT_GPRS && m->index == TAINT_GPR_NONE && m->disp > -MEMBER_MAX && m->disp < MEMBER_MAX &&
+	    vaddr - (uint64_t)m->disp >= POINTER_MIN && came_whole(c, m->base, 3))
+		report_register(c, s, TAINT_DETECT_POINTER, m->base);
+	origin = register_origin(c, m->base);
+	if (!origin)
+		origin = register_origin(c, m->index);
+	return origin && near_stack(c, s, vaddr) ? origin & TAINT_POSITION : 0;
+}
+
+/* The registers are still the program's but for the stack pointer. */
+void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s)
+{
+	const struct taint_mem *m = &s->in->mem[0];
+	uint64_t address;
+	struct held h;
+
+	if (!s->user || s->in->n_mem != 1 || !m->known || m->base == TAINT_GPR_RSP || m->base == TAINT_GPR_RIP)
+		return;
+	if (!(m->base < TAINT_GPRS && find_held(c, s, m->base, &h)) &&
+	    !(m->index < TAINT_GPRS && find_held(c, s, m->index, &h)))
+		return;
+	address = (uint64_t)m->disp;
+	if (m->base < TAINT_GPRS)
+		address += regs_read((enum plugin_reg)m->base);
+	if (m->index < TAINT_GPRS)
+		address += regs_read((enum plugin_reg)m->index) * m->scale;
+	detect_report_fault(c, s, masked(address, word_size(s)), h.vaddr, h.at, h.label, h.n);
+}
+
+static void follow_code(unsigned vcpu, void *site)
+{
+	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
+	struct plugin_site *s = site;
+	struct taint_label labels[WORD_MAX];
+	uint8_t bytes[WORD_MAX];
+	uint64_t pc = regs_read(PLUGIN_REG_RIP);
+	struct vmi_page page;
+	struct gpa at;
+
+	if (look_at(c, pc, s->in->len < WORD_MAX ? s->in->len : WORD_MAX, &at, bytes, labels) && labels[0].origin &&
+	    guest_translate(c, pc, &page) && page.writable)
+		detect_report(c, TAINT_DETECT_CODE, s, pc, at, labels, s->in->len < WORD_MAX ? s->in->len : WORD_MAX);
+}
+
+void sentry_block(struct qemu_plugin_tb *tb, struct plugin_block *b)
+{
+	struct plugin_vcpu *c = qemu_plugin_tb_n_insns(tb) && b->n ? follow_current() : NULL;
+	struct plugin_site *s = &b->site[0];
+	struct vmi_page page;
+
+	if (!c || !s->user || !guest_translate(c, s->pc, &page) || !page.writable ||
+	    !shadow_page_tainted(plugin.shadow, page.at))
+		return;
+	qemu_plugin_register_vcpu_insn_exec_cb(qemu_plugin_tb_get_insn(tb, s->number), follow_code,
+					       QEMU_PLUGIN_CB_R_REGS, s);
+}

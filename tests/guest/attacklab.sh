@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+# The attack lab itself: that its attacks are real, that its fixed twins are right, and that neither CloudER nor the lab makes
+# anything of benign requests. What CloudER makes of the attacks is tests/attacks/matrix.sh.
+
+# shellcheck source=tests/attacks/forms.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../attacks/forms.sh"
+
+# Under plain QEMU every form of a build takes the service over or ends it; it is started again by the guest.
+test_lab_attacks_are_real() {
+	local build=lab-O0 form
+	PORT=$(free_port)
+	plain_vm plain "$build clouder.again" "$PORT:$(lab_port "$build")"
+	check "the VM starts" wait_line plain '^guest: ready'
+	while read -r form _; do
+		check "$form: benign" lab_benign 5 benign "$form"
+		check "$form: attack" lab_exploit "$build" "$form" attack || cat "$T/attack"
+		check "$form: the service is there again" settled lab_answers
+	done < <(lab_forms "$build")
+	check "many forms" between 100 1000 "$(lab_forms "$build" | wc -l)"
+	stop plain
+}
+
+# The attacker at home: copies of the fixed builds survive what ends the others.
+test_lab_twins_are_right() {
+	local build form status
+	for build in $(lab_fixed); do
+		while read -r form _; do
+			status=0
+			timeout "$LIMIT" "$GUEST/exploit-lab" - --binary "$GUEST/bin-lab/$build" "$form" --crash >"$T/out" 2>&1 || status=$?
+			is "$build: $form" 3 "$status"
+		done < <(lab_forms "$build")
+	done
+}
+
+# REQUESTS benign requests over the builds FALSE_ALARM_BUILDS, each a service of one VM.
+test_lab_false_alarms() {
+	local build n all=${REQUESTS:-2000} slice=500 forwards='' i
+	local -a builds
+	local -A ports
+	mapfile -t builds < <(lab_fixed && printf '%s\n' lab-O2 lab-hard2 lab-32-O2)
+	for build in "${builds[@]}"; do
+		ports[$build]=$(free_port)
+		forwards+=" ${ports[$build]}:$(lab_port "$build")"
+	done
+	check "the VM starts" protected vm "$(IFS=, && echo "${builds[*]}")" "${forwards# }"
+	for ((n = 0, i = 1; n < all; n += slice, i++)); do
+		build=${builds[i % ${#builds[@]}]}
+		PORT=${ports[$build]}
+		timeout "$LIMIT" "$GUEST/benign-lab" "127.0.0.1:$PORT" "$i" "$slice" >"$T/benign" 2>"$T/benign.err" ||
+			fails "$build, seed $i: $(cat "$T/benign.err")"
+		[ "$(status_value vm state)" = running ] || break
+	done
+	is "state" running "$(status_value vm state)"
+	is "detections" 0 "$(status_value vm detections)"
+	is "incidents" 0 "$(incident_count)"
+	check_not "no program died" grep -E '^guest: .* (killed|exited)' "$T/vm.console"
+	echo "note: $((n < all ? n : all)) requests to ${#builds[@]} builds"
+	end vm
+}
