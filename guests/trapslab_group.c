@@ -249,6 +249,65 @@ static bool from_vector(struct lab *l)
 	return ok;
 }
 
+/* Clean words to an address that the payload has to do with. That is noted on the stack, for return addresses only. */
+static void address_step(const char *from, char *to)
+{
+	__asm__ volatile("mov (%0), %%rcx\n\t"
+			 "mov %%rcx, %%rdx\n\t"
+			 "sub %%rdx, %%rcx\n\t"
+			 "movq $'.', (%1,%%rcx)\n\t"
+			 "movq $'.', 8(%1,%%rcx)\n\t"
+			 "xor %%ecx, %%ecx\n\t"
+			 "xor %%edx, %%edx"
+			 :
+			 : "r"(from), "r"(to)
+			 : "rcx", "rdx", "memory");
+}
+
+/* Far enough down the stack that nothing else is there. */
+static char *low_stack(const struct lab *l)
+{
+	char *low = (char *)__builtin_frame_address(0) - 16 * TRAP_PAGE;
+
+	memset(low, 0, l->len);
+	return low;
+}
+
+static bool to_address(struct lab *l)
+{
+	void (*volatile call)(const char *, char *) = address_step;
+	char *low = low_stack(l);
+
+	for (size_t at = 0; at + 2 * WORD <= l->len; at += 2 * WORD)
+		call(l->in + at, low + at);
+	l->at = low;
+	l->ret_len = l->len / (2 * WORD) * 2 * WORD;
+	return true;
+}
+
+/* Nobody who reads such words gets data. */
+static void read_step(const char *from, char *to)
+{
+	__asm__ volatile("mov (%0), %%rcx\n\t"
+			 "mov 8(%0), %%rdx\n\t"
+			 "mov %%rcx, (%1)\n\t"
+			 "mov %%rdx, 8(%1)"
+			 :
+			 : "r"(from), "r"(to)
+			 : "rcx", "rdx", "memory");
+}
+
+static bool from_address(struct lab *l)
+{
+	void (*volatile call)(const char *, char *) = read_step;
+
+	to_address(l);
+	for (size_t at = 0; at < l->ret_len; at += 2 * WORD)
+		call((const char *)l->at + at, l->out + at);
+	l->at = l->out;
+	return true;
+}
+
 /* Moves of 16 bytes at constant distances. */
 static void wide_step(const char *from, char *to, char *room)
 {
@@ -407,6 +466,8 @@ const struct lab_path trap_group_paths[] = {
 	{.name = "group-beside", .expect = LAB_EXACT, .run = beside},
 	{.name = "group-updates", .expect = LAB_EXACT, .run = updates},
 	{.name = "group-from-vector", .expect = LAB_EXACT, .run = from_vector},
+	{.name = "group-address", .expect = LAB_ALL, .run = to_address},
+	{.name = "group-address-read", .expect = LAB_CLEAN, .run = from_address},
 	{.name = "group-wide", .expect = LAB_EXACT, .run = wide},
 	{.name = "group-over-border", .expect = LAB_EXACT, .run = over_border},
 	{.name = "group-fault-load", .expect = LAB_EXACT, .run = retried_load},
