@@ -50,11 +50,11 @@ void (*volatile lab_hook)(void) = lab_safe;
 
 char lab_request[LAB_REQUEST_MAX + 1] __attribute__((aligned(64)));
 
-static const struct lab_form *const tables[] = {lab_stack_forms, lab_static_forms, lab_pointer_forms, lab_format_forms,
-						lab_other_forms};
+static const struct lab_form *const tables[] = {lab_stack_forms,  lab_static_forms, lab_pointer_forms,
+						lab_format_forms, lab_other_forms,  lab_shape_forms};
 static char answer[256];
 static unsigned long served;
-static const void *stack_place;
+static uintptr_t stack_place;
 
 void lab_owned(void)
 {
@@ -89,7 +89,7 @@ static void answer_pid(void)
 
 static void answer_leak(void)
 {
-	snprintf(answer, sizeof(answer), "leak %#lx\n", (unsigned long)(uintptr_t)stack_place);
+	snprintf(answer, sizeof(answer), "leak %#lx\n", (unsigned long)stack_place);
 }
 
 /* First word of a small file, "?" when it cannot be read. */
@@ -200,28 +200,34 @@ static void serve_verb(const char *name)
 }
 
 /* The answer leaves only after the handler has returned: a handler that is taken over has said nothing yet. */
-static LAB_NOINLINE bool serve(int in_fd, int out_fd)
+static LAB_NOINLINE bool serve_request(struct lab_input *in, const char *verb)
 {
-	struct lab_input in = {.fd = in_fd, .bytes = lab_request};
-	const struct lab_form *form;
-	char verb[HEAD_MAX];
+	const struct lab_form *form = find_form(verb);
 
-	if (!read_head(&in, verb))
-		return false;
-	lab_out = out_fd;
-	stack_place = verb;
-	form = find_form(verb);
-	if ((!form || !form->reads) && !read_all(&in))
+	if ((!form || !form->reads) && !read_all(in))
 		return false;
 	if (form)
-		form->serve(&in);
+		form->serve(in);
 	else
 		serve_verb(verb);
 	served++;
-	if (!read_all(&in))
+	if (!read_all(in))
 		return false;
 	put(answer);
 	return true;
+}
+
+static LAB_NOINLINE bool serve(int in_fd, int out_fd)
+{
+	struct lab_input in = {.fd = in_fd, .bytes = lab_request};
+	char verb[HEAD_MAX];
+	bool good;
+
+	lab_out = out_fd;
+	stack_place = (uintptr_t)verb;
+	good = read_head(&in, verb) && serve_request(&in, verb);
+	stack_place = 0;
+	return good;
 }
 
 /* ---- connections ---- */

@@ -42,7 +42,7 @@ struct lab_form {
 
 /* The rows of one file, ended by one without name. */
 extern const struct lab_form lab_stack_forms[], lab_static_forms[], lab_pointer_forms[], lab_format_forms[],
-	lab_other_forms[];
+	lab_other_forms[], lab_shape_forms[];
 
 /* The whole of the newest request and a NUL; at an address that an attacker knows. */
 extern char lab_request[LAB_REQUEST_MAX + 1];

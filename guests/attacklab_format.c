@@ -74,8 +74,8 @@ EACH(HANDLER)
 #define ROW(how, target_, way_, at)                                                                                    \
 	{.name = "format-" #how "-" #target_,                                                                          \
 	 .serve = format_##how##_##target_,                                                                            \
-	 .way = way_,                                                                                                  \
-	 .target = at,                                                                                                 \
+	 .way = (way_),                                                                                                \
+	 .target = (at),                                                                                               \
 	 .bytes = "any",                                                                                               \
 	 .culprits = "format_" #how "_" #target_ ",log_line"},
 

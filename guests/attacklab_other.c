@@ -37,7 +37,7 @@ static LAB_NOINLINE int compress_file(const char *name)
 	struct stat st;
 
 #ifdef FIXED
-	strncat(path, name, sizeof(path) - 1);
+	snprintf(path, sizeof(path), "%s", name);
 #else
 	strcpy(path, name);
 #endif

@@ -105,8 +105,8 @@ LAB_COPIES_FEW(HEAP_CHUNK)
 #define STATIC_ROW(where, what, way_, distance_, how)                                                                  \
 	{.name = #where "-" #what "-" #how,                                                                            \
 	 .serve = where##_##what##_##how,                                                                              \
-	 .way = way_,                                                                                                  \
-	 .distance = distance_,                                                                                        \
+	 .way = (way_),                                                                                                \
+	 .distance = (distance_),                                                                                      \
 	 .bytes = LAB_BYTES_##how,                                                                                     \
 	 .culprits = #where "_" #what "_" #how ",lab_format",                                                          \
 	 .reads = LAB_READS_##how},

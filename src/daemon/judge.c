@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "daemon/vm_internal.h"
+#include "locate/locate.h"
 
 #define MAPS_MAX 4096u
 #define VM_GROWSDOWN 0x100u
@@ -41,13 +42,24 @@ static bool is_fatal(struct vm *vm, const struct taint_msg_detect *d)
 	return fatal;
 }
 
-bool judge(struct vm *vm, const struct taint_msg_detect *d)
+/* A function that checks a bound ends the program: the call that led there would have broken it. Or the heap is broken. */
+static bool ends_for_a_check(struct vm *vm, struct taint_msg_detect *d)
+{
+	const struct locate_input in = {.vmi = vm->vmi, .shadow = vm->shadow, .detect = d};
+	const struct finding nothing = {0};
+	struct finding f;
+	struct err e;
+
+	return vm->vmi && (locate_live(&in, &nothing, &f, &e) == 0 || locate_heap(&in, d, &e) == 0);
+}
+
+bool judge(struct vm *vm, struct taint_msg_detect *d)
 {
 	switch ((enum taint_detector)d->detector) {
 	case TAINT_DETECT_FAULT:
 		return is_fatal(vm, d);
 	case TAINT_DETECT_ABORT:
-		return false;
+		return ends_for_a_check(vm, d);
 	default:
 		return true;
 	}

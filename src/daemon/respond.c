@@ -24,6 +24,7 @@
 struct response {
 	struct vm *vm;
 	struct taint_msg_detect detect;
+	uint32_t newest_origin; /* of the input before it */
 	struct incident in;
 	struct finding finding;
 	struct vmi_task task;
@@ -101,6 +102,17 @@ static void resolve_pc(struct response *r)
 	r->in.detect_pc = pc.v;
 }
 
+/* Two detectors stop in the midst of it: the stack tells the culprit at once. */
+static int locate_now(struct response *r, const struct locate_input *in)
+{
+	const struct finding nothing = {0};
+	struct err e;
+
+	if (r->detect.detector != TAINT_DETECT_POINTER && r->detect.detector != TAINT_DETECT_ABORT)
+		return -1;
+	return locate_live(in, &nothing, &r->finding, &e);
+}
+
 static int locate(struct response *r, struct locate_input *in, struct err *e)
 {
 	int rc;
@@ -112,7 +124,9 @@ static int locate(struct response *r, struct locate_input *in, struct err *e)
 	snprintf(r->in.comm, sizeof(r->in.comm), "%s", r->task.comm);
 	resolve_pc(r);
 	in->vmi = r->vm->vmi;
-	rc = locate_culprit(in, &r->finding, e);
+	rc = locate_now(r, in);
+	if (rc < 0)
+		rc = locate_culprit(in, &r->finding, e);
 	r->have_finding = r->finding.culprit.v != 0;
 	if (r->have_finding)
 		describe_finding(&r->finding, &r->in);
@@ -176,6 +190,9 @@ static uint32_t earliest_origin(const struct response *r)
 		if (o && (!first || taint_origin_before(o, first)))
 			first = o;
 	}
+	/* Nothing is tainted where a program ends itself: then it was the newest input. */
+	if (!first && r->newest_origin)
+		first = r->newest_origin;
 	return first;
 }
 
@@ -426,7 +443,7 @@ static void observe(struct response *r)
 /* Whether another run can tell more: the writer is known, its caller is not. */
 static bool can_trace(const struct response *r)
 {
-	return !r->have_patch && r->vm->cfg->respond != CONFIG_RESPOND_OBSERVE && r->detect.object_gva &&
+	return !r->have_patch && r->in.state != INCIDENT_LOCATED && r->vm->cfg->respond != CONFIG_RESPOND_OBSERVE && r->detect.object_gva &&
 	       r->detect.object_len && !known_patch(r);
 }
 
@@ -505,6 +522,8 @@ static struct response *response_create(struct vm *vm)
 	clock_gettime(CLOCK_REALTIME, &now);
 	r->vm = vm;
 	r->detect = vm->detect;
+	if (vm->n_arrivals)
+		r->newest_origin = vm->arrival[(vm->n_arrivals - 1) % VM_ARRIVALS].origin;
 	r->in.time_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	r->in.state = INCIDENT_DETECTED;
 	snprintf(r->in.vm, sizeof(r->in.vm), "%s", vm->cfg->name);

@@ -97,8 +97,8 @@ void respond_without_trace(struct vm *vm);
 /* The VM ends. */
 void respond_forget(struct vm *vm);
 
-/* judge.c: whether a detection is an attack; the engine is frozen. */
-bool judge(struct vm *vm, const struct taint_msg_detect *d);
+/* judge.c: whether a detection is an attack; may find the object that was corrupted. The engine is frozen. */
+bool judge(struct vm *vm, struct taint_msg_detect *d);
 
 /* describe.c: fills parts of an incident. */
 void describe_detection(const struct vm *vm, const struct taint_msg_detect *d, struct incident *in);

@@ -139,6 +139,26 @@ static int user_registers(struct live *l, struct chain_regs *ret, struct err *e)
 	return 0;
 }
 
+/* An index that the input chose: the object is the table that it indexes, [base + disp], not what was hit. */
+static void start_at_table(struct live *l, const struct chain_regs *regs)
+{
+	const struct taint_msg_detect *d = l->in->detect;
+	unsigned mode = l->src.is_32bit ? X86_MODE_32 : X86_MODE_64;
+	uint8_t bytes[X86_INSN_MAX];
+	struct x86_store st;
+	struct x86_insn in;
+
+	for (unsigned i = 0; i < d->object_len; i++)
+		l->indexed |= d->label[i].origin && d->label[i].flags & TAINT_LABEL_BY_ADDRESS;
+	if (!l->indexed || l->in_kernel || !code_read(&l->src.rd, regs->pc, bytes, sizeof(bytes)) ||
+	    !x86_decode_mode(mode, bytes, sizeof(bytes), &in) ||
+	    x86_store_decode_mode(mode, bytes, in.i.length, &st, NULL) || st.rip_relative || st.index == X86_NO_REG)
+		return;
+	l->f->start_address = gva((st.base == X86_NO_REG ? 0 : regs->gpr[st.base]) + (uint64_t)st.disp);
+	if (l->src.is_32bit)
+		l->f->start_address.v &= UINT32_MAX;
+}
+
 static void add_pad(void *arg, struct gva at)
 {
 	code_fn_add_target(arg, at);
@@ -169,8 +189,9 @@ static int locate(struct live *l, const struct finding *first, struct err *e)
 	l->src.rd = (struct code_reader){read_process, l};
 	l->src.module_at = module_at;
 	l->src.arg = l;
+	start_at_table(l, &regs);
 	if (l->in->detect->detector == TAINT_DETECT_WATCH && first->start_address.v) {
-		l->src.overrun = first->start_address;
+		l->src.overrun = l->indexed ? l->f->error_address : first->start_address;
 		l->src.overrun_end = gva(l->in->detect->object_gva + l->in->detect->object_len);
 	}
 	chain_unwind(&l->src, &regs, l->chain);

@@ -31,6 +31,7 @@ struct live {
 	struct chain *chain;
 	struct live_names names[CHAIN_MODULES_MAX]; /* of the chain's modules, in their order */
 	bool in_kernel; /* the writer is kernel code */
+	bool indexed; /* the input chose where, not what, was written */
 	uint64_t number; /* of the system call that it serves */
 	/* the culprit */
 	unsigned frame; /* in the chain */

@@ -35,6 +35,12 @@ int locate_live(const struct locate_input *in, const struct finding *first, stru
 		struct err *e) MUST_CHECK;
 
 /*
+ * When a program ends itself because its heap is corrupted: makes the first broken chunk size that came from the outside
+ * the object of *d. ERR_GUEST: there is none.
+ */
+int locate_heap(const struct locate_input *in, struct taint_msg_detect *d, struct err *e) MUST_CHECK;
+
+/*
  * Other stores of the culprit's function into the same array of its frame, named in the same way ([frame register +
  * index + displacement]): the terminating zero behind a copy loop, say. They have the same bounds. Fills at most max
  * findings like *main, each with a window of its own; returns how many.

@@ -241,7 +241,9 @@ static int check_finding(const struct finding *f, struct err *e)
 	    f->culprit_len > f->bug_len - before || f->culprit_len > sizeof(f->culprit_bytes) ||
 	    memcmp(f->bug_bytes + before, f->culprit_bytes, f->culprit_len) != 0)
 		return err_set(e, ERR_REFUSED, "the finding's bug instructions do not hold the culprit");
-	if (f->bound != BOUND_CHUNK && f->end_offset <= f->start_offset)
+	/* a format is no object */
+	if (f->bound != BOUND_CHUNK && f->end_offset <= f->start_offset &&
+	    !(f->kind == FINDING_CALL && f->effect == CALL_FORMAT))
 		return err_set(e, ERR_REFUSED, "the finding's bounds make no sense");
 	if (f->bound <= BOUND_CALLER && f->cfa.reg > (f->is_32bit ? 7 : 15))
 		return err_set(e, ERR_REFUSED, "the finding's frame makes no sense");

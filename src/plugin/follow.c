@@ -281,6 +281,8 @@ static void load_slow(struct plugin_vcpu *c, const struct plugin_site *s, qemu_p
 	if (!read_labels(c, s, info, vaddr, n, clean, labels) && !c->hot)
 		return;
 	arrive(c, s);
+	if (s->user && n >= 4)
+		sentry_through(c, s, vaddr);
 	taint_insn_load(c->regs, &c->run, s->in, vaddr, labels, n);
 	sentry_note_load(c, s, vaddr, n);
 	settle(c);

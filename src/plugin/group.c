@@ -56,6 +56,8 @@ void group_follow(struct plugin_vcpu *c, struct plugin_site *s)
 	if (in->has_load) {
 		if (!loaded(c, s, labels) && !touched)
 			return;
+		if (s->user && n >= 4)
+			sentry_through(c, s, vaddr);
 		taint_insn_load(c->regs, &c->run, in, vaddr, labels, n);
 		sentry_note_load(c, s, vaddr, n);
 	} else if (in->n_ops) {

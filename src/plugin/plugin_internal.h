@@ -48,8 +48,15 @@ struct plugin_vcpu {
 		uint64_t vaddr;
 		uint8_t n;
 	} skipped[PLUGIN_WIDE_MAX];
-	uint64_t where
-		[TAINT_GPRS]; /* where what a register holds was loaded from last, as far as it was tainted; 0: nowhere */
+	/* Where what a register holds was loaded from last, as far as it was tainted; 0: nowhere. */
+	uint64_t where[TAINT_GPRS];
+	/*
+	 * For a register loaded through a pointer that came whole from the outside: where that pointer was loaded from, where it
+	 * pointed to, and where the load was. through[].pointer 0: no such load.
+	 */
+	struct {
+		uint64_t pointer, value, loaded;
+	} through[TAINT_GPRS];
 	uint64_t stack; /* user's stack pointer at the last store that a detector looked at and that is no member */
 	uint64_t clean[PLUGIN_TLB_SIZE]; /* pages without tainted bytes: address ^ key; see memory.c */
 	struct plugin_tlb_entry tlb[PLUGIN_TLB_SIZE];
@@ -88,7 +95,7 @@ struct plugin_site {
 	bool flags_dead; /* a later instruction of the block sets the flags before they are used */
 	bool tells; /* has a memory callback, which is made whenever it runs */
 	const struct taint_insn *in;
-	uint64_t touches; /* as in->touches, with the address of a program's store, which a detector looks at */
+	uint64_t touches; /* as in->touches, with a program's addresses that detectors look at */
 	const uint8_t *bytes; /* 15, those beyond the instruction zero */
 	uint64_t code_offset; /* in the RAM file; UINT64_MAX: not in RAM */
 	uint64_t pc;
@@ -220,6 +227,8 @@ void sentry_register(struct plugin_vcpu *c, struct plugin_site *s);
 /* It has loaded n bytes; labels NULL: none of them is tainted. */
 void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		 const struct taint_label *labels, unsigned n);
+/* It loads; notes whether through a pointer that came from the outside. */
+void sentry_through(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr);
 /* It has loaded n bytes from there. */
 void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr, unsigned n);
 /*

@@ -74,6 +74,19 @@ static bool shares_origin(const struct taint_label *a, const struct taint_label 
 	return false;
 }
 
+/*
+ * Whether a word was computed from the input (a stack pointer after alloca(n), an entry of a table), and is not the
+ * input's own bytes: arithmetic gives several bytes the label of one.
+ */
+static bool is_computed(const struct taint_label *labels, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned k = 0; k < i; k++)
+			if (labels[i].origin && labels[i].origin == labels[k].origin)
+				return true;
+	return false;
+}
+
 /* The n bytes at vaddr with their labels; false: not mapped, or over two pages. */
 static bool look_at(struct plugin_vcpu *c, uint64_t vaddr, unsigned n, struct gpa *ret_at, uint8_t bytes[WORD_MAX],
 		    struct taint_label labels[WORD_MAX])
@@ -109,10 +122,10 @@ static bool find_held(struct plugin_vcpu *c, const struct plugin_site *s, unsign
 	if (!tainted)
 		return false;
 	if (!look_at(c, c->where[reg], ret->n, &ret->at, bytes, loaded) || !shares_origin(ret->label, loaded, ret->n))
-		return tainted > 1 && ret->label[0].origin != ret->label[1].origin;
+		return tainted > 1 && !is_computed(ret->label, ret->n);
 	ret->vaddr = c->where[reg];
 	memcpy(ret->label, loaded, sizeof(loaded));
-	return true;
+	return !is_computed(loaded, ret->n);
 }
 
 static void report_register(struct plugin_vcpu *c, struct plugin_site *s, enum taint_detector detector, unsigned reg)
@@ -147,6 +160,35 @@ void sentry_complete(struct plugin_block *b)
 			s->sees = TAINT_SEES_NONE;
 		}
 	}
+}
+
+/* Whether a word of memory holds this. */
+static bool holds(struct plugin_vcpu *c, uint64_t vaddr, uint64_t value, unsigned n, struct held *ret)
+{
+	uint8_t bytes[WORD_MAX] = {0};
+	uint64_t now = 0;
+
+	if (!look_at(c, vaddr, n, &ret->at, bytes, ret->label))
+		return false;
+	memcpy(&now, bytes, n);
+	ret->n = n;
+	ret->vaddr = vaddr;
+	return now == value;
+}
+
+/*
+ * What reg holds is clean or not, but was loaded through a pointer that came from the outside: that is the object, as
+ * long as memory still says so.
+ */
+static void report_through(struct plugin_vcpu *c, struct plugin_site *s, unsigned reg)
+{
+	unsigned n = word_size(s);
+	struct held target, pointer;
+
+	if (c->through[reg].pointer && holds(c, c->through[reg].pointer, c->through[reg].value, n, &pointer) &&
+	    data_bytes(pointer.label, n) > 1 &&
+	    holds(c, c->through[reg].loaded, masked(regs_read((enum plugin_reg)reg), n), n, &target))
+		detect_report(c, TAINT_DETECT_BRANCH, s, pointer.vaddr, pointer.at, pointer.label, n);
 }
 
 bool sentry_sees_load(const struct plugin_site *s)
@@ -204,6 +246,7 @@ void sentry_register(struct plugin_vcpu *c, struct plugin_site *s)
 {
 	switch (s->sees) {
 	case TAINT_SEES_BRANCH:
+		report_through(c, s, s->sees_reg);
 		report_register(c, s, TAINT_DETECT_BRANCH, s->sees_reg);
 		break;
 	case TAINT_SEES_STACK:
@@ -243,26 +286,6 @@ static void canary_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugi
 		detect_report(c, TAINT_DETECT_CANARY, s, vaddr, at, labels, n);
 }
 
-void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
-		 const struct taint_label *labels, unsigned n)
-{
-	struct gpa at;
-
-	if (s->sees == TAINT_SEES_CANARY)
-		canary_load(c, s, info, vaddr, labels, n);
-	else if (data_bytes(labels, n) && memory_gpa(c, info, vaddr, &at))
-		detect_report(c, s->sees == TAINT_SEES_STACK ? TAINT_DETECT_STACK : TAINT_DETECT_BRANCH, s, vaddr, at,
-			      labels, n);
-}
-
-/* The operand that it stores to, if its address is made of registers of the program; NULL: it is not. */
-static const struct taint_mem *stored_operand(const struct plugin_site *s)
-{
-	const struct taint_mem *m = &s->in->mem[0];
-
-	return s->user && s->in->n_mem == 1 && m->known && m->written && m->base != TAINT_GPR_RIP ? m : NULL;
-}
-
 /* Whether the low bytes of a register are consecutive bytes of the input: a pointer, or a number, as it came. */
 static bool came_whole(const struct plugin_vcpu *c, unsigned reg, unsigned at_least)
 {
@@ -273,6 +296,56 @@ static bool came_whole(const struct plugin_vcpu *c, unsigned reg, unsigned at_le
 		    (i && ((origin[i] - origin[i - 1]) & TAINT_POSITION) != 1))
 			return false;
 	return true;
+}
+
+/* Where the pointer that a load goes through lies, if it came from the outside whole; 0: it did not. */
+static uint64_t outside_pointer(const struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr)
+{
+	const struct taint_mem *m = &s->in->mem[0];
+
+	if (!s->user || s->in->n_mem < 1 || !m->known || !m->read || m->base >= TAINT_GPRS ||
+	    m->base == TAINT_GPR_RSP || m->index != TAINT_GPR_NONE || m->disp <= -MEMBER_MAX || m->disp >= MEMBER_MAX ||
+	    vaddr - (uint64_t)m->disp < POINTER_MIN || !came_whole(c, m->base, 3))
+		return 0;
+	return c->where[m->base];
+}
+
+void sentry_through(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr)
+{
+	uint64_t pointer = outside_pointer(c, s, vaddr);
+
+	for (unsigned regs = s->in->gpr_written; regs; regs &= regs - 1) {
+		unsigned r = (unsigned)__builtin_ctz(regs);
+
+		c->through[r].pointer = pointer;
+		c->through[r].value = vaddr - (uint64_t)s->in->mem[0].disp;
+		c->through[r].loaded = vaddr;
+	}
+}
+
+void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		 const struct taint_label *labels, unsigned n)
+{
+	struct held h;
+	uint64_t pointer;
+	struct gpa at;
+
+	pointer = s->sees == TAINT_SEES_BRANCH && c->hot ? outside_pointer(c, s, vaddr) : 0;
+	if (pointer && holds(c, pointer, vaddr - (uint64_t)s->in->mem[0].disp, word_size(s), &h))
+		detect_report(c, TAINT_DETECT_BRANCH, s, h.vaddr, h.at, h.label, h.n);
+	if (s->sees == TAINT_SEES_CANARY)
+		canary_load(c, s, info, vaddr, labels, n);
+	else if (data_bytes(labels, n) && !is_computed(labels, n) && memory_gpa(c, info, vaddr, &at))
+		detect_report(c, s->sees == TAINT_SEES_STACK ? TAINT_DETECT_STACK : TAINT_DETECT_BRANCH, s, vaddr, at,
+			      labels, n);
+}
+
+/* The operand that it stores to, if its address is made of registers of the program; NULL: it is not. */
+static const struct taint_mem *stored_operand(const struct plugin_site *s)
+{
+	const struct taint_mem *m = &s->in->mem[0];
+
+	return s->user && s->in->n_mem == 1 && m->known && m->written && m->base != TAINT_GPR_RIP ? m : NULL;
 }
 
 static uint32_t register_origin(const struct plugin_vcpu *c, unsigned reg)
@@ -306,10 +379,10 @@ uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vad
 	const struct taint_mem *m = stored_operand(s);
 	uint32_t origin;
 
-	if (!m || m->base == TAINT_GPR_RSP)
+	if (!m)
 		return 0;
-	if (m->base < TAINT_GPRS && m->index == TAINT_GPR_NONE && m->disp > -MEMBER_MAX && m->disp < MEMBER_MAX &&
-	    vaddr - (uint64_t)m->disp >= POINTER_MIN && came_whole(c, m->base, 3))
+	if (m->base < TAINT_GPRS && m->base != TAINT_GPR_RSP && m->index == TAINT_GPR_NONE && m->disp > -MEMBER_MAX &&
+	    m->disp < MEMBER_MAX && vaddr - (uint64_t)m->disp >= POINTER_MIN && came_whole(c, m->base, 3))
 		report_register(c, s, TAINT_DETECT_POINTER, m->base);
 	origin = register_origin(c, m->base);
 	if (!origin)

@@ -97,13 +97,13 @@ static bool carries_taint(const struct taint_insn *in)
 	return in->has_load || in->has_store || in->is_ret || in->n_ops || in->area || in->sees;
 }
 
-/* The registers that make the address of a store of a program: a detector looks at their labels. */
+/* The registers that make the address of a store, or of the load of a pointer: detectors look at their labels. */
 static uint64_t address_bits(const struct taint_insn *in)
 {
 	const struct taint_mem *m = &in->mem[0];
 	uint64_t bits = 0;
 
-	if (in->n_mem != 1 || !m->written)
+	if (in->n_mem < 1 || (!m->written && m->size < 4))
 		return 0;
 	if (m->base < TAINT_GPRS)
 		bits |= 1ull << m->base;

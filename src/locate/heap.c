@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What is wrong with a heap that the C library has just found to be corrupted: the first chunk header, on a walk from
+ * the heap's beginning, that cannot be one and holds bytes from the outside.
+ *
+ * A size computed from the input is tainted as well in a heap that is whole: only a header that breaks the walk counts.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "locate/locate.h"
+
+#define MAPS_MAX 4096
+#define CHUNKS_MAX (1u << 18)
+#define CHUNK_FLAGS 7u
+#define VM_WRITE 2u
+#define USER32_CS 0x23u
+
+struct heap {
+	const struct locate_input *in;
+	struct vmi_task task;
+	unsigned word; /* bytes of a size */
+};
+
+/* Whether any byte of the size at `at` came from the outside; labels: word entries. */
+static bool tainted_size(const struct heap *h, uint64_t at, struct taint_label *labels)
+{
+	uint8_t bytes[8];
+	struct vmi_page page;
+
+	if (!vmi_translate(&h->task.space, gva(at), &page) || !vmi_read(&h->task.space, gva(at), bytes, h->word) ||
+	    !shadow_get(h->in->shadow, page.at, labels, h->word))
+		return false;
+	taint_labels_drop_stale(labels, bytes, h->word);
+	for (unsigned i = 0; i < h->word; i++)
+		if (labels[i].origin)
+			return true;
+	return false;
+}
+
+/* Walks one mapping as a heap; returns the address of the size that ends the walk, 0: it ends well or is no heap. */
+static uint64_t walk(const struct heap *h, const struct vmi_vma *map)
+{
+	uint64_t at = map->start.v + h->word, size;
+
+	for (unsigned k = 0; k < CHUNKS_MAX && at + h->word <= map->end.v; k++) {
+		size = 0;
+		if (!vmi_read(&h->task.space, gva(at), &size, h->word))
+			return 0;
+		size &= ~(uint64_t)CHUNK_FLAGS;
+		if (size < 2 * h->word || size % (2 * h->word) || size > map->end.v - (at - h->word))
+			return at;
+		at += size;
+	}
+	return 0;
+}
+
+static bool search(const struct heap *h, const struct vmi_vma *map, struct taint_msg_detect *d)
+{
+	struct taint_label labels[8];
+	uint64_t at = walk(h, map);
+
+	if (!at || !tainted_size(h, at, labels))
+		return false;
+	d->object_gva = at;
+	d->object_len = h->word;
+	memcpy(d->label, labels, h->word * sizeof(*labels));
+	return true;
+}
+
+int locate_heap(const struct locate_input *in, struct taint_msg_detect *d, struct err *e)
+{
+	struct vmi_vma *map = calloc(MAPS_MAX, sizeof(*map));
+	struct heap h = {.in = in, .word = (d->cs & 0xffff) == USER32_CS ? 4 : 8};
+	bool found = false;
+	int n;
+
+	if (!map)
+		return err_set_errno(e, "no memory for the process's map");
+	if (vmi_task_by_cr3(in->vmi, d->cr3, &h.task, e)) {
+		free(map);
+		return -1;
+	}
+	n = vmi_maps(in->vmi, &h.task, map, MAPS_MAX, e);
+	for (int i = 0; i < n && !found; i++)
+		if (!map[i].file.v && map[i].flags & VM_WRITE)
+			found = search(&h, &map[i], d);
+	free(map);
+	return found ? 0 : err_set(e, ERR_GUEST, "no corrupted chunk of a heap was found");
+}
