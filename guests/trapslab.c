@@ -18,9 +18,13 @@
 #define PFN_MASK 0x7fffffffffffffull
 
 const struct lab_table lab_tables[] = {
-	{trap_cross_paths, &trap_cross_count}, {trap_fault_paths, &trap_fault_count},
-	{trap_code_paths, &trap_code_count},   {trap_switch_paths, &trap_switch_count},
-	{trap_frame_paths, &trap_frame_count}, {0},
+	{trap_cross_paths, &trap_cross_count},
+	{trap_fault_paths, &trap_fault_count},
+	{trap_code_paths, &trap_code_count},
+	{trap_switch_paths, &trap_switch_count},
+	{trap_frame_paths, &trap_frame_count},
+	{trap_group_paths, &trap_group_count},
+	{0},
 };
 
 volatile int trap_faults;

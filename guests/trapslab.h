@@ -8,8 +8,9 @@
 #define TRAP_PAGE ((size_t)4096)
 
 extern const struct lab_path trap_cross_paths[], trap_fault_paths[], trap_code_paths[], trap_switch_paths[],
-	trap_frame_paths[];
-extern const size_t trap_cross_count, trap_fault_count, trap_code_count, trap_switch_count, trap_frame_count;
+	trap_frame_paths[], trap_group_paths[];
+extern const size_t trap_cross_count, trap_fault_count, trap_code_count, trap_switch_count, trap_frame_count,
+	trap_group_count;
 
 /*
  * Two pages, readable and writable and zero, whose physical pages are not neighbours in that order; *ret_border is the

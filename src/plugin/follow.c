@@ -7,18 +7,33 @@
  */
 #include <string.h>
 
-#include "plugin/memory.h"
+#include "plugin/group.h"
 
 #define HOT (PLUGIN_HOT_GENERAL | PLUGIN_HOT_VECTOR)
 
-/* After registers changed: what state are we in? */
+/* The block has instructions left that must have been followed when the next one starts. */
+static bool has_rest(const struct plugin_vcpu *c)
+{
+	return c->block && c->at < c->block->tell_end;
+}
+
+static enum plugin_track track_wanted(const struct plugin_vcpu *c)
+{
+	uint64_t tainted = c->regs->tainted;
+
+	if ((tainted & TAINT_GENERAL) || (has_rest(c) && (c->pending || (tainted && c->block->vectors))))
+		return PLUGIN_TRACK_ALL;
+	return tainted ? PLUGIN_TRACK_VECTOR : PLUGIN_TRACK_NONE;
+}
+
+/* After registers changed, or what is pending: what state are we in? */
 static void settle(struct plugin_vcpu *c)
 {
 	uint64_t tainted = c->regs->tainted;
-	uint8_t track = !tainted ? PLUGIN_TRACK_NONE : tainted & TAINT_GENERAL ? PLUGIN_TRACK_ALL : PLUGIN_TRACK_VECTOR;
+	uint8_t track = track_wanted(c);
 
-	c->hot =
-		(tainted & TAINT_GENERAL ? PLUGIN_HOT_GENERAL : 0) | (tainted & ~TAINT_GENERAL ? PLUGIN_HOT_VECTOR : 0);
+	c->hot = ((tainted & TAINT_GENERAL) || (c->pending && has_rest(c)) ? PLUGIN_HOT_GENERAL : 0) |
+		 (tainted & ~TAINT_GENERAL ? PLUGIN_HOT_VECTOR : 0);
 	if (c->track == track)
 		return;
 	c->line->track_entries += c->track == PLUGIN_TRACK_NONE;
@@ -57,24 +72,22 @@ void follow_resume_vcpu(unsigned index)
 		return;
 	/* Another engine, or a rollback, may have changed the register shadow; keys may have come round while it slept. */
 	c->block = NULL;
+	c->pending = false;
 	memset(c->clean, 0, sizeof(c->clean));
 	taint_vcpu_any(c->regs);
 	settle(c);
 }
 
-void follow_flush_tlb(unsigned vcpu, void *insn)
-{
-	(void)insn;
-	memory_flush(&plugin_vcpu[vcpu]);
-}
-
-/* Follows the register operations of instructions [c->at, end) of the block that runs. */
+/* Follows instructions [c->at, end) of the block that runs, but for those that have been told. */
 static void catch_up(struct plugin_vcpu *c, uint32_t end)
 {
 	for (; c->at < end; c->at++) {
-		const struct plugin_site *s = &c->block->site[c->at];
+		struct plugin_site *s = &c->block->site[c->at];
+		bool touched = c->regs->tainted & s->touches;
 
-		if (!(c->regs->tainted & s->touches) || s->has_memory)
+		if (s->follows && (touched || c->pending))
+			group_follow(c, s);
+		if (!touched || s->has_memory)
 			continue;
 		if (s->flags_dead)
 			taint_insn_exec_but_flags(c->regs, s->in);
@@ -91,17 +104,25 @@ static void catch_up(struct plugin_vcpu *c, uint32_t end)
  */
 static struct plugin_site *catch_up_at_end(struct plugin_vcpu *c)
 {
-	uint32_t end = c->at;
+	while (c->at < c->block->n) {
+		const struct plugin_site *s = &c->block->site[c->at];
 
-	while (end < c->block->n) {
-		const struct plugin_site *s = &c->block->site[end];
-
-		if (s->has_memory && !s->in->repeats && s->in->cls != TAINT_INSN_REFUSED)
+		if (s->tells || (s->follows && group_faulted(c, s)))
 			break;
-		end++;
+		catch_up(c, c->at + 1);
 	}
-	catch_up(c, end);
-	return end < c->block->n ? &c->block->site[end] : NULL;
+	return c->at < c->block->n ? &c->block->site[c->at] : NULL;
+}
+
+/* Such an instruction ends its block. What ran in it before is followed by the translations that were in force. */
+void follow_flush_tlb(unsigned vcpu, void *insn)
+{
+	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
+
+	(void)insn;
+	if (c->track && c->block)
+		catch_up_at_end(c);
+	memory_flush(c);
 }
 
 /*
@@ -118,6 +139,7 @@ static void enter(struct plugin_vcpu *c, const struct plugin_site *s)
 		catch_up_at_end(c);
 	c->block = s->block;
 	c->at = s->index;
+	c->pending = false;
 }
 
 /* Before an access of s is followed: what ran before it, and what the instruction itself does before it stores. */
@@ -132,21 +154,27 @@ static void arrive(struct plugin_vcpu *c, const struct plugin_site *s)
 		taint_insn_exec(c->regs, s->in);
 }
 
+/* The same before an access to memory that may be clean: whether it still is, after members' stores. */
+static bool arrive_clean(struct plugin_vcpu *c, const struct plugin_site *s, bool clean)
+{
+	arrive(c, s);
+	return clean && !c->pending;
+}
+
 void follow_block(unsigned vcpu, void *block)
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
-
-	struct plugin_site *faulted;
+	struct plugin_site *faulted = NULL;
 
 	c->line->blocks_tracked++;
-	if (c->block) {
+	if (c->block)
 		faulted = catch_up_at_end(c);
-		settle(c);
-		if (faulted && (c->hot & PLUGIN_HOT_GENERAL))
-			sentry_fault(c, faulted);
-	}
 	c->block = block;
 	c->at = 0;
+	c->pending = false;
+	settle(c);
+	if (faulted && (c->hot & PLUGIN_HOT_GENERAL))
+		sentry_fault(c, faulted);
 }
 
 void follow_pause_vcpu(unsigned index)
@@ -160,10 +188,13 @@ void follow_pause_vcpu(unsigned index)
 	c->block = NULL;
 }
 
-void follow_forget_blocks(void)
+/* Whether a vCPU has still to catch up with the block. All are stopped. */
+bool follow_needs_block(const struct plugin_block *b)
 {
 	for (unsigned i = 0; i < TAINT_VCPU_MAX; i++)
-		follow_pause_vcpu(i);
+		if (plugin_vcpu[i].block == b)
+			return true;
+	return false;
 }
 
 void follow_begin(unsigned vcpu, void *site)
@@ -192,15 +223,17 @@ void follow_area(unsigned vcpu, void *site)
 
 /*
  * In the track state: whether an access of s to clean memory changes nothing, because neither it nor what ran since has
- * to do with a tainted register. Then it is done with.
+ * to do with a tainted register, and no member in between with tainted memory. Then it is done with.
  */
 static bool changes_nothing(struct plugin_vcpu *c, const struct plugin_site *s)
 {
 	uint64_t touches = s->touched_since;
 
-	if (!c->track || (s->in->has_load && s->in->has_store && c->run.loaded == s->in))
+	if (!c->track || (s->updates && c->run.loaded == s->in))
 		return false;
 	enter(c, s);
+	if (c->pending && has_rest(c))
+		return false;
 	for (uint32_t i = c->at; i < s->since; i++)
 		touches |= c->block->site[i].touches;
 	if (c->regs->tainted & touches)
@@ -234,17 +267,6 @@ static bool read_labels(struct plugin_vcpu *c, const struct plugin_site *s, qemu
 	return false;
 }
 
-/* The registers that an instruction has loaded. */
-static void note_where(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr)
-{
-	unsigned regs = s->in->gpr_written;
-
-	if (s->in->delta_reg < TAINT_GPRS)
-		regs &= ~(1u << s->in->delta_reg);
-	for (; regs; regs &= regs - 1)
-		c->where[__builtin_ctz(regs)] = vaddr;
-}
-
 static void load_slow(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr)
 {
 	struct taint_label labels[ACCESS_MAX];
@@ -254,14 +276,15 @@ static void load_slow(struct plugin_vcpu *c, const struct plugin_site *s, qemu_p
 	if (quiet(c, s, info, vaddr, n, &clean))
 		return;
 	c->line->followed++;
+	if (c->hot)
+		clean = arrive_clean(c, s, clean);
 	if (!read_labels(c, s, info, vaddr, n, clean, labels) && !c->hot)
 		return;
 	arrive(c, s);
 	if (s->user && n >= 4)
 		sentry_through(c, s, vaddr);
 	taint_insn_load(c->regs, &c->run, s->in, vaddr, labels, n);
-	if (n >= 4)
-		note_where(c, s, vaddr);
+	sentry_note_load(c, s, vaddr, n);
 	settle(c);
 	/* What a store of the same instruction will write is in the scratch registers. */
 	if (s->in->has_store)
@@ -279,7 +302,7 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 		return;
 	c->line->followed++;
 	if (c->hot) {
-		arrive(c, s);
+		clean = arrive_clean(c, s, clean);
 		tainted = taint_insn_store(c->regs, &c->run, s->in, vaddr, labels, n);
 	}
 	if (c->hot)
@@ -292,6 +315,15 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 		memory_clear(c, info, vaddr, n);
 	if (c->hot)
 		settle(c);
+}
+
+/* Part of a wide load: the core may have to know of it later. */
+static void skip(struct plugin_vcpu *c, uint64_t vaddr, unsigned n)
+{
+	if (c->n_skipped == PLUGIN_WIDE_MAX)
+		return;
+	c->skipped[c->n_skipped].vaddr = vaddr;
+	c->skipped[c->n_skipped++].n = (uint8_t)n;
 }
 
 /*
@@ -307,12 +339,14 @@ void follow_wide_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr,
 	unsigned n = memory_size(info);
 	bool clean;
 
-	if (left_alone(c, s, vaddr, HOT) || quiet(c, s, info, vaddr, n, &clean) ||
-	    (!read_labels(c, s, info, vaddr, n, clean, labels) && !c->hot)) {
-		if (c->n_skipped < PLUGIN_WIDE_MAX) {
-			c->skipped[c->n_skipped].vaddr = vaddr;
-			c->skipped[c->n_skipped++].n = (uint8_t)n;
-		}
+	if (left_alone(c, s, vaddr, HOT) || quiet(c, s, info, vaddr, n, &clean)) {
+		skip(c, vaddr, n);
+		return;
+	}
+	if (c->hot)
+		clean = arrive_clean(c, s, clean);
+	if (!read_labels(c, s, info, vaddr, n, clean, labels) && !c->hot) {
+		skip(c, vaddr, n);
 		return;
 	}
 	c->line->followed++;
@@ -397,6 +431,7 @@ void follow_seen_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		enter(c, s);
 		if (c->at <= s->index)
 			catch_up(c, s->index);
+		clean = clean && !c->pending;
 	}
 	tainted = !clean && memory_get(c, s->in, info, vaddr, labels, n);
 	sentry_load(c, s, info, vaddr, tainted ? labels : NULL, n);
@@ -423,8 +458,47 @@ void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, vo
 	if (left_alone(c, s, vaddr, HOT) || quiet(c, s, info, vaddr, n, &clean))
 		return;
 	if (c->hot)
-		arrive(c, s);
+		clean = arrive_clean(c, s, clean);
 	if (!clean && memory_get(c, s->in, info, vaddr, labels, n) && memory_gpa(c, info, vaddr, &at))
 		detect_report(c, by_address(labels, n) ? TAINT_DETECT_INDEX : TAINT_DETECT_RETURN, s, vaddr, at, labels,
 			      n);
+}
+
+/* A leader's access: its own, and then whether its members will meet tainted memory. */
+static void lead_slow(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, const void *mark)
+{
+	struct plugin_site *s = group_site(mark);
+
+	if (qemu_plugin_mem_is_store(info))
+		store_slow(c, s, info, vaddr);
+	else
+		load_slow(c, s, info, vaddr);
+	if (group_clean(c, info, mark, vaddr))
+		return;
+	enter(c, s);
+	if (c->at <= s->index)
+		c->at = s->index + 1;
+	c->pending = true;
+	settle(c);
+}
+
+static inline void lead(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, const void *mark, uint32_t hot)
+{
+	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
+
+	c->lead[group_number(mark)] = vaddr;
+	if ((likely(group_known_clean(c, mark, vaddr)) || group_pages_clean(c, mark, vaddr)) &&
+	    (likely(!(c->hot & hot)) || changes_nothing(c, group_site(mark))))
+		return;
+	lead_slow(c, info, vaddr, mark);
+}
+
+void follow_lead(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *mark)
+{
+	lead(vcpu, info, vaddr, mark, HOT);
+}
+
+void follow_plain_lead(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *mark)
+{
+	lead(vcpu, info, vaddr, mark, PLUGIN_HOT_GENERAL);
 }

@@ -12,6 +12,9 @@
 
 #include <string.h>
 
+#include "vmi/vmi.h"
+
+#define CR0_PG (1u << 31)
 #define NO_PAGE UINT64_MAX
 
 static unsigned slot_of(uint64_t vaddr)
@@ -34,6 +37,20 @@ void memory_flush(struct plugin_vcpu *c)
 	}
 }
 
+/* By the guest's page tables, for what was not accessed (yet). What is not there now may be next time. */
+static uint64_t walk(struct plugin_vcpu *c, uint64_t vaddr)
+{
+	struct plugin_tlb_entry *t = &c->tlb[slot_of(vaddr)];
+	struct vmi_page page;
+	uint8_t byte;
+
+	if (!(regs_read(PLUGIN_REG_CR0) & CR0_PG) || !guest_translate(c, vaddr, &page) ||
+	    !guest_read(c, page.at, &byte, sizeof(byte)))
+		return NO_PAGE;
+	*t = (struct plugin_tlb_entry){.tag = page_of(vaddr) | c->generation, .page = page_of(page.at.v)};
+	return t->page;
+}
+
 /* Guest-physical address of the page, NO_PAGE if it is not RAM. */
 static uint64_t translate(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr)
 {
@@ -43,6 +60,8 @@ static uint64_t translate(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uin
 
 	if (likely(t->tag == tag))
 		return t->page;
+	if (info == MEMORY_NOT_TOLD)
+		return walk(c, vaddr);
 	hw = qemu_plugin_get_hwaddr(info, vaddr);
 	t->page = hw && !qemu_plugin_hwaddr_is_io(hw) ? page_of(qemu_plugin_hwaddr_phys_addr(hw)) : NO_PAGE;
 	t->tag = tag;
@@ -63,7 +82,7 @@ static bool part_clean(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64
 	uint64_t key = __atomic_load_n(&c->line->key, __ATOMIC_ACQUIRE), page = translate(c, info, vaddr);
 	uint64_t lines = page == NO_PAGE ? 0 : shadow_lines(plugin.shadow, gpa(page));
 
-	if (!lines)
+	if (!lines && (page != NO_PAGE || info != MEMORY_NOT_TOLD))
 		c->clean[slot_of(vaddr)] = page_of(vaddr) ^ key;
 	return !(lines & shadow_line_bits(gpa(vaddr), n));
 }
@@ -75,6 +94,20 @@ bool memory_clean(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t va
 	if (likely(n <= room))
 		return part_clean(c, info, vaddr, n);
 	return part_clean(c, info, vaddr, room) && part_clean(c, info, vaddr + room, n - room);
+}
+
+bool memory_span_clean(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, uint64_t start, unsigned n)
+{
+	bool clean = true;
+
+	while (n) {
+		unsigned room = GUEST_PAGE_SIZE - (unsigned)(start & GUEST_PAGE_MASK), part = n < room ? n : room;
+
+		clean &= part_clean(c, page_of(start) == page_of(vaddr) ? info : MEMORY_NOT_TOLD, start, part);
+		start += part;
+		n -= part;
+	}
+	return clean;
 }
 
 unsigned memory_size(qemu_plugin_meminfo_t info)
@@ -141,21 +174,27 @@ static bool only_data(struct taint_label *labels, unsigned n)
 }
 
 /*
- * What a store left in memory. With several vCPUs QEMU tells the operand of an atomic operation in place of its result
- * (and the result in place of what was loaded), so for what updates memory, memory itself is asked.
+ * What a store left in memory; of one that was not told only memory knows. With several vCPUs QEMU tells the operand of an
+ * atomic operation in place of its result (and the result in place of what was loaded), so for what updates memory, memory
+ * itself is asked.
  */
 static void stored_bytes(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info,
 			 const struct piece p[2], unsigned k, uint8_t ret[ACCESS_MAX], unsigned n)
 {
+	bool told = info != MEMORY_NOT_TOLD;
 	unsigned done = 0;
 
-	memory_bytes(info, ret, n);
-	for (unsigned i = 0; in->updates && i < k; done += p[i++].n)
+	if (told)
+		memory_bytes(info, ret, n);
+	else
+		memset(ret, 0, n);
+	for (unsigned i = 0; (in->updates || !told) && i < k; done += p[i++].n)
 		if (p[i].ram && !guest_read(c, p[i].at, ret + done, p[i].n))
 			return;
 }
 
-static bool get_pieces(const struct piece p[2], unsigned k, struct taint_label *ret)
+/* Labels of bytes in pieces. */
+static bool labels_of(const struct piece *p, unsigned k, struct taint_label *ret)
 {
 	bool any = false;
 
@@ -188,20 +227,39 @@ bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_
 	uint8_t bytes[ACCESS_MAX];
 	struct piece p[2];
 	unsigned k = split(c, info, vaddr, n, p);
-	bool any = get_pieces(p, k, ret);
+	bool any = labels_of(p, k, ret);
 
 	if (any && !in->is_ret)
 		any = only_data(ret, n);
-	if (!any || in->updates)
+	if (!any || in->updates || info == MEMORY_NOT_TOLD)
 		return any;
 	memory_bytes(info, bytes, n);
 	if (!taint_labels_drop_stale(ret, bytes, n))
 		return true;
 	c->line->stale_loads++;
 	drop_stale_lines(c, p, k);
-	get_pieces(p, k, ret);
+	labels_of(p, k, ret);
 	taint_labels_drop_stale(ret, bytes, n);
 	return in->is_ret ? any_tainted(ret, n) : only_data(ret, n);
+}
+
+bool memory_get_fresh(struct plugin_vcpu *c, uint64_t vaddr, unsigned n)
+{
+	struct taint_label labels[ACCESS_MAX];
+	struct piece p[2];
+	unsigned k = split(c, MEMORY_NOT_TOLD, vaddr, n, p), dropped = 0, done = 0;
+	uint8_t bytes[ACCESS_MAX];
+
+	if (!labels_of(p, k, labels))
+		return false;
+	for (unsigned i = 0; i < k; done += p[i++].n)
+		if (p[i].ram && guest_read(c, p[i].at, bytes, p[i].n))
+			dropped += shadow_drop_stale(plugin.shadow, p[i].at, labels + done, bytes, p[i].n);
+	if (!dropped)
+		return true;
+	c->line->stale_loads++;
+	drop_stale_lines(c, p, k);
+	return labels_of(p, k, labels);
 }
 
 uint16_t memory_writer(struct plugin_site *s)
@@ -239,6 +297,7 @@ void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminf
 	uint8_t bytes[ACCESS_MAX] = {0};
 	struct gpa at;
 
+	c->pending = true;
 	stored_bytes(c, s->in, info, p, k, bytes, n);
 	if (s->in->exchanges && exchanged(p, k, bytes))
 		taint_insn_exchanged(c->regs, s->in, labels, n);

@@ -15,19 +15,30 @@ static inline uint64_t memory_key(const struct plugin_vcpu *c)
 	return __atomic_load_n(&c->line->key, __ATOMIC_RELAXED);
 }
 
+/* In place of an access: the bytes were or will be accessed by an instruction that has no callback. */
+#define MEMORY_NOT_TOLD UINT32_MAX
+
+/* Whether bytes first..last, less than a page apart, lie in one page that is remembered as clean. */
+static inline bool memory_known_clean_to(const struct plugin_vcpu *c, uint64_t first, uint64_t last)
+{
+	uint64_t page = last & ~(uint64_t)GUEST_PAGE_MASK;
+
+	return likely(c->clean[(first >> GUEST_PAGE_SHIFT) % PLUGIN_TLB_SIZE] == (page ^ memory_key(c)));
+}
+
 /*
  * Whether the page of an access of up to 16 bytes is remembered as clean. One that reaches into the next page meets
  * another page's tag and is not; memory_clean() knows.
  */
 static inline bool memory_known_clean(const struct plugin_vcpu *c, uint64_t vaddr)
 {
-	uint64_t last = (vaddr + ACCESS_MAX - 1) & ~(uint64_t)GUEST_PAGE_MASK;
-
-	return likely(c->clean[(vaddr >> GUEST_PAGE_SHIFT) % PLUGIN_TLB_SIZE] == (last ^ memory_key(c)));
+	return memory_known_clean_to(c, vaddr, vaddr + ACCESS_MAX - 1);
 }
 
 /* Whether n bytes hold no taint, by looking at the shadow; remembers a page without any. May say no where it is yes. */
 bool memory_clean(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n);
+/* The same for n bytes at start, in two pages at most, around the access at vaddr. */
+bool memory_span_clean(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, uint64_t start, unsigned n);
 void memory_flush(struct plugin_vcpu *c);
 /* Guest-physical address of a byte of the access; false: not RAM. */
 bool memory_gpa(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, struct gpa *ret);
@@ -38,6 +49,8 @@ void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned 
 /* Labels of the bytes that an instruction read; returns whether any is tainted. */
 bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *ret, unsigned n);
+/* Drops stale labels of n bytes, n <= ACCESS_MAX. Returns whether any is tainted. */
+bool memory_get_fresh(struct plugin_vcpu *c, uint64_t vaddr, unsigned n);
 /* Id of the instruction as one that writes tainted bytes. */
 uint16_t memory_writer(struct plugin_site *s);
 /* Labels the bytes that it wrote; labels have origins (0: clean) and get writer and values here. */

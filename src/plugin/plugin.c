@@ -89,6 +89,7 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
 	}
 	__atomic_store_n(&plugin.shm->n_vcpus, (uint32_t)info->system.max_vcpus, __ATOMIC_RELEASE);
 	plugin.board = qemu_plugin_scoreboard_new(sizeof(uint64_t));
+	plugin.shared = info->system.max_vcpus > 1;
 	plugin.track = (qemu_plugin_u64){plugin.board, 0};
 	qemu_plugin_register_vcpu_init_cb(id, vcpu_init);
 	qemu_plugin_register_vcpu_idle_cb(id, vcpu_idle);

@@ -3,9 +3,11 @@
 #ifndef CLOUDER_PLUGIN_PLUGIN_INTERNAL_H
 #define CLOUDER_PLUGIN_PLUGIN_INTERNAL_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "plugin/core/group.h"
 #include "plugin/core/insn.h"
 #include "plugin/core/shadow.h"
 #include "plugin/qemu_plugin_api.h"
@@ -22,30 +24,30 @@ struct plugin_tlb_entry {
 /* Reads that one wide load (of more bytes than QEMU reads at once) is made of, at most. */
 #define PLUGIN_WIDE_MAX 8u
 
-/* Everything a vCPU's callbacks need; only its own thread touches it. */
+/* Everything a vCPU's callbacks need; only its own thread touches it. What every access looks at comes first. */
 struct plugin_vcpu {
 	struct taint_line *line; /* in the shadow file; NULL: no such vCPU yet */
-	uint32_t hot; /* PLUGIN_HOT_* */
-	uint64_t clean[PLUGIN_TLB_SIZE]; /* pages without tainted bytes: address ^ key; see memory.c */
-	struct plugin_tlb_entry tlb[PLUGIN_TLB_SIZE];
-	uint64_t generation; /* of tlb, 1..4095 */
 	struct taint_vcpu *regs; /* in the shadow file */
+	/*
+	 * While tracking, the block that runs and the first of its instructions not followed yet. Instructions without
+	 * callback of their own are caught up with at the next one that has one, or at the next block.
+	 */
+	struct plugin_block *block;
+	uint32_t at;
+	uint32_t hot; /* PLUGIN_HOT_* */
+	uint8_t track; /* what the scoreboard says: enum plugin_track */
+	bool pending; /* members of the block may meet tainted memory (group.c) */
+	uint8_t n_skipped; /* reads of the current wide load that were left alone, and not told to the core yet */
+	unsigned index;
+	uint64_t generation; /* of tlb, 1..4095 */
+	uint64_t lead[TAINT_GROUPS]; /* where the leaders of the block's groups were last */
 	struct taint_run run;
 	struct gmem *ram; /* NULL until first needed */
 	uint32_t ram_version; /* of the guest memory map that it has */
-	uint8_t track; /* what the scoreboard says: enum plugin_track */
-	uint8_t n_skipped; /* reads of the current wide load that were left alone, and not told to the core yet */
 	struct {
 		uint64_t vaddr;
 		uint8_t n;
 	} skipped[PLUGIN_WIDE_MAX];
-	/*
-	 * While tracking, the block that runs and the first of its instructions not followed yet. Instructions without
-	 * memory operand have no callback: they are caught up with at the next one that has, or at the next block.
-	 */
-	struct plugin_block *block;
-	uint32_t at;
-	unsigned index;
 	/* Where what a register holds was loaded from last, as far as it was tainted; 0: nowhere. */
 	uint64_t where[TAINT_GPRS];
 	/*
@@ -55,7 +57,10 @@ struct plugin_vcpu {
 	struct {
 		uint64_t pointer, value, loaded;
 	} through[TAINT_GPRS];
-};
+	uint64_t stack; /* user's stack pointer at the last store that a detector looked at and that is no member */
+	uint64_t clean[PLUGIN_TLB_SIZE]; /* pages without tainted bytes: address ^ key; see memory.c */
+	struct plugin_tlb_entry tlb[PLUGIN_TLB_SIZE];
+} __attribute__((aligned(64)));
 
 /* A general register is tainted, or a load-store instruction is half done; a vector register is tainted. */
 #define PLUGIN_HOT_GENERAL 1u
@@ -73,39 +78,54 @@ enum plugin_track {
 
 struct plugin_block;
 
-/* An instruction at its place: what its memory callbacks get. */
+/*
+ * An instruction at its place: what its memory callbacks get. In the order of use: most accesses that are told look at
+ * no more than the first 32 bytes, in one cache line.
+ */
 struct plugin_site {
-	const struct taint_insn *in;
-	const uint8_t *bytes; /* 15, those beyond the instruction zero */
 	struct plugin_block *block;
+	uint64_t touched_since; /* registers: as touches, with those of the instructions since site `since` */
+	uint32_t since; /* the one behind the last before it that has a memory callback */
+	uint32_t index; /* in its block */
+	bool updates; /* loads and stores */
+	bool has_memory; /* loads or stores */
+	bool follows; /* is a member: has no callback, its group's leader answers for it */
+	uint8_t group; /* of leader and member, TAINT_GROUP_NONE: neither */
+	int16_t distance; /* of a member's address from its leader's */
+	bool flags_dead; /* a later instruction of the block sets the flags before they are used */
+	bool tells; /* has a memory callback, which is made whenever it runs */
+	const struct taint_insn *in;
+	uint64_t touches; /* as in->touches, with a program's addresses that detectors look at */
+	const uint8_t *bytes; /* 15, those beyond the instruction zero */
 	uint64_t code_offset; /* in the RAM file; UINT64_MAX: not in RAM */
-	uint64_t touches; /* as in->touches */
-	uint64_t touched_since; /* with those of the instructions since site `since` */
-	uint32_t since; /* the one behind the last before it that has a memory operand */
-	bool has_memory; /* loads or stores: has a callback of its own */
+	uint64_t pc;
+	uint32_t writer; /* id, 0 until first needed */
+	uint32_t number; /* among all instructions of the translation */
 	bool user, mode32; /* runs in user mode; 32-bit code */
 	uint8_t sees; /* enum taint_sees */
 	uint8_t sees_reg,
 		sees_other; /* as in struct taint_insn; of a comparison, the stack protector's word is in sees_other */
 	uint8_t copy_to, copy_from; /* general registers, if it copies one to another; TAINT_GPR_NONE */
-	bool flags_dead; /* a later instruction of the block sets the flags before they are used */
-	uint64_t pc;
-	uint32_t writer; /* id, 0 until first needed */
-	uint32_t index; /* in its block */
-	uint32_t number; /* among all instructions of the translation */
-};
+} __attribute__((aligned(32)));
+static_assert(sizeof(struct plugin_site) == 96, "as little as that");
 
 /* A translation block: its instructions that can carry taint, in order. */
 struct plugin_block {
 	struct plugin_block *next;
 	uint32_t n;
 	bool vectors; /* an instruction touches a vector register */
+	/*
+	 * Behind the last instruction that must have been followed when the next block starts: members, whose leaders'
+	 * addresses are lost then, and what moves data from vector registers to general ones.
+	 */
+	uint32_t tell_end;
 	struct plugin_site site[];
 };
 
 struct plugin {
 	qemu_plugin_id_t id;
 	int link_fd, ram_fd;
+	bool shared; /* there are several vCPUs */
 	struct shadow *shadow;
 	struct taint_shm *shm;
 	struct qemu_plugin_scoreboard *board;
@@ -122,7 +142,7 @@ void follow_init_vcpu(unsigned index);
 struct plugin_vcpu *follow_current(void);
 void follow_resume_vcpu(unsigned index);
 void follow_pause_vcpu(unsigned index);
-void follow_forget_blocks(void);
+bool follow_needs_block(const struct plugin_block *b);
 void follow_block(unsigned vcpu, void *block);
 void follow_begin(unsigned vcpu, void *site);
 void follow_area(unsigned vcpu, void *site);
@@ -135,6 +155,9 @@ void follow_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void
 void follow_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_wide_update(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
+/* Of leaders; the mark is group_mark()'s. */
+void follow_lead(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *mark);
+void follow_plain_lead(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *mark);
 /* A load that a detector looks at; before an instruction is run that one looks at. */
 void follow_seen_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_seen(unsigned vcpu, void *site);
@@ -206,7 +229,12 @@ void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_memin
 		 const struct taint_label *labels, unsigned n);
 /* It loads; notes whether through a pointer that came from the outside. */
 void sentry_through(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr);
-/* It stores. Returns an origin of the address that it stores at, if that is on the stack; 0: it has none. */
+/* It has loaded n bytes from there. */
+void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr, unsigned n);
+/*
+ * It stores; of a group's member after its leader, whose address has the same labels. Returns an origin of the address that
+ * it stores at, if that is on the stack; 0: it has none.
+ */
 uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vaddr);
 /* An access of it was not reported: it faulted. */
 void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s);

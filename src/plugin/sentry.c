@@ -31,6 +31,9 @@
 
 #define SIGABRT_NUMBER 6
 
+/* Bytes: what is smaller is no pointer. */
+#define POINTER_SIZE_MIN 4u
+
 static unsigned word_size(const struct plugin_site *s)
 {
 	return s->mode32 ? 4 : 8;
@@ -352,6 +355,24 @@ static uint32_t register_origin(const struct plugin_vcpu *c, unsigned reg)
 	return 0;
 }
 
+/* A member's stack pointer is its leader's: when it is caught up with, an interrupt may have come. */
+static bool near_stack(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr)
+{
+	if (!s->follows)
+		c->stack = regs_read(PLUGIN_REG_RSP);
+	return vaddr - c->stack + STACK_MAX <= 2 * STACK_MAX;
+}
+
+void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr, unsigned n)
+{
+	unsigned regs = n >= POINTER_SIZE_MIN ? s->in->gpr_written : 0;
+
+	if (s->in->delta_reg < TAINT_GPRS)
+		regs &= ~(1u << s->in->delta_reg);
+	for (; regs; regs &= regs - 1)
+		c->where[__builtin_ctz(regs)] = vaddr;
+}
+
 uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vaddr)
 {
 	const struct taint_mem *m = stored_operand(s);
@@ -366,9 +387,7 @@ uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vad
 	origin = m->base == TAINT_GPR_RSP ? 0 : register_origin(c, m->base);
 	if (!origin)
 		origin = register_origin(c, m->index);
-	if (origin && vaddr - regs_read(PLUGIN_REG_RSP) + STACK_MAX > 2 * STACK_MAX)
-		return 0;
-	return origin & TAINT_POSITION;
+	return origin && near_stack(c, s, vaddr) ? origin & TAINT_POSITION : 0;
 }
 
 /* The registers are still the program's but for the stack pointer. */

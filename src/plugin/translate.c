@@ -14,9 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "plugin/plugin_internal.h"
+#include "plugin/group.h"
 
 #define EFER_LMA (1u << 10)
+
+/* QEMU translates no more at once. */
+#define BLOCK_INSNS 512u
 
 /* In a mode: the code runs in user mode. */
 #define MODE_USER 0x80u
@@ -133,12 +136,14 @@ static void site_init(struct plugin_block *b, const struct known_insn *k, const 
 				  .pc = qemu_plugin_insn_vaddr(insn),
 				  .code_offset = UINT64_MAX,
 				  .touches = k->in.touches | (user ? address_bits(&k->in) : 0),
+				  .updates = k->in.has_load && k->in.has_store,
 				  .user = user,
 				  .mode32 = (mode & ~MODE_USER) == 32,
 				  .sees = k->in.sees,
 				  .sees_reg = k->in.sees_reg,
 				  .sees_other = k->in.sees_other,
 				  .has_memory = k->in.has_load || k->in.has_store,
+				  .group = TAINT_GROUP_NONE,
 				  .number = (uint32_t)number,
 				  .index = b->n++};
 	note_copy(&k->in, s);
@@ -146,62 +151,82 @@ static void site_init(struct plugin_block *b, const struct known_insn *k, const 
 		ram_offset(qemu_plugin_insn_haddr(insn), &s->code_offset);
 }
 
+/* All vCPUs are stopped, and no translation that refers to a block is left; a vCPU may still have to catch up with one. */
 void translate_flush(qemu_plugin_id_t id)
 {
-	struct plugin_block *b;
+	struct plugin_block *b, *kept = NULL;
 
 	(void)id;
 	__atomic_fetch_add(&plugin.shm->flushes, 1, __ATOMIC_RELAXED);
-	/* All vCPUs are stopped and no translation that refers to a block is left. */
-	follow_forget_blocks();
 	while ((b = blocks)) {
 		blocks = b->next;
-		free(b);
+		if (follow_needs_block(b)) {
+			b->next = kept;
+			kept = b;
+		} else {
+			free(b);
+		}
 	}
+	blocks = kept;
 }
 
+/* data: what the callback gets, the site or a leader's mark. */
 static void on_memory(struct qemu_plugin_insn *insn, qemu_plugin_vcpu_mem_cb_t fn, enum qemu_plugin_mem_rw rw,
-		      struct plugin_site *s)
+		      const struct plugin_site *s, void *data)
 {
 	/* Detectors read the registers, and a report tells them. */
 	bool reads = fn == follow_return || s->user;
 	enum qemu_plugin_cb_flags flags = reads ? QEMU_PLUGIN_CB_R_REGS : QEMU_PLUGIN_CB_NO_REGS;
 
-	qemu_plugin_register_vcpu_mem_cb(insn, fn, flags, rw, s);
+	qemu_plugin_register_vcpu_mem_cb(insn, fn, flags, rw, data);
 }
 
-static void instrument_memory(struct qemu_plugin_insn *insn, struct plugin_site *s)
+static qemu_plugin_vcpu_mem_cb_t load_callback(const struct plugin_site *s)
+{
+	if (sentry_sees_load(s))
+		return follow_seen_load;
+	if (s->in->needs_begin)
+		return s->in->has_store ? follow_wide_update : follow_wide_load;
+	return s->block->vectors ? follow_load : follow_plain_load;
+}
+
+/* mark: a leader's, NULL if it is none. One that loads and stores answers for its group when it has stored. */
+static void instrument_memory(struct qemu_plugin_insn *insn, struct plugin_site *s, void *mark)
 {
 	const struct taint_insn *in = s->in;
 	bool plain = !s->block->vectors;
+	qemu_plugin_vcpu_mem_cb_t leader = plain ? follow_plain_lead : follow_lead;
 
-	if (in->is_ret) {
-		on_memory(insn, follow_return, QEMU_PLUGIN_MEM_R, s);
+	if (in->is_ret)
+		on_memory(insn, follow_return, QEMU_PLUGIN_MEM_R, s, s);
+	else if (in->has_load && mark && !in->has_store)
+		on_memory(insn, leader, QEMU_PLUGIN_MEM_R, s, mark);
+	else if (in->has_load)
+		on_memory(insn, load_callback(s), QEMU_PLUGIN_MEM_R, s, s);
+	if (in->is_ret || !in->has_store)
 		return;
-	}
-	if (in->has_load)
-		on_memory(insn,
-			  sentry_sees_load(s) ? follow_seen_load
-			  : in->needs_begin   ? (in->has_store ? follow_wide_update : follow_wide_load)
-			  : plain	      ? follow_plain_load
-					      : follow_load,
-			  QEMU_PLUGIN_MEM_R, s);
-	if (in->has_store)
-		on_memory(insn, plain ? follow_plain_store : follow_store, QEMU_PLUGIN_MEM_W, s);
+	if (mark)
+		on_memory(insn, leader, QEMU_PLUGIN_MEM_W, s, mark);
+	else
+		on_memory(insn, plain ? follow_plain_store : follow_store, QEMU_PLUGIN_MEM_W, s, s);
 }
 
-static void instrument(struct qemu_plugin_insn *insn, struct plugin_site *s)
+static void instrument(struct qemu_plugin_insn *insn, struct plugin_site *s, const struct taint_group *group)
 {
+	bool leads = s->group != TAINT_GROUP_NONE && !s->follows;
+
 	if (s->in->needs_begin)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_begin, QEMU_PLUGIN_CB_NO_REGS, s);
 	if (s->in->area)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_area, QEMU_PLUGIN_CB_R_REGS, s);
 	sentry_instrument(insn, s);
-	instrument_memory(insn, s);
+	if (!s->follows)
+		instrument_memory(insn, s, leads ? group_mark(s, &group[s->group]) : NULL);
 }
 
-/* Adds the instruction to the block if it can carry taint. */
-static void note(struct plugin_block *b, struct qemu_plugin_insn *insn, size_t number, unsigned mode)
+/* Adds the instruction to the block if it can carry taint. Returns what it does; NULL: no memory. */
+static const struct taint_insn *note(struct plugin_block *b, struct qemu_plugin_insn *insn, size_t number,
+				     unsigned mode)
 {
 	struct known_insn *k;
 	uint8_t bytes[15];
@@ -209,13 +234,44 @@ static void note(struct plugin_block *b, struct qemu_plugin_insn *insn, size_t n
 
 	k = insn_intern(mode, bytes, len);
 	if (!k)
-		return;
+		return NULL;
 	if (k->in.flushes_tlb)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_flush_tlb, QEMU_PLUGIN_CB_NO_REGS, NULL);
 	if (!(mode & MODE_USER) && frame_is_entry(insn, bytes, len))
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, frame_pushed, QEMU_PLUGIN_CB_R_REGS, NULL);
 	if (carries_taint(&k->in))
 		site_init(b, k, insn, number, mode);
+	return &k->in;
+}
+
+/* Every instruction of a block, for what they are to each other. */
+struct listing {
+	const struct taint_insn *in[BLOCK_INSNS];
+	bool alone[BLOCK_INSNS]; /* a detector looks at it before its effect */
+	unsigned n;
+	struct taint_place place[BLOCK_INSNS];
+	struct taint_group group[TAINT_GROUPS];
+};
+
+/*
+ * Sites of the instructions whose accesses others answer for, or that answer for others. Who watches for a write wants the
+ * registers as they are then: each store is told.
+ */
+static void set_groups(struct plugin_block *b, struct listing *l)
+{
+	if (plugin.watch.gva)
+		return;
+	for (uint32_t i = 0; i < b->n && b->site[i].number < l->n; i++)
+		l->alone[b->site[i].number] = b->site[i].sees != TAINT_SEES_NONE;
+	taint_group(l->in, l->alone, l->n, plugin.shared, l->place, l->group);
+	for (uint32_t i = 0; i < b->n && b->site[i].number < l->n; i++) {
+		struct plugin_site *s = &b->site[i];
+		const struct taint_place *p = &l->place[s->number];
+
+		s->group = p->group;
+		s->follows = p->group != TAINT_GROUP_NONE && !p->leads;
+		s->distance = p->distance;
+	}
 }
 
 static unsigned code_mode(void)
@@ -228,6 +284,12 @@ static unsigned code_mode(void)
 		if (code_segments[i].selector == (cs & 0xffff))
 			return code_segments[i].mode;
 	return 0;
+}
+
+/* Whether a vector register's label may go to a general one, or the other way. */
+static bool mixes(const struct plugin_site *s)
+{
+	return (s->in->touches & TAINT_GENERAL) && (s->in->touches & ~TAINT_GENERAL);
 }
 
 /* What is known of the block's sites only when all are there. */
@@ -244,7 +306,10 @@ static void complete(struct plugin_block *b)
 		b->vectors |= (s->touches & ~TAINT_GENERAL) != 0;
 		s->touched_since = touches;
 		s->since = since;
-		if (s->has_memory) {
+		s->tells = s->has_memory && !s->follows && !s->in->repeats && s->in->cls != TAINT_INSN_REFUSED;
+		if (s->follows || mixes(s))
+			b->tell_end = i + 1;
+		if (s->has_memory && !s->follows) {
 			touches = 0;
 			since = i + 1;
 		}
@@ -261,31 +326,60 @@ static void complete(struct plugin_block *b)
 	}
 }
 
+static struct plugin_block *block_create(size_t n)
+{
+	struct plugin_block *b;
+	size_t size = sizeof(*b) + n * sizeof(b->site[0]);
+
+	b = aligned_alloc(_Alignof(struct plugin_block), size);
+	if (!b)
+		return NULL;
+	*b = (struct plugin_block){0};
+	b->next = blocks;
+	blocks = b;
+	return b;
+}
+
+/* With the lock held: the block's sites, complete. NULL: no memory. */
+static struct plugin_block *block_make(struct qemu_plugin_tb *tb, size_t n, unsigned mode, struct listing *l)
+{
+	struct plugin_block *b = block_create(n);
+
+	l->n = 0;
+	for (size_t i = 0; b && i < n; i++) {
+		const struct taint_insn *in = note(b, qemu_plugin_tb_get_insn(tb, i), i, mode);
+
+		if (in && l->n == i && i < BLOCK_INSNS) {
+			l->alone[i] = false;
+			l->in[l->n++] = in;
+		}
+	}
+	if (!b)
+		return NULL;
+	sentry_complete(b);
+	set_groups(b, l);
+	complete(b);
+	return b;
+}
+
 void translate_block(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
 	size_t n = qemu_plugin_tb_n_insns(tb);
 	unsigned mode = code_mode();
 	struct plugin_block *b;
+	struct listing l;
 
 	(void)id;
 	__atomic_fetch_add(&plugin.shm->blocks_translated, 1, __ATOMIC_RELAXED);
 	if (!mode)
 		return;
-	b = malloc(sizeof(*b) + n * sizeof(b->site[0]));
+	pthread_mutex_lock(&lock);
+	b = block_make(tb, n, mode, &l);
+	pthread_mutex_unlock(&lock);
 	if (!b)
 		return;
-	b->n = 0;
-	b->vectors = false;
-	pthread_mutex_lock(&lock);
-	b->next = blocks;
-	blocks = b;
-	for (size_t i = 0; i < n; i++)
-		note(b, qemu_plugin_tb_get_insn(tb, i), i, mode);
-	pthread_mutex_unlock(&lock);
-	complete(b);
-	sentry_complete(b);
 	for (uint32_t i = 0; i < b->n; i++)
-		instrument(qemu_plugin_tb_get_insn(tb, b->site[i].number), &b->site[i]);
+		instrument(qemu_plugin_tb_get_insn(tb, b->site[i].number), &b->site[i], l.group);
 	sentry_block(tb, b);
 	if (b->vectors)
 		qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, follow_block, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_COND_NE,

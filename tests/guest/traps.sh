@@ -17,7 +17,7 @@ known_gaps() {
 # traps CONFIGURATION QEMU-ARGUMENTS...
 traps() {
 	begin_paths "$1" trapslab "${@:2}"
-	all_paths "$1" trapslab 70
+	all_paths "$1" trapslab 85
 	end_paths "$1"
 }
 

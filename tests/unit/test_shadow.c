@@ -224,6 +224,35 @@ static void test_stale_in_turns(void **state)
 	assert_int_equal(r.asked, 2);
 }
 
+/* Of some bytes: exactly those that do not fit, and of these only what is still as it was seen. */
+static void test_drop_stale(void **state)
+{
+	struct shadow *sh = ((struct fixture *)*state)->sh;
+	struct taint_label seen[8];
+	uint8_t bytes[8] = "aXcXeXgh";
+	struct err e;
+
+	shadow_taint_input(sh, gpa(0x1ffc), (const uint8_t *)"12345678", 8, 50);
+	shadow_taint_input(sh, gpa(0x1040), (const uint8_t *)"abcdefgh", 8, 1);
+	assert_int_equal(shadow_drop_stale(sh, gpa(0x5000), seen, bytes, 8), 0);
+	assert_true(shadow_get(sh, gpa(0x1040), seen, 8));
+	set1(sh, 0x1043, 99, 0);
+	shadow_epoch_begin(sh);
+	assert_int_equal(shadow_drop_stale(sh, gpa(0x1040), seen, bytes, 8), 2);
+	assert_int_equal(get1(sh, 0x1040).origin, 1);
+	assert_int_equal(get1(sh, 0x1041).origin, 0);
+	assert_int_equal(get1(sh, 0x1043).origin, 99);
+	assert_int_equal(get1(sh, 0x1045).origin, 0);
+	expect_count(sh, 2, 14);
+	memset(bytes, 'X', sizeof(bytes));
+	assert_true(shadow_get(sh, gpa(0x1040), seen, 8));
+	assert_int_equal(shadow_drop_stale(sh, gpa(0x1040), seen, bytes, 8), 6);
+	assert_int_equal(shadow_lines(sh, gpa(0x1000)) & 2, 0);
+	assert_int_equal(shadow_rollback(sh, 2, &e), 0);
+	assert_int_equal(get1(sh, 0x1041).origin, 2);
+	expect_count(sh, 2, 16);
+}
+
 static void test_input(void **state)
 {
 	struct shadow *sh = ((struct fixture *)*state)->sh;
@@ -506,6 +535,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_stale, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stale_line, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stale_in_turns, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_drop_stale, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_input, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rollback, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rollback_deep, setup, teardown),

@@ -180,6 +180,12 @@ struct taint_insn {
 	bool exchanges; /* cmpxchg on memory: see taint_insn_exchanged() */
 	uint16_t exchange_src; /* where in reg[] the labels of the bytes that it stores if it succeeds are */
 	bool updates; /* reads and writes the same operand; not so a copy from memory to memory */
+	/*
+	 * It may raise an exception other than by a memory access, or change what a segment register means: what is behind
+	 * it in its block may not run, or elsewhere.
+	 */
+	bool stops;
+	uint8_t alignment; /* what the address must be a multiple of, or it faults; 0: not known */
 	bool addr32; /* addresses are cut to 32 bits before the segment's base is added */
 	uint16_t gpr_written; /* bit mask of general registers that change, perhaps in part or only sometimes */
 	uint8_t delta_reg; /* the register that changes by delta whatever happens, TAINT_GPR_NONE: none */

@@ -449,6 +449,7 @@ unsigned taint_insn_compile(unsigned mode, bool user, const uint8_t *bytes, size
 	ret->store_src = TAINT_STORE_CLEAN;
 	ret->gpr_written = UINT16_MAX;
 	ret->delta_reg = TAINT_GPR_NONE;
+	ret->stops = true;
 	if (ZYAN_FAILED(ZydisDecoderDecodeFull(decoder_for(mode), bytes, len, &zi, ops)))
 		return 0;
 	ret->len = zi.length;

@@ -218,6 +218,64 @@ static uint16_t string_registers(const struct build *b)
 	return regs;
 }
 
+/* Kinds of instructions that raise exceptions of their own, and mnemonics of other kinds that do. */
+static const ZydisInstructionCategory stopping_kinds[] = {
+	ZYDIS_CATEGORY_SYSTEM,	ZYDIS_CATEGORY_INTERRUPT, ZYDIS_CATEGORY_IO,	ZYDIS_CATEGORY_IOSTRINGOP,
+	ZYDIS_CATEGORY_SYSCALL, ZYDIS_CATEGORY_SYSRET,	  ZYDIS_CATEGORY_SEGOP, ZYDIS_CATEGORY_RDWRFSGS,
+	ZYDIS_CATEGORY_X87_ALU, ZYDIS_CATEGORY_DECIMAL,	  ZYDIS_CATEGORY_XSAVE, ZYDIS_CATEGORY_XSAVEOPT,
+	ZYDIS_CATEGORY_PKU,	ZYDIS_CATEGORY_CET,	  ZYDIS_CATEGORY_MPX,	ZYDIS_CATEGORY_SMAP,
+	ZYDIS_CATEGORY_MISC,
+};
+static const ZydisMnemonic stopping_mnemonics[] = {ZYDIS_MNEMONIC_DIV, ZYDIS_MNEMONIC_IDIV};
+/* Of these kinds, but harmless. */
+static const ZydisMnemonic going_on[] = {ZYDIS_MNEMONIC_LEA, ZYDIS_MNEMONIC_LEAVE};
+
+/* Accesses of 16 bytes at any address, and at multiples of 16 only; the others are not known. */
+static const ZydisMnemonic unaligned_moves[] = {
+	ZYDIS_MNEMONIC_MOVUPS,	ZYDIS_MNEMONIC_MOVUPD,	ZYDIS_MNEMONIC_MOVDQU,	ZYDIS_MNEMONIC_LDDQU,
+	ZYDIS_MNEMONIC_VMOVUPS, ZYDIS_MNEMONIC_VMOVUPD, ZYDIS_MNEMONIC_VMOVDQU, ZYDIS_MNEMONIC_VLDDQU,
+};
+static const ZydisMnemonic aligned_moves[] = {
+	ZYDIS_MNEMONIC_MOVAPS,	ZYDIS_MNEMONIC_MOVAPD,	ZYDIS_MNEMONIC_MOVDQA,
+	ZYDIS_MNEMONIC_VMOVAPS, ZYDIS_MNEMONIC_VMOVAPD, ZYDIS_MNEMONIC_VMOVDQA,
+};
+
+#define IS_ONE_OF(b, table) is_one_of((b)->zi->mnemonic, table, sizeof(table) / sizeof((table)[0]))
+
+static bool is_one_of(ZydisMnemonic mnemonic, const ZydisMnemonic *table, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (table[i] == mnemonic)
+			return true;
+	return false;
+}
+
+static bool writes_segment(const struct build *b)
+{
+	for (unsigned i = 0; i < b->zi->operand_count; i++)
+		if (b->ops[i].type == ZYDIS_OPERAND_TYPE_REGISTER && insn_writes(&b->ops[i]) &&
+		    ZydisRegisterGetClass(b->ops[i].reg.value) == ZYDIS_REGCLASS_SEGMENT)
+			return true;
+	return false;
+}
+
+static bool stops(const struct build *b)
+{
+	if (b->in->cls == TAINT_INSN_REFUSED || b->in->area || writes_segment(b))
+		return true;
+	for (size_t i = 0; i < sizeof(stopping_kinds) / sizeof(stopping_kinds[0]); i++)
+		if (b->zi->meta.category == stopping_kinds[i])
+			return !IS_ONE_OF(b, going_on);
+	return IS_ONE_OF(b, stopping_mnemonics);
+}
+
+static uint8_t alignment(const struct build *b)
+{
+	if (b->in->n_mem && b->in->mem[0].size < 16)
+		return 1;
+	return IS_ONE_OF(b, unaligned_moves) ? 1 : IS_ONE_OF(b, aligned_moves) ? 16 : 0;
+}
+
 void insn_note_memory(struct build *b)
 {
 	struct taint_insn *in = b->in;
@@ -231,7 +289,9 @@ void insn_note_memory(struct build *b)
 	}
 	in->gpr_written |= string_registers(b);
 	in->addr32 = b->zi->address_width == 32;
+	in->stops = stops(b);
 	note_operands(b);
+	in->alignment = alignment(b);
 	note_delta(b);
 }
 

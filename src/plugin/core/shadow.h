@@ -105,6 +105,13 @@ static inline bool taint_labels_drop_stale(struct taint_label *labels, const uin
 	return dropped;
 }
 
+/*
+ * The same for memory: n bytes at `at`, which do not leave the page. seen: their labels, read before bytes[] was. Beside
+ * other vCPUs: a label that has changed since stays. Returns how many became clean.
+ */
+unsigned shadow_drop_stale(struct shadow *sh, struct gpa at, const struct taint_label *seen, const uint8_t *bytes,
+			   size_t n);
+
 /* n bytes of network input: origins first_origin, first_origin + 1, ... (0 is skipped), writer 0. */
 void shadow_taint_input(struct shadow *sh, struct gpa at, const uint8_t *bytes, size_t n, uint32_t first_origin);
 

@@ -16,11 +16,11 @@
 #define LINE SHADOW_LINE
 
 /* Clears what is still as it was read. Returns how many. */
-static unsigned clear_same(uint64_t *data, const uint64_t *seen, const bool *drop)
+static unsigned clear_same(uint64_t *data, const uint64_t *seen, const bool *drop, unsigned many)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < LINE; i++) {
+	for (unsigned i = 0; i < many; i++) {
 		uint64_t old = seen[i];
 
 		n += drop[i] &&
@@ -65,7 +65,7 @@ static unsigned sweep_line(struct shadow *sh, uint32_t page, uint32_t slot, unsi
 		return 0;
 	if (shadow_load(&sh->slot[slot].epoch) != shadow_load(&sh->shm->epoch))
 		shadow_undo_keep(sh, page, slot);
-	return clear_same(data, seen, drop);
+	return clear_same(data, seen, drop, LINE);
 }
 
 /* n labels of the slot are gone, from lines in this mask. */
@@ -85,6 +85,31 @@ static unsigned sweep_page(struct shadow *sh, uint32_t page, uint32_t slot, cons
 		n += sweep_line(sh, page, slot, at, bytes + at);
 	count_cleared(sh, slot, n, UINT64_MAX);
 	return n;
+}
+
+unsigned shadow_drop_stale(struct shadow *sh, struct gpa at, const struct taint_label *seen, const uint8_t *bytes,
+			   size_t n)
+{
+	uint64_t page = at.v >> GUEST_PAGE_SHIFT, *data;
+	uint32_t slot = page < sh->pages ? shadow_page_slot(sh, (uint32_t)page) : 0;
+	unsigned dropped = 0;
+
+	if (!slot)
+		return 0;
+	data = shadow_slot_data(sh, slot) + (at.v & GUEST_PAGE_MASK);
+	for (size_t i = 0; i < n; i++) {
+		bool drop = true;
+		uint64_t old;
+
+		if (!seen[i].origin || taint_label_fits(&seen[i], bytes[i]))
+			continue;
+		if (shadow_load(&sh->slot[slot].epoch) != shadow_load(&sh->shm->epoch))
+			shadow_undo_keep(sh, (uint32_t)page, slot);
+		memcpy(&old, &seen[i], sizeof(old));
+		dropped += clear_same(&data[i], &old, &drop, 1);
+	}
+	count_cleared(sh, slot, dropped, shadow_line_bits(at, n));
+	return dropped;
 }
 
 bool shadow_drop_stale_line(struct shadow *sh, struct gpa at, const uint8_t *bytes)
