@@ -32,7 +32,6 @@
 #define KERNEL_PC 0xffffffff81000000ull
 #define KERNEL_RSP 0xffffc90000003e00ull
 
-
 /* The process under attack, stopped before the instruction that writes the corrupted object. */
 static struct {
 	char dir[64], program[96];
