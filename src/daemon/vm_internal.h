@@ -83,12 +83,17 @@ struct vm {
 
 /* vm.c */
 void vm_end(struct vm *vm, const struct err *why);
-int vm_start_engine(struct vm *vm, bool incoming, struct vm_engine *ret, struct err *e) MUST_CHECK;
-void vm_stop_engine(struct vm *vm, struct vm_engine *x);
 /* Looks at no more than max_pages tainted pages for bytes that were overwritten behind the engine's back. */
 void vm_drop_stale_taint(struct vm *vm, unsigned max_pages);
 /* Time at which the payload byte with this origin was delivered, 0 if not known any more. */
 uint64_t vm_arrival_time(const struct vm *vm, uint32_t origin);
+
+/* vm_engines.c */
+/* Starts one, or waits for one that is being started, until it can take over or begin (incoming false). */
+int vm_start_engine(struct vm *vm, bool incoming, struct vm_engine *ret, struct err *e) MUST_CHECK;
+void vm_stop_engine(struct vm *vm, struct vm_engine *x);
+/* Timer: starts the waiting engine and looks in on it; the VM must not stand still while QEMU starts. */
+void vm_keep_standby(void *vm, uint32_t events);
 
 /* respond.c: answers vm->detect; called from the outer loop only. */
 void respond(struct vm *vm);
