@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -374,8 +375,7 @@ void vm_destroy(struct vm *vm)
 	loop_remove(&vm->boot_timer);
 	if (vm->undo)
 		undo_detach(vm->undo);
-	vm_stop_engine(vm, &vm->standby);
-	vm_stop_engine(vm, &vm->active);
+	vm_stop_engines(vm);
 	checkpoint_ring_destroy(vm->ring);
 	if (vm->net)
 		net_destroy(vm->net);

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The engines of a VM: the one that runs it, and the one that waits to take over. */
+/*
+ * The engines of a VM: the one that runs it, and those that wait to take over.
+ *
+ * Two wait, because an incident whose culprit only a repeated run shows takes two: one for the repeated run, one for the
+ * patched VM. They are started one after the other: starting takes a processor for half a second.
+ */
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "daemon/vm_internal.h"
@@ -9,6 +15,8 @@
 #define READY_MS 60000u
 #define STANDBY_LOOK_MS 10u
 #define STANDBY_RETRY_MS 5000u
+/* The VM comes first when it has just been recovered. */
+#define STANDBY_AFTER_MS 20u
 
 static void engine_event(void *arg, struct engine *en, const char *event, const json_t *data)
 {
@@ -31,13 +39,23 @@ static void engine_detected(void *arg, struct engine *en, const struct taint_msg
 	loop_timer_set(vm->respond_timer, 0);
 }
 
+static struct vm_engine *standby_of(struct vm *vm, const struct engine *en)
+{
+	for (size_t i = 0; i < VM_STANDBYS; i++)
+		if (vm->standby[i].en == en)
+			return &vm->standby[i];
+	return NULL;
+}
+
 static void engine_connected(void *arg, struct engine *en, int fd)
 {
 	struct vm *vm = arg;
-	struct vm_engine *x = en == vm->active.en ? &vm->active : &vm->standby;
+	struct vm_engine *x = en == vm->active.en ? &vm->active : standby_of(vm, en);
 	struct err e;
 
-	if (net_session_create(vm->net, fd, &x->session, &e) < 0)
+	if (!x)
+		close(fd);
+	else if (net_session_create(vm->net, fd, &x->session, &e) < 0)
 		log_error("network device: %s", e.text);
 }
 
@@ -46,11 +64,12 @@ static void engine_ended(void *arg, struct engine *en, int status)
 	struct vm *vm = arg;
 	struct err e = {0};
 	const char *words = engine_last_words(en);
+	struct vm_engine *waiting = standby_of(vm, en);
 
-	if (en == vm->standby.en) {
+	if (waiting) {
 		log_warn("the waiting QEMU ended%s%s; starting another", *words ? ": " : "", words);
-		vm->standby.ready = false;
-		vm->standby.dead = true;
+		waiting->ready = false;
+		waiting->dead = true;
 		loop_timer_set(vm->standby_timer, STANDBY_RETRY_MS);
 		return;
 	}
@@ -87,47 +106,75 @@ int vm_start_engine(struct vm *vm, bool incoming, struct vm_engine *x, struct er
 	if (!x->en && spawn_engine(vm, incoming, x, e) < 0)
 		return -1;
 	if (engine_wait_ready(x->en, READY_MS, e) < 0) {
-		vm_stop_engine(vm, x);
+		vm_stop_engine(x);
 		return -1;
 	}
 	x->ready = true;
 	return 0;
 }
 
-void vm_stop_engine(struct vm *vm, struct vm_engine *x)
+void vm_stop_engine(struct vm_engine *x)
 {
-	(void)vm;
 	engine_destroy(x->en);
 	if (x->session)
 		net_session_destroy(x->session);
 	*x = (struct vm_engine){0};
 }
 
-static void standby_fails(struct vm *vm, const struct err *e)
+void vm_stop_engines(struct vm *vm)
+{
+	for (size_t i = 0; i < VM_STANDBYS; i++)
+		vm_stop_engine(&vm->standby[i]);
+	vm_stop_engine(&vm->active);
+}
+
+int vm_next_engine(struct vm *vm, struct err *e)
+{
+	struct vm_engine *first = &vm->standby[0];
+
+	/* One that is ready, else one that is on its way. */
+	for (size_t i = VM_STANDBYS; i--;)
+		if (vm->standby[i].ready || (vm->standby[i].en && !vm->standby[i].dead && !first->ready))
+			first = &vm->standby[i];
+	if (first->dead)
+		vm_stop_engine(first);
+	if (!first->ready && vm_start_engine(vm, true, first, e) < 0)
+		return -1;
+	vm->active = *first;
+	*first = (struct vm_engine){0};
+	loop_timer_set(vm->standby_timer, STANDBY_AFTER_MS);
+	return 0;
+}
+
+static void standby_fails(struct vm *vm, struct vm_engine *x, const struct err *e)
 {
 	log_warn("no waiting QEMU (recovery will take longer): %s", e->text);
-	vm_stop_engine(vm, &vm->standby);
+	vm_stop_engine(x);
 	loop_timer_set(vm->standby_timer, STANDBY_RETRY_MS);
 }
 
 void vm_keep_standby(void *arg, uint32_t events)
 {
 	struct vm *vm = arg;
+	struct vm_engine *x = vm->standby;
 	struct err e;
 
 	(void)events;
-	if (vm->state != VM_RUNNING || vm->standby.ready)
+	while (x < vm->standby + VM_STANDBYS && x->ready)
+		x++;
+	if (vm->state != VM_RUNNING || x == vm->standby + VM_STANDBYS)
 		return;
-	if (vm->standby.dead)
-		vm_stop_engine(vm, &vm->standby);
-	if (!vm->standby.en && spawn_engine(vm, true, &vm->standby, &e) < 0) {
-		standby_fails(vm, &e);
-		return;
-	}
-	if (!engine_is_up(vm->standby.en) && loop_now_ns() - vm->standby.start_ns < READY_MS * 1000000ull) {
-		loop_timer_set(vm->standby_timer, STANDBY_LOOK_MS);
+	if (x->dead)
+		vm_stop_engine(x);
+	if (!x->en && spawn_engine(vm, true, x, &e) < 0) {
+		standby_fails(vm, x, &e);
 		return;
 	}
-	if (vm_start_engine(vm, true, &vm->standby, &e) < 0)
-		standby_fails(vm, &e);
+	if (engine_is_up(x->en) || loop_now_ns() - x->start_ns >= READY_MS * 1000000ull) {
+		if (vm_start_engine(vm, true, x, &e) < 0) {
+			standby_fails(vm, x, &e);
+			return;
+		}
+	}
+	loop_timer_set(vm->standby_timer, STANDBY_LOOK_MS);
 }
