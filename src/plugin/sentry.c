@@ -8,7 +8,7 @@
  *   code      the bytes executed are tainted, and their page can be written
  *   canary    a tainted word is compared with the stack protector's, and differs
  *   pointer   a store through a pointer that came whole from the outside
- *   fault     an access at a tainted address faults
+ *   fault     an access at a tainted address faults, or one while the program handles tainted data, where nothing is near
  *   abort     the program sends itself SIGABRT
  *
  * (The return address is looked at in follow.c.) An address that was computed from the input, a table's entry at an
@@ -390,24 +390,51 @@ uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vad
 	return origin && near_stack(c, s, vaddr) ? origin & TAINT_POSITION : 0;
 }
 
-/* The registers are still the program's but for the stack pointer. */
-void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s)
+static uint64_t operand_address(const struct plugin_site *s, const struct taint_mem *m)
 {
-	const struct taint_mem *m = &s->in->mem[0];
-	uint64_t address;
-	struct held h;
+	uint64_t address = (uint64_t)m->disp;
 
-	if (!s->user || s->in->n_mem != 1 || !m->known || m->base == TAINT_GPR_RSP || m->base == TAINT_GPR_RIP)
-		return;
-	if (!(m->base < TAINT_GPRS && find_held(c, s, m->base, &h)) &&
-	    !(m->index < TAINT_GPRS && find_held(c, s, m->index, &h)))
-		return;
-	address = (uint64_t)m->disp;
 	if (m->base < TAINT_GPRS)
 		address += regs_read((enum plugin_reg)m->base);
 	if (m->index < TAINT_GPRS)
 		address += regs_read((enum plugin_reg)m->index) * m->scale;
-	detect_report_fault(c, s, masked(address, word_size(s)), h.vaddr, h.at, h.label, h.n);
+	return masked(address, word_size(s));
+}
+
+#define USER_BITS 47 /* of a program's addresses */
+
+/* Programs have nothing there. */
+static bool is_nowhere(uint64_t address)
+{
+	return address < POINTER_MIN || address >> USER_BITS;
+}
+
+/* Whether memory there or next to it is in use: then a fault is most often an ordinary thing. */
+static bool is_in_use(struct plugin_vcpu *c, uint64_t address)
+{
+	struct vmi_page page;
+
+	return guest_translate(c, address, &page) || guest_translate(c, address - GUEST_PAGE_SIZE, &page) ||
+	       guest_translate(c, address + GUEST_PAGE_SIZE, &page);
+}
+
+/* The registers are still the program's but for the stack pointer. */
+void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s)
+{
+	static const struct taint_label none[WORD_MAX];
+	const struct taint_mem *m = &s->in->mem[0];
+	uint64_t address;
+	struct held h;
+
+	/* the first is the operand; what call and push do to the stack is the second */
+	if (!s->user || !s->in->n_mem || !m->known || m->base == TAINT_GPR_RSP || m->base == TAINT_GPR_RIP)
+		return;
+	address = operand_address(s, m);
+	if ((m->base < TAINT_GPRS && find_held(c, s, m->base, &h)) ||
+	    (m->index < TAINT_GPRS && find_held(c, s, m->index, &h)))
+		detect_report_fault(c, s, address, h.vaddr, h.at, h.label, h.n);
+	else if (is_nowhere(address) || !is_in_use(c, address))
+		detect_report_fault(c, s, address, 0, gpa(0), none, 0);
 }
 
 static void follow_code(unsigned vcpu, void *site)
