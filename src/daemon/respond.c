@@ -235,18 +235,29 @@ static void kill_active(struct vm *vm)
 	vm_stop_engine(vm, &vm->active);
 }
 
-/* A process that has the patch's module mapped: the one attacked, or, if it did not exist yet at the checkpoint, another. */
+/*
+ * A process that has the patch's module mapped: the one attacked, or, if it did not exist yet at the checkpoint, another. If
+ * none has: the file itself.
+ */
 static int apply_to_some_task(struct response *r, const struct patch *p, struct err *e)
 {
 	static struct vmi_task tasks[1024];
-	int n;
+	bool concerns_some = false;
+	int n, last = -1;
 
 	if (r->have_task && patch_apply(p, r->vm->vmi, &r->task, e) == 0)
 		return 0;
 	n = vmi_tasks(r->vm->vmi, tasks, sizeof(tasks) / sizeof(tasks[0]), e);
-	for (int i = 0; i < n; i++)
-		if (tasks[i].mm.v && patch_apply(p, r->vm->vmi, &tasks[i], e) == 0)
+	for (int i = 0; i < n; i++) {
+		if (!tasks[i].mm.v)
+			continue;
+		if (patch_apply(p, r->vm->vmi, &tasks[i], e) == 0)
 			return 0;
+		concerns_some |= patch_concerns(p, r->vm->vmi, &tasks[i]);
+		last = i;
+	}
+	if (last >= 0 && !concerns_some && patch_apply_to_file(p, r->vm->vmi, &tasks[last], e) == 0)
+		return 0;
 	return err_prefix(e, "no process at the checkpoint takes the patch");
 }
 
