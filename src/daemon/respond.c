@@ -34,6 +34,7 @@ struct response {
 	bool have_task, have_finding, have_patch;
 	struct checkpoint_info checkpoint;
 	bool tracing; /* the input is run again to see who writes what */
+	bool traced_again; /* and once more */
 	uint64_t located_ns, recover_ns, insert_ns, end_ns;
 };
 
@@ -485,6 +486,30 @@ static void finish(struct response *r)
 	free(r);
 }
 
+/*
+ * The repeated run ended as the first one did, by the same bytes, but elsewhere in memory: another thread's stack, or another
+ * place for a new process's. It starts from the same checkpoint, so that the next run will likely do what this one did.
+ */
+static bool trace_again(struct response *r)
+{
+	struct locate_input in = {.shadow = r->vm->shadow, .detect = &r->detect};
+	const struct taint_msg_detect *now = &r->vm->detect;
+	struct incident said = r->in;
+	struct err e = {0};
+
+	if (r->traced_again || now->detector != r->detect.detector || now->object_gva == r->detect.object_gva ||
+	    now->object_len != r->detect.object_len || now->label[0].origin != r->detect.label[0].origin)
+		return false;
+	r->traced_again = true;
+	r->detect = *now;
+	if (locate(r, &in, &e) == 0) {
+		patch_finding(r, &in);
+		return false;
+	}
+	r->in = said;
+	return start_trace(r);
+}
+
 /* The repeated run stopped: where the object is overwritten, if all went as before. */
 static void trace_stopped(struct response *r)
 {
@@ -493,6 +518,8 @@ static void trace_stopped(struct response *r)
 	struct err e = {0};
 
 	r->vm->state = VM_RESPONDING;
+	if (trace_again(r))
+		return;
 	/* What was not clear before may be now; else this is the better reason. */
 	if (r->vm->detect.detector == TAINT_DETECT_WATCH)
 		*r->in.failure = '\0';
