@@ -509,7 +509,7 @@ static bool is_in_use(struct plugin_vcpu *c, uint64_t address)
 /* The registers are still the program's but for the stack pointer. */
 void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s)
 {
-	static const struct taint_label none[WORD_MAX];
+	static const struct taint_label none[PLUGIN_WORD_MAX];
 	const struct taint_mem *m = &s->in->mem[0];
 	uint64_t address;
 	struct held h;
