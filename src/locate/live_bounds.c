@@ -13,6 +13,7 @@
 /* How sure a finding is, of 100. */
 enum { SURE = 90, LIKELY = 75, FAIR = 60, UNSURE = 40, GUESSED_LESS = 20 };
 
+#define SCANNED_ARGS_MAX 5u /* an argument's number, from 0 */
 #define CHECKED_MAX (1ll << 30) /* bytes of an object whose size the compiler knew */
 
 /* Where the CFA is at the culprit. */
@@ -101,6 +102,29 @@ static void bound_caller(struct live *l, const struct object *o)
 			f->confidence = FAIR;
 }
 
+/*
+ * Where scanf put the text: the lowest of the places that it is given which lies in what ran over. Other reading before may
+ * have left bytes right below it, which belong to the same run.
+ */
+static struct gva scanned_start(const struct live *l, struct gva start)
+{
+	const struct finding *f = l->f;
+	struct gva best = start;
+	bool found = false;
+
+	for (uint8_t n = f->src_arg + 1; n <= SCANNED_ARGS_MAX; n++) {
+		struct argument a = culprit_argument(l, n);
+		uint64_t at = (uint64_t)a.value + (a.kind == ARGUMENT_FRAME ? f->cfa_value : 0);
+
+		if ((a.kind != ARGUMENT_FRAME && a.kind != ARGUMENT_CONSTANT) || at < start.v ||
+		    at >= f->error_address.v || (found && at >= best.v))
+			continue;
+		best = gva(at);
+		found = true;
+	}
+	return best;
+}
+
 static int bound_stack(struct live *l, const struct object *o, struct err *e)
 {
 	const struct chain_frame *owner = &l->chain->frame[o->frame];
@@ -116,8 +140,8 @@ static int bound_stack(struct live *l, const struct object *o, struct err *e)
 	 * A call may be given the object's first byte while the run of tainted bytes begins further up (a prefix
 	 * of its own, what strcat found there): all that it writes from this frame's own bytes on must end here.
 	 */
-	if (f->kind == FINDING_CALL && f->effect != CALL_SCAN)
-		low = owner->sp;
+	if (f->kind == FINDING_CALL)
+		low = f->effect == CALL_SCAN ? scanned_start(l, o->start) : owner->sp;
 	if (dst.kind == ARGUMENT_FRAME && o->frame == l->frame && f->cfa_value + (uint64_t)dst.value >= owner->sp.v &&
 	    f->cfa_value + (uint64_t)dst.value <= o->start.v)
 		low = gva(f->cfa_value + (uint64_t)dst.value);
