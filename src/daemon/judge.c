@@ -54,6 +54,17 @@ static bool is_fatal(struct vm *vm, const struct taint_msg_detect *d,
 	return fatal;
 }
 
+/* The access is at an address from the outside, or in the midst of printing by a format from there. */
+static bool comes_from_outside(struct vm *vm, const struct taint_msg_detect *d)
+{
+	const struct locate_input in = {.vmi = vm->vmi, .shadow = vm->shadow, .detect = d};
+	const struct finding nothing = {0};
+	struct finding f;
+	struct err e;
+
+	return d->object_len || locate_live(&in, &nothing, &f, &e) == 0;
+}
+
 /* A function that checks a bound ends the program: the call that led there would have broken it. Or the heap is broken. */
 static bool ends_for_a_check(struct vm *vm, struct taint_msg_detect *d)
 {
@@ -69,7 +80,7 @@ bool judge(struct vm *vm, struct taint_msg_detect *d)
 {
 	switch ((enum taint_detector)d->detector) {
 	case TAINT_DETECT_FAULT:
-		return is_fatal(vm, d, is_mapped);
+		return is_fatal(vm, d, is_mapped) && comes_from_outside(vm, d);
 	case TAINT_DETECT_STRAY:
 		return !d->access || is_fatal(vm, d, is_code);
 	case TAINT_DETECT_ABORT:
