@@ -288,6 +288,20 @@ static bool exchanged(const struct piece p[2], unsigned k, const uint8_t *bytes)
 	return any;
 }
 
+/* Whether what is waited for is among the bytes that are written. */
+static bool is_watched(uint64_t vaddr, const struct taint_label *labels, unsigned n)
+{
+	const struct taint_msg_watch *w = &plugin.watch;
+
+	if (!w->anywhere)
+		return w->gva - vaddr < n && labels[w->gva - vaddr].origin == w->origin;
+	for (unsigned i = 0; i < n; i++)
+		if (labels[i].origin == w->origin && labels[i].value == w->value &&
+		    (vaddr + i - w->gva) % TAINT_STACK_ALIGN == 0)
+			return !gva_is_kernel(gva(vaddr));
+	return false;
+}
+
 void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *labels, unsigned n)
 {
@@ -310,8 +324,7 @@ void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminf
 			shadow_set(plugin.shadow, p[i].at, labels + done, p[i].n);
 		done += p[i].n;
 	}
-	if (plugin.watch.gva && plugin.watch.gva - vaddr < n &&
-	    labels[plugin.watch.gva - vaddr].origin == plugin.watch.origin && memory_gpa(c, info, vaddr, &at))
+	if (plugin.watch.gva && is_watched(vaddr, labels, n) && memory_gpa(c, info, vaddr, &at))
 		detect_report(c, TAINT_DETECT_WATCH, s, vaddr, at, labels, n);
 }
 
