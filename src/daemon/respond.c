@@ -421,8 +421,9 @@ static void let_go(struct vm *vm, const struct taint_msg_detect *d)
 	engine_thaw(vm->active.en);
 	engine_let_go(vm->active.en, d->vcpu);
 	/* A stop that the detection interrupted takes effect now; undo it. */
-	if (engine_continue(vm->active.en, &e) < 0)
-		net_thaw(vm->net);
+	if (engine_continue(vm->active.en, &e) < 0 && !vm->detect_pending)
+		log_warn("%s", e.text);
+	net_thaw(vm->net);
 	net_resume(vm->net);
 }
 
