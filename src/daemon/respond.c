@@ -104,13 +104,14 @@ static void resolve_pc(struct response *r)
 	r->in.detect_pc = pc.v;
 }
 
-/* Two detectors stop in the midst of it: the stack tells the culprit at once. */
+/* Detectors that stop in the midst of it: the stack may tell the culprit at once. */
 static int locate_now(struct response *r, const struct locate_input *in)
 {
 	const struct finding nothing = {0};
 	struct err e;
 
-	if (r->detect.detector != TAINT_DETECT_POINTER && r->detect.detector != TAINT_DETECT_ABORT)
+	if (r->detect.detector != TAINT_DETECT_POINTER && r->detect.detector != TAINT_DETECT_ABORT &&
+	    r->detect.detector != TAINT_DETECT_FAULT)
 		return -1;
 	return locate_live(in, &nothing, &r->finding, &e);
 }
