@@ -315,11 +315,18 @@ static bool has_no_label(const struct taint_label *last)
 	return !last->origin || (last->origin ^ last[-1].origin) == TAINT_BY_INDEX;
 }
 
+/* Whether the bytes before the last are text as it came: of what is computed, a pointer say, all bytes have one label. */
+static bool follows_text(const struct taint_label *labels, unsigned n)
+{
+	return n < 3 || ((labels[n - 2].origin - labels[n - 3].origin) & TAINT_POSITION) == 1;
+}
+
 /* A string's end, or a string cut there, stored with what is before it: the input chose its place. */
 static void mark_end(const struct plugin_site *s, struct taint_label *labels, const uint8_t *bytes, unsigned n)
 {
 	if (n < 2 || !s->user || bytes[n - 1] || !labels[n - 2].origin || !has_no_label(&labels[n - 1]) ||
-	    (labels[n - 2].flags & TAINT_LABEL_BY_ADDRESS) || !plugin_detects(TAINT_DETECT_INDEX))
+	    !follows_text(labels, n) || (labels[n - 2].flags & TAINT_LABEL_BY_ADDRESS) ||
+	    !plugin_detects(TAINT_DETECT_INDEX))
 		return;
 	labels[n - 1].origin = labels[n - 2].origin & TAINT_POSITION;
 	labels[n - 1].flags = TAINT_LABEL_BY_ADDRESS;
