@@ -209,6 +209,15 @@ static int find_window(struct live *l, struct err *e)
 	return 0;
 }
 
+/* Whether the return address that was corrupted in the end is one of those on the stack. */
+static bool hits_return(const struct live *l)
+{
+	for (unsigned k = 0; k < l->chain->n; k++)
+		if (l->chain->frame[k].slot.v == l->f->error_address.v)
+			return true;
+	return false;
+}
+
 static int locate(struct live *l, const struct finding *first, struct err *e)
 {
 	struct chain_regs regs;
@@ -224,6 +233,8 @@ static int locate(struct live *l, const struct finding *first, struct err *e)
 		l->src.overrun_end = gva(l->in->detect->object_gva + l->in->detect->object_len);
 	}
 	chain_unwind(&l->src, &regs, l->chain);
+	if (l->in->return_hit && !hits_return(l))
+		return err_set_addr(e, ERR_REFUSED, regs.pc.v, "the bytes were written, but over no return address");
 	if (live_find_culprit(l, e) || live_find_bounds(l, e))
 		return -1;
 	live_find_helper(l);
