@@ -3,6 +3,9 @@
  * Frames of interrupts and exceptions: QEMU pushes them without telling any access, onto kernel stacks below whose
  * pointers lies what was pushed before. A byte of a frame is so often 0x00 or 0xff that many are what the label there
  * says they were; only knowing of the frame makes them clean.
+ *
+ * A frame also tells that a program's access failed. One that cannot have been meant is reported (TAINT_DETECT_FAULT, without
+ * an object): what came from outside may have led to it, though the address is clean.
  */
 #include "plugin/core/trap.h"
 #include "plugin/memory.h"
@@ -55,6 +58,56 @@ static unsigned frame_words(struct plugin_vcpu *c, struct top *t)
 	return trap_frame_words(t->word, t->n);
 }
 
+/* What a frame with an error code has; of a page fault the error code's bits, of which some are always clear. */
+enum frame_word { FRAME_ERROR, FRAME_IP, FRAME_CS };
+#define ERROR_PRESENT 0x01u
+#define ERROR_USER 0x04u
+#define ERROR_FETCH 0x10u
+#define ERROR_BITS 0x1fu
+
+#define USER_BITS 47 /* of a program's addresses */
+#define USER_MIN 0x10000u /* programs may map nothing below */
+#define USER_CS 0x33u
+#define USER32_CS 0x23u
+
+/* Whether memory next to it is in use: then the first access to a page is most often an ordinary thing. */
+static bool has_neighbour(struct plugin_vcpu *c, uint64_t address)
+{
+	struct vmi_page page;
+
+	return guest_translate(c, address - GUEST_PAGE_SIZE, &page) ||
+	       guest_translate(c, address + GUEST_PAGE_SIZE, &page);
+}
+
+/*
+ * Whether a program's access failed that cannot have been meant: *ret is its address. Where nothing is near is only
+ * suspicious while tainted data is handled.
+ */
+static bool is_wild(struct plugin_vcpu *c, uint64_t error, bool tainted, uint64_t *ret)
+{
+	if (!error) { /* general protection: no address at all, and the processor does not tell it */
+		*ret = 1ull << 63;
+		return true;
+	}
+	if (!(error & ERROR_USER) || (error & ~(uint64_t)(ERROR_BITS & ~(ERROR_PRESENT | ERROR_FETCH))))
+		return false;
+	*ret = regs_read(PLUGIN_REG_CR2);
+	return *ret < USER_MIN || *ret >> USER_BITS || (tainted && !has_neighbour(c, *ret));
+}
+
+static void look_for_fault(struct plugin_vcpu *c, const struct top *t, unsigned n)
+{
+	static const struct taint_label none[PLUGIN_WORD_MAX];
+	bool tainted = c->line->followed != c->followed_before;
+	uint64_t cs = t->word[FRAME_CS], address;
+	struct plugin_site at = {.pc = t->word[FRAME_IP], .code_offset = UINT64_MAX, .user = true};
+
+	c->followed_before = c->line->followed;
+	if (n == TRAP_WORDS && (cs == USER_CS || cs == USER32_CS) && plugin_detects(TAINT_DETECT_FAULT) &&
+	    is_wild(c, t->word[FRAME_ERROR], tainted, &address))
+		detect_report_access(c, TAINT_DETECT_FAULT, &at, address, 0, gpa(0), none, 0);
+}
+
 void frame_pushed(unsigned vcpu, void *insn)
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
@@ -63,12 +116,11 @@ void frame_pushed(unsigned vcpu, void *insn)
 	unsigned n;
 
 	(void)insn;
-	if (rsp % WORD || (memory_known_clean(c, rsp) && memory_known_clean(c, rsp + TRAP_WORDS * WORD - ACCESS_MAX)))
+	if (rsp % WORD)
 		return;
 	find_words(c, rsp, &t);
-	if (!t.tainted)
-		return;
 	n = frame_words(c, &t);
-	for (unsigned i = 0; i < n; i++)
+	look_for_fault(c, &t, n);
+	for (unsigned i = 0; t.tainted && i < n; i++)
 		shadow_clear(plugin.shadow, t.at[i], WORD);
 }

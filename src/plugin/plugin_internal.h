@@ -58,6 +58,7 @@ struct plugin_vcpu {
 	struct {
 		uint64_t pointer, value, loaded;
 	} through[TAINT_GPRS];
+	uint64_t followed_before; /* accesses followed when the kernel was last entered by an interrupt or exception */
 	uint64_t stack; /* user's stack pointer at the last store that a detector looked at and that is no member */
 	uint64_t clean[PLUGIN_TLB_SIZE]; /* pages without tainted bytes: address ^ key; see memory.c */
 	struct plugin_tlb_entry tlb[PLUGIN_TLB_SIZE];
@@ -196,6 +197,7 @@ enum plugin_reg {
 	PLUGIN_REG_RIP = TAINT_GPRS,
 	PLUGIN_REG_CS,
 	PLUGIN_REG_CR0,
+	PLUGIN_REG_CR2,
 	PLUGIN_REG_CR3,
 	PLUGIN_REG_CR4,
 	PLUGIN_REG_EFER,

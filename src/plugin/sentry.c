@@ -9,7 +9,7 @@
  *   canary    a tainted word is compared with the stack protector's, and differs
  *   pointer   a store through a pointer that came whole from the outside
  *   index     an address to be used has bytes that were written where the input chose
- *   fault     an access at a tainted address faults, or one while the program handles tainted data, where nothing is near
+ *   fault     an access at a tainted address faults (others that are fatal: frame.c)
  *   abort     the program sends itself SIGABRT
  *
  * (The return address is looked at in follow.c and stray.c.) An address that was computed from the input, a table's entry at an
@@ -511,40 +511,18 @@ static uint64_t operand_address(const struct plugin_site *s, const struct taint_
 	return masked(address, plugin_word(s));
 }
 
-#define USER_BITS 47 /* of a program's addresses */
-
-/* Programs have nothing there. */
-static bool is_nowhere(uint64_t address)
-{
-	return address < POINTER_MIN || address >> USER_BITS;
-}
-
-/* Whether memory there or next to it is in use: then a fault is most often an ordinary thing. */
-static bool is_in_use(struct plugin_vcpu *c, uint64_t address)
-{
-	struct vmi_page page;
-
-	return guest_translate(c, address, &page) || guest_translate(c, address - GUEST_PAGE_SIZE, &page) ||
-	       guest_translate(c, address + GUEST_PAGE_SIZE, &page);
-}
-
 /* The registers are still the program's but for the stack pointer. */
 void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s)
 {
-	static const struct taint_label none[PLUGIN_WORD_MAX];
 	const struct taint_mem *m = &s->in->mem[0];
-	uint64_t address;
 	struct held h;
 
 	/* the first is the operand; what call and push do to the stack is the second */
 	if (!s->user || !s->in->n_mem || !m->known || m->base == TAINT_GPR_RSP || m->base == TAINT_GPR_RIP ||
 	    !plugin_detects(TAINT_DETECT_FAULT))
 		return;
-	address = operand_address(s, m);
 	if (find_cause(c, s, m->base, &h) || find_cause(c, s, m->index, &h))
-		detect_report_access(c, TAINT_DETECT_FAULT, s, address, h.vaddr, h.at, h.label, h.n);
-	else if (is_nowhere(address) || !is_in_use(c, address))
-		detect_report_access(c, TAINT_DETECT_FAULT, s, address, 0, gpa(0), none, 0);
+		detect_report_access(c, TAINT_DETECT_FAULT, s, operand_address(s, m), h.vaddr, h.at, h.label, h.n);
 }
 
 static void follow_code(unsigned vcpu, void *site)
