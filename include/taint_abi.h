@@ -239,7 +239,7 @@ struct taint_msg_detect {
 	uint64_t object_gva; /* error_address: the first byte of the object, 0: not known; WATCH: of the write */
 	uint64_t object_gpa;
 	uint32_t object_len;
-	uint32_t pad;
+	uint32_t access_error; /* FAULT: what the processor says of it (as in a page fault's error code), 0: not known */
 	uint64_t gpr[TAINT_GPRS]; /* x86 encoding order: rax rcx rdx rbx rsp rbp ... */
 	uint64_t cr0, cr3, cr4, efer;
 	uint64_t fs_base, gs_base, kernel_gs_base;
