@@ -177,8 +177,9 @@ static void start_at_table(struct live *l, const struct chain_regs *regs)
 
 	for (unsigned i = 0; i < d->object_len; i++)
 		l->indexed |= d->label[i].origin && d->label[i].flags & TAINT_LABEL_BY_ADDRESS;
-	/* behind a run that is known, the run tells */
+	/* behind a run that is known, the run tells; a fault at what memory holds is not the index's */
 	l->indexed &= !l->f->start_address.v || l->f->start_address.v >= l->f->error_address.v;
+	l->indexed &= d->detector != TAINT_DETECT_FAULT || !d->object_gva;
 	if (!l->indexed || l->in_kernel || !code_read(&l->src.rd, regs->pc, bytes, sizeof(bytes)) ||
 	    !x86_decode_mode(mode, bytes, sizeof(bytes), &in) ||
 	    x86_store_decode_mode(mode, bytes, in.i.length, &st, NULL) || st.rip_relative || st.index == X86_NO_REG)
