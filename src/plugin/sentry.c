@@ -390,14 +390,17 @@ uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vad
 	return origin && near_stack(c, s, vaddr) ? origin & TAINT_POSITION : 0;
 }
 
-/* The registers are still the program's but for the stack pointer. */
+/*
+ * The registers are still the program's but for the stack pointer. Of two operands (a call through memory, a string copy) the
+ * first is looked at: if the other faulted, something is mapped at this one, and it is no attack.
+ */
 void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s)
 {
 	const struct taint_mem *m = &s->in->mem[0];
 	uint64_t address;
 	struct held h;
 
-	if (!s->user || s->in->n_mem != 1 || !m->known || m->base == TAINT_GPR_RSP || m->base == TAINT_GPR_RIP)
+	if (!s->user || !s->in->n_mem || !m->known || m->base == TAINT_GPR_RSP || m->base == TAINT_GPR_RIP)
 		return;
 	if (!(m->base < TAINT_GPRS && find_held(c, s, m->base, &h)) &&
 	    !(m->index < TAINT_GPRS && find_held(c, s, m->index, &h)))
