@@ -61,7 +61,7 @@ static bool shrink(const struct finding *old, struct finding *f)
 	/* of a part of a chunk it says where the destination is */
 	if (old->start_offset < f->start_offset && f->bound != BOUND_CHUNK)
 		f->start_offset = old->start_offset;
-	if (f->bound == BOUND_MODULE && !further)
+	if (f->bound == BOUND_MODULE && f->pointer_store && !further)
 		f->error_address = gva(old->error_address.v - old->module.bias + f->module.bias);
 	return true;
 }
