@@ -49,6 +49,7 @@ enum bound_kind {
 	 * time.
 	 */
 	BOUND_CHUNK,
+	BOUND_ARGUMENT, /* what the compiler knew of the object's size: an argument of the call, chk_arg */
 	BOUND_ABSOLUTE, /* the paper's: addresses as they were; last resort */
 };
 

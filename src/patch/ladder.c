@@ -31,6 +31,8 @@ static bool same_object(const struct finding *a, const struct finding *b)
 		return same_frame(a, b) && overlap(a, b);
 	case BOUND_CHUNK:
 		return a->part_of == b->part_of && (!a->part_of || overlap(a, b));
+	case BOUND_ARGUMENT:
+		return true;
 	case BOUND_MODULE:
 	case BOUND_ABSOLUTE:
 		break;
@@ -50,7 +52,7 @@ static bool shrink(const struct finding *old, struct finding *f)
 {
 	bool further = reaches_further(old, f);
 
-	if (f->bound == BOUND_CHUNK && !f->part_of)
+	if ((f->bound == BOUND_CHUNK && !f->part_of) || f->bound == BOUND_ARGUMENT)
 		return false;
 	if (f->kind == FINDING_CALL && f->effect == CALL_FORMAT)
 		return false;

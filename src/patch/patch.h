@@ -34,6 +34,7 @@ struct patch {
 	uint8_t guard[PATCH_GUARD_MAX]; /* its bytes before were all zero */
 	uint8_t part_at, culprit_at; /* in the guard, see struct guard_link */
 	uint16_t lower;
+	struct gva inode; /* the file's, in the kernel */
 	/* as applied in the process it was made for */
 	struct gva site, guard_at;
 };
@@ -60,6 +61,13 @@ int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, 
 /* Where site and guard are in process t. ERR_REFUSED: it does not run the build that the patch is for. */
 int patch_place(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct gva *ret_site,
 		struct gva *ret_guard, struct err *e) MUST_CHECK;
+/* Whether process t runs the build of the file that the patch is for: where not, patch_apply() refuses. */
+bool patch_concerns(const struct patch *p, struct vmi *v, const struct vmi_task *t);
+/*
+ * Writes the patch into the file in the guest's page cache, for processes to come: a command that is started for each
+ * request. Only where no process runs it. Checks build-id and original bytes. t: any process.
+ */
+int patch_apply_to_file(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e) MUST_CHECK;
 /* Whether site and guard are in place in process t. */
 bool patch_is_applied(const struct patch *p, struct vmi *v, const struct vmi_task *t);
 
