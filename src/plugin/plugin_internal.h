@@ -252,15 +252,17 @@ void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_memin
 		 const struct taint_label *labels, unsigned n);
 /* It loads; notes whether through a pointer that came from the outside. */
 void sentry_through(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr);
-/* It has loaded n bytes from there. */
-void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr, unsigned n);
+/* It has loaded n bytes with these labels from there; it has copied a register. */
+void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr,
+		      const struct taint_label *labels, unsigned n);
+void sentry_note_copy(struct plugin_vcpu *c, const struct plugin_site *s);
 /*
  * It stores; of a group's member after its leader, whose address has the same labels. Returns an origin of the address that
  * it stores at, if that is on the stack; 0: it has none.
  */
 uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vaddr);
 /* It has popped a register that functions preserve: n bytes with these labels. */
-void sentry_restored(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+void sentry_restored(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr,
 		     const struct taint_label *labels, unsigned n);
 /* An access of it was not reported: it faulted. */
 void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s);

@@ -92,7 +92,7 @@ static unsigned placed_bytes(const struct taint_label *labels, unsigned n)
 	unsigned placed = 0;
 
 	for (unsigned i = 0; labels && i < n; i++)
-		placed += labels[i].origin && (labels[i].flags & TAINT_LABEL_BY_ADDRESS);
+		placed += (labels[i].flags & TAINT_LABEL_BY_ADDRESS) != 0;
 	return placed;
 }
 
@@ -190,6 +190,17 @@ static bool find_word(struct plugin_vcpu *c, const struct plugin_site *s, unsign
 
 	return (c->regs->tainted >> reg & 1) && c->where[reg] &&
 	       holds(c, c->where[reg], masked(regs_read((enum plugin_reg)reg), n), n, ret);
+}
+
+/* A word that was loaded has bytes that the input has placed. */
+static void report_placed(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr, unsigned n)
+{
+	struct taint_label labels[PLUGIN_WORD_MAX];
+	uint8_t bytes[PLUGIN_WORD_MAX];
+	struct gpa at;
+
+	if (n <= PLUGIN_WORD_MAX && look_at(c, vaddr, n, &at, bytes, labels))
+		detect_report(c, TAINT_DETECT_INDEX, s, vaddr, at, labels, n);
 }
 
 static void report_held(const struct plugin_vcpu *c, const struct plugin_site *s, enum taint_detector detector,
@@ -407,17 +418,15 @@ void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_memin
 	else if (data_bytes(labels, n) && !is_computed(labels, n) && memory_gpa(c, info, vaddr, &at))
 		detect_report(c, s->sees == TAINT_SEES_STACK ? TAINT_DETECT_STACK : TAINT_DETECT_BRANCH, s, vaddr, at,
 			      labels, n);
-	else if (partly_placed(labels, n) && memory_gpa(c, info, vaddr, &at))
-		detect_report(c, TAINT_DETECT_INDEX, s, vaddr, at, labels, n);
+	else if (partly_placed(labels, n))
+		report_placed(c, s, vaddr, n);
 }
 
-void sentry_restored(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+void sentry_restored(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr,
 		     const struct taint_label *labels, unsigned n)
 {
-	struct gpa at;
-
-	if (placed_bytes(labels, n) && memory_gpa(c, info, vaddr, &at))
-		detect_report(c, TAINT_DETECT_INDEX, s, vaddr, at, labels, n);
+	if (placed_bytes(labels, n))
+		report_placed(c, s, vaddr, n);
 }
 
 /* The operand that it stores to, if its address is made of registers of the program; NULL: it is not. */
@@ -444,14 +453,27 @@ static bool near_stack(struct plugin_vcpu *c, const struct plugin_site *s, uint6
 	return vaddr - c->stack + STACK_MAX <= 2 * STACK_MAX;
 }
 
-void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr, unsigned n)
+/*
+ * A register with bytes that the input has placed is tainted without any label: it is followed, but nothing that is made of
+ * it is tainted.
+ */
+void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr,
+		      const struct taint_label *labels, unsigned n)
 {
 	unsigned regs = n >= POINTER_SIZE_MIN ? s->in->gpr_written : 0;
 
 	if (s->in->delta_reg < TAINT_GPRS)
 		regs &= ~(1u << s->in->delta_reg);
+	if (s->in->loads_pointer && placed_bytes(labels, n))
+		c->regs->tainted |= regs;
 	for (; regs; regs &= regs - 1)
 		c->where[__builtin_ctz(regs)] = vaddr;
+}
+
+void sentry_note_copy(struct plugin_vcpu *c, const struct plugin_site *s)
+{
+	c->where[s->copy_to] = c->where[s->copy_from];
+	c->regs->tainted |= (c->regs->tainted >> s->copy_from & 1) << s->copy_to;
 }
 
 uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vaddr)
