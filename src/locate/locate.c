@@ -235,12 +235,25 @@ static int find_function(struct work *w, struct err *e)
 	return 0;
 }
 
+/* The detectors of bytes at a place that the input chose stop at jumps and calls, too. */
+static bool was_return(struct work *w)
+{
+	const struct taint_msg_detect *d = w->in->detect;
+	uint8_t bytes[X86_INSN_MAX];
+	struct x86_insn in;
+
+	if (d->detector != TAINT_DETECT_INDEX)
+		return d->detector == TAINT_DETECT_RETURN;
+	return code_read(&w->bound.rd, gva(d->pc), bytes, sizeof(bytes)) &&
+	       x86_decode_mode(mode_of(w->f), bytes, sizeof(bytes), &in) && in.i.meta.category == ZYDIS_CATEGORY_RET;
+}
+
 static int find_bounds(struct work *w, struct err *e)
 {
 	const struct taint_msg_detect *d = w->in->detect;
 	const struct vmi_module *m = &w->f->module;
 
-	if (d->detector != TAINT_DETECT_RETURN && d->detector != TAINT_DETECT_INDEX)
+	if (!was_return(w))
 		return err_set_addr(e, ERR_REFUSED, w->f->culprit.v,
 				    "no return address was hit: whose frame the object is in can only be told while it "
 				    "is written");
