@@ -318,25 +318,28 @@ static bool falls_through(const struct code_insn *ci)
 
 /*
  * Arrivals from outside of the function are not followed: most that are marked are none, and a part of the function that
- * the compiler put elsewhere has the same values. What is reached only so has a root of its own.
+ * the compiler put elsewhere has the same values. What is reached only so has a root of its own; what is not reached at all
+ * (padding) has none.
  */
 static void step(struct search *s, struct state st)
 {
 	const struct origin *o = s->o;
 	bool known = st.k && falls_through(&o->fn->insn[st.k - 1]);
 	uint32_t from = o->from[st.k];
+	bool marked;
 
 	if (!st.k)
 		add_root(s, ENTRY | (st.place < 16 ? st.place : (uint32_t)s->slot[st.place - 16] << 8 | 16));
 	if (known)
 		before(s, st.k - 1, st.place);
-	if (from == NONE && (o->fn->mark[o->fn->insn[st.k].off] & CODE_MARK_TARGET))
+	marked = o->fn->mark[o->fn->insn[st.k].off] & CODE_MARK_TARGET;
+	if (from == NONE && marked)
 		from = o->tables;
 	for (uint32_t j = from; j != NONE; j = o->next[j]) {
 		known = true;
 		before(s, j, st.place);
 	}
-	if (st.k && !known)
+	if (st.k && !known && marked)
 		add_root(s, ELSEWHERE | st.k);
 }
 
