@@ -212,6 +212,7 @@ int locate_live(const struct locate_input *in, const struct finding *first, stru
 	rc = locate(&l, first, e);
 	*ret = f;
 	code_fn_destroy(l.fn);
+	machine_destroy(l.machine);
 	free(l.chain);
 	free(l.maps);
 	return rc;

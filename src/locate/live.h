@@ -7,6 +7,7 @@
 #include "locate/chain.h"
 #include "locate/code.h"
 #include "locate/locate.h"
+#include "locate/machine.h"
 #include "locate/object.h"
 #include "locate/symtab.h"
 
@@ -30,12 +31,15 @@ struct live {
 	unsigned n_maps;
 	struct chain *chain;
 	struct live_names names[CHAIN_MODULES_MAX]; /* of the chain's modules, in their order */
+	struct machine *machine; /* NULL: not needed so far */
+	struct gva library; /* where the C library begins in a static program; 0: not known */
 	bool in_kernel; /* the writer is kernel code */
 	bool indexed; /* the input chose where, not what, was written */
 	uint64_t number; /* of the system call that it serves */
 	/* the culprit */
 	unsigned frame; /* in the chain */
 	const struct callee_known *callee; /* NULL: not known */
+	const char *behaviour; /* the name that the function it calls has for what it does; NULL: none */
 	struct gva call_slot; /* the pointer that the call goes through; 0: none */
 	struct cfi_fde fde;
 	struct code_fn *fn;
@@ -52,6 +56,15 @@ bool live_function_name(struct live *l, unsigned k, char ret[SYMTAB_NAME_MAX]);
 int live_find_culprit(struct live *l, struct err *e) MUST_CHECK;
 /* The function that does the same with a length, as a pointer of the culprit's module and a distance. */
 void live_find_helper(struct live *l);
+
+/*
+ * For a static program without names: the outermost frame from `first` on that called a function of the C library which is known
+ * for what it does, then l->behaviour is its name; else `first`.
+ */
+unsigned live_frame_by_behaviour(struct live *l, unsigned first);
+/* The function in that program's library that does what vsnprintf does. false: not found. */
+bool live_vsnprintf(struct live *l, struct gva *ret);
+
 /* Where the object is, in terms of the culprit's frame: fills the object's fields of l->f. */
 int live_find_bounds(struct live *l, struct err *e) MUST_CHECK;
 

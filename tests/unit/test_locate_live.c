@@ -121,16 +121,19 @@ static void read_elf(const char *path, struct gva base, struct gva at, struct vm
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	Elf *elf;
+	GElf_Ehdr header;
 	GElf_Phdr ph;
 
 	elf_version(EV_CURRENT);
 	elf = elf_begin(fd, ELF_C_READ, NULL);
 	assert_non_null(elf);
 	m->is_32bit = gelf_getclass(elf) == ELFCLASS32;
+	gelf_getehdr(elf, &header);
 	m->low = gva(UINT64_MAX);
 	for (int k = 0; gelf_getphdr(elf, k, &ph); k++)
 		if (ph.p_type == PT_LOAD && !ph.p_offset)
 			m->bias = base.v - ph.p_vaddr;
+	m->entry = gva(header.e_entry + m->bias);
 	for (int k = 0; gelf_getphdr(elf, k, &ph); k++)
 		set_segment(&ph, at, m);
 	elf_end(elf);
@@ -253,6 +256,7 @@ static void start(const char *form)
 	assert_true(victim.pid >= 0);
 	if (!victim.pid) {
 		setenv("LD_BIND_NOW", "1", 1);
+		setenv("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW", 1);
 		dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), 2);
 		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
 		execl(victim.program, victim.program, form, (char *)NULL);
@@ -325,6 +329,9 @@ static int locate(uint32_t detector, struct finding *ret, struct err *e)
 				     .pc = victim.kernel ? KERNEL_PC : 0x1234,
 				     .code_offset = 0x7000,
 				     .cs = victim.kernel ? 0x10 : victim.regs.cs,
+				     .fs_base = victim.regs.fs_base,
+				     .gs_base = victim.regs.gs_base,
+				     .kernel_gs_base = victim.regs.gs_base,
 				     .cr3 = 0x1000};
 
 	set_gpr(d.gpr);
@@ -367,7 +374,6 @@ static const struct want wants[] = {
 
 enum manner {
 	NAMED,
-	NAMELESS, /* a static program that was stripped */
 	PROTECTED, /* has canaries; 64-bit */
 	FORTIFIED, /* ends itself before anything is overrun */
 };
@@ -471,27 +477,6 @@ static void check_format(void)
 	assert_true(f.bug_len >= 5);
 }
 
-/* The program was stripped and its libraries are in it: the store itself, for this caller; or what the kernel was asked. */
-static void check_nameless(void)
-{
-	struct finding f;
-	struct err e = {0};
-
-	if (locate(TAINT_DETECT_WATCH, &f, &e))
-		fail_msg("nameless: %s", e.text);
-	print_message("  %-44s %-9s %s, %+ld..%+ld, %u %%\n", f.culprit_text, f.callee, f.object_text,
-		      (long)f.start_offset, (long)f.end_offset, f.confidence);
-	assert_int_equal(f.kind, victim.kernel ? FINDING_CALL : FINDING_STORE);
-	assert_string_equal(f.callee, victim.kernel ? "read" : "");
-	assert_int_equal(f.effect, victim.kernel ? CALL_LENGTH : CALL_UNKNOWN);
-	assert_int_equal(f.bound, victim.kernel ? BOUND_FRAME : BOUND_CALLER);
-	check_bounds(&(struct want){.form = "nameless"}, &f);
-	if (victim.kernel)
-		assert_int_equal(f.function.v, victim.culprit);
-	else
-		assert_true(f.caller_return.v > victim.culprit && f.caller_return.v < victim.culprit + 256);
-}
-
 /* The compiler had the size checked: the program is about to end itself, with nothing overrun. */
 static void check_fortified(const struct want *w)
 {
@@ -528,8 +513,6 @@ static void check_form(const char *form, enum manner manner)
 			check_fortified(&wants[k]);
 		else if (!strcmp(form, "format"))
 			check_format();
-		else if (manner == NAMELESS)
-			check_nameless();
 		else
 			check(&wants[k], manner);
 		stop();
@@ -540,6 +523,8 @@ static void check_form(const char *form, enum manner manner)
 	"strcpy strcat strncpy memcpy sprintf vsprintf snprintf sscanf read recv fgets tail deep loop pointer static " \
 	"heap switch"
 #define SOME "strcpy memcpy vsprintf read tail deep static format switch"
+#define STRIPPED                                                                                                       \
+	"strcpy strcat strncpy memcpy sprintf vsprintf snprintf sscanf read recv tail deep pointer static heap switch"
 #define CHECKED "strcpy strcat strncpy memcpy sprintf snprintf read recv fgets"
 #define MUSL "strcpy memcpy sprintf vsprintf sscanf read fgets deep loop pointer static"
 
@@ -593,7 +578,11 @@ static struct build builds[] = {
 	{"gcc -O2", ALL, NAMED},
 	{"gcc -O2 -s", ALL, NAMED},
 	{"gcc -O2 -fcf-protection -Wl,-z,ibtplt", SOME, NAMED},
-	{"gcc -O2 -static -s", "strcpy memcpy read", NAMELESS},
+	{"gcc -O2 -static -s", STRIPPED " format", NAMED},
+	{"gcc -O0 -m32 -static -s", STRIPPED " format", NAMED},
+	{"gcc -O2 -static-pie -s", STRIPPED " format", NAMED},
+	{"clang -O2 -m32 -static -s", STRIPPED, NAMED},
+	{"musl-gcc -O2 -static -s", "strcpy memcpy sprintf vsprintf sscanf read deep loop pointer static", NAMED},
 	{"gcc -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong", CHECKED, FORTIFIED},
 	{"gcc -O2 -m32 -D_FORTIFY_SOURCE=2 -fstack-protector-strong", CHECKED, FORTIFIED},
 	{"gcc -O2 -fstack-protector-strong -static-pie", SOME, PROTECTED},
