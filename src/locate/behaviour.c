@@ -20,6 +20,10 @@
 #define FILLER 0xa5
 #define FD 7u
 #define CALLS_MAX 16u /* system calls */
+#define WRITE32 4u
+#define WRITE64 1u
+#define FUTEX32 240u
+#define FUTEX64 202u
 
 /* --- copies ---------------------------------------------------------------------------------------------- */
 
@@ -339,12 +343,20 @@ static bool make_argument(struct machine *m, char letter, uint64_t stream, uint6
 	return write_list(m, letter == 'm' ? DST : NUMBER, 0);
 }
 
-/* write() takes all of it, every other system call returns 0. */
+/*
+ * write() takes all of it; who waits for a lock, which the thread that runs may hold, gets it; every other system call
+ * returns 0.
+ */
 static void answer_call(struct machine *m)
 {
-	bool writes = machine_call_number(m) == (machine_is_32bit(m) ? 4 : 1);
+	bool is_32bit = machine_is_32bit(m);
+	uint64_t nr = machine_call_number(m);
+	static const uint32_t free_lock;
 
-	machine_call_answer(m, writes ? (int64_t)machine_call_arg(m, 2) : 0);
+	if (nr == (is_32bit ? FUTEX32 : FUTEX64) &&
+	    !machine_write(m, machine_call_arg(m, 0), &free_lock, sizeof(free_lock)))
+		nr = 0;
+	machine_call_answer(m, nr == (is_32bit ? WRITE32 : WRITE64) ? (int64_t)machine_call_arg(m, 2) : 0);
 }
 
 static bool run_example(struct machine *m, struct gva function, const struct example *x, uint64_t stream)

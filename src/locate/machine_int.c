@@ -327,16 +327,20 @@ static void do_spread(struct machine *m, const struct x86_insn *in, unsigned arg
 static void do_imul(struct machine *m, const struct x86_insn *in, unsigned arg)
 {
 	unsigned bits = bits_of(in, 0), n = in->i.operand_count_visible;
-	__int128 r;
+	int64_t a = extend(n < 2 ? m->gpr[0] : machine_get(m, in, n - 2), bits);
+	__int128 r = (__int128)a * extend(machine_get(m, in, n - 1), bits);
 
 	(void)arg;
-	if (n < 2) {
-		m->bad = true;
-		return;
-	}
-	r = (__int128)extend(machine_get(m, in, n - 2), bits) * extend(machine_get(m, in, n - 1), bits);
 	m->cf = m->of = r != extend((uint64_t)r, bits);
-	machine_set(m, in, 0, (uint64_t)r);
+	if (n >= 2) {
+		machine_set(m, in, 0, (uint64_t)r);
+	} else if (bits >= 32) {
+		m->gpr[0] = machine_mask((uint64_t)r, bits);
+		m->gpr[2] = machine_mask((uint64_t)(r >> bits), bits);
+		m->others &= (uint16_t)~4u;
+	} else {
+		m->bad = true;
+	}
 }
 
 /* rdx:rax = rax * operand, or both parts of the quotient. arg: it divides. */

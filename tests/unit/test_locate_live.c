@@ -460,21 +460,84 @@ static void check(const struct want *w, enum manner manner)
 	assert_true(f.bug_len >= 5 && f.bug_len <= FINDING_BUG_MAX);
 }
 
+static void locate_format(struct finding *f)
+{
+	struct err e = {0};
+
+	if (locate(TAINT_DETECT_POINTER, f, &e))
+		fail_msg("format: %s", e.text);
+	assert_int_equal(f->kind, FINDING_CALL);
+	assert_int_equal(f->function.v, victim.culprit);
+	assert_string_equal(f->callee, "snprintf");
+	assert_int_equal(f->effect, CALL_FORMAT);
+	assert_int_equal(f->src_arg, 2);
+	assert_string_equal(f->object_text, "the format of snprintf");
+	assert_true(f->bug_len >= 5);
+}
+
+/* The register that holds the address of the store at hand. */
+static unsigned long long *stores_through(void)
+{
+	struct user_regs_struct *r = &victim.regs;
+	unsigned long long *gpr[16] = {&r->rax, &r->rcx, &r->rdx, &r->rbx, &r->rsp, &r->rbp, &r->rsi, &r->rdi,
+				       &r->r8,	&r->r9,	 &r->r10, &r->r11, &r->r12, &r->r13, &r->r14, &r->r15};
+	uint8_t code[X86_INSN_MAX];
+	struct x86_store st;
+	struct x86_insn in;
+
+	assert_true(read_victim(r->rip, code, sizeof(code)));
+	assert_true(x86_decode_mode(victim.is_32bit ? X86_MODE_32 : X86_MODE_64, code, sizeof(code), &in));
+	assert_int_equal(
+		x86_store_decode_mode(victim.is_32bit ? X86_MODE_32 : X86_MODE_64, code, in.i.length, &st, NULL), 0);
+	assert_true(st.base < 16 && !st.disp && st.width >= 2);
+	return gpr[st.base];
+}
+
+static void write_victim(uint64_t at, uint64_t v, size_t len)
+{
+	struct iovec local = {&v, len}, remote = {(void *)(uintptr_t)at, len};
+
+	assert_int_equal(process_vm_writev(victim.pid, &local, 1, &remote, 1, 0), (ssize_t)len);
+}
+
+/*
+ * What the store wrote to is a return address between it and the culprit, and some bytes of that are gone by now: it is
+ * found all the same, but for one that several calls fit.
+ */
+static void check_spoilt(const struct finding *f)
+{
+	unsigned word = victim.is_32bit ? 4 : 8, lost = 0, tried = 0;
+	uint64_t v = 0, saved = *stores_through();
+
+	for (uint64_t at = victim.regs.rsp; v != f->culprit.v + f->culprit_len; at += word) {
+		uint8_t call = 0;
+		struct finding again;
+
+		v = 0;
+		assert_true(read_victim(at, &v, word));
+		if (v - f->module.text.v >= f->module.text_file_size || !read_victim(v - 5, &call, 1) || call != 0xe8)
+			continue;
+		write_victim(at, 0x4141, 2);
+		*stores_through() = at;
+		/* the call that is next to it, in the library, hands on the same format */
+		if (locate(TAINT_DETECT_POINTER, &again, NULL) || again.culprit.v != f->culprit.v)
+			lost++;
+		write_victim(at, v, word);
+		*stores_through() = saved;
+		tried++;
+	}
+	assert_true(tried >= 3);
+	assert_true(lost <= 1);
+}
+
 /* A store through a pointer that came from outside: by a format. */
 static void check_format(void)
 {
 	struct finding f;
-	struct err e = {0};
 
-	if (locate(TAINT_DETECT_POINTER, &f, &e))
-		fail_msg("format: %s", e.text);
-	assert_int_equal(f.kind, FINDING_CALL);
-	assert_int_equal(f.function.v, victim.culprit);
-	assert_string_equal(f.callee, "snprintf");
-	assert_int_equal(f.effect, CALL_FORMAT);
-	assert_int_equal(f.src_arg, 2);
-	assert_string_equal(f.object_text, "the format of snprintf");
-	assert_true(f.bug_len >= 5);
+	locate_format(&f);
+	if (!f.module.dynamic.v)
+		check_spoilt(&f);
 }
 
 /* The compiler had the size checked: the program is about to end itself, with nothing overrun. */
