@@ -20,10 +20,6 @@
 #define FILLER 0xa5
 #define FD 7u
 #define CALLS_MAX 16u /* system calls */
-#define WRITE32 4u
-#define WRITE64 1u
-#define FUTEX32 240u
-#define FUTEX64 202u
 
 /* --- copies ---------------------------------------------------------------------------------------------- */
 
@@ -237,13 +233,16 @@ enum outcome {
 	PRINTED, /* all of the text is at the destination */
 	CUT, /* as much of it as fits */
 	SCANNED, /* a word is at the destination */
+	TOKEN, /* two bytes and a zero are, that came from a stream */
+	LINE, /* the same, and the destination is returned */
+	ITEMS, /* three bytes are */
 	COUNTED, /* the %n has its number */
 };
 
 /*
  * Arguments: d destination, n a small and N a large length, f the format and s, i what it prints, t a text and w
- * the format that scans it, h a format with %n and p where that stores, l, m, q lists of what f, w, h need, F a stream,
- * P room for a pointer, 0 and 6 numbers.
+ * the format that scans it, x one that scans two letters, h a format with %n and p where that stores, l, m, q lists of
+ * what f, w or x, h need, F a stream, P room for a pointer, digits numbers.
  */
 struct example {
 	const char *name, *args;
@@ -251,10 +250,22 @@ struct example {
 };
 
 static const struct example writers[] = {
-	{"sprintf", "dfsi", PRINTED},	    {"vsprintf", "dfl", PRINTED},	  {"snprintf", "dnfsi", CUT},
-	{"vsnprintf", "dnfl", CUT},	    {"__sprintf_chk", "d0Nfsi", PRINTED}, {"__vsprintf_chk", "d0Nfl", PRINTED},
-	{"__snprintf_chk", "dn0Nfsi", CUT}, {"__vsnprintf_chk", "dn0Nfl", CUT},	  {"sscanf", "twd", SCANNED},
+	{"sprintf", "dfsi", PRINTED},
+	{"vsprintf", "dfl", PRINTED},
+	{"snprintf", "dnfsi", CUT},
+	{"vsnprintf", "dnfl", CUT},
+	{"__sprintf_chk", "d0Nfsi", PRINTED},
+	{"__vsprintf_chk", "d0Nfl", PRINTED},
+	{"__snprintf_chk", "dn0Nfsi", CUT},
+	{"__vsnprintf_chk", "dn0Nfl", CUT},
+	{"sscanf", "twd", SCANNED},
 	{"vsscanf", "twm", SCANNED},
+	{"fgets", "d3F", LINE},
+	{"fread", "d13F", ITEMS},
+	{"scanf", "xd", TOKEN},
+	{"vscanf", "xm", TOKEN},
+	{"fscanf", "Fxd", TOKEN},
+	{"vfscanf", "Fxm", TOKEN},
 };
 
 static const struct example formats[] = {
@@ -283,7 +294,8 @@ static const struct example bounded = {"vsnprintf", "dnfl", CUT};
 
 #define SMALL 6u
 #define INTEGER 42u
-static const char text[] = "abc def", print_format[] = "<%s|%d>", scan_format[] = "%s", count_format[] = "ab%n";
+static const char text[] = "abc def", print_format[] = "<%s|%d>", scan_format[] = "%s", token_format[] = "%2s",
+		  count_format[] = "ab%n";
 static const char printed[] = "<abc|42>", cut[] = "<abc|", scanned[] = "abc";
 
 /* A va_list of the System V ABI of two words. */
@@ -327,6 +339,9 @@ static bool make_argument(struct machine *m, char letter, uint64_t stream, uint6
 		{'F', stream, NULL},
 		{'P', NUMBER + 64, NULL},
 		{'0', 0, NULL},
+		{'1', 1, NULL},
+		{'3', 3, NULL},
+		{'x', FORMAT, token_format},
 		{'6', 6, NULL},
 	};
 	uint64_t list = machine_is_32bit(m) ? LIST_ARGS : LIST;
@@ -343,20 +358,41 @@ static bool make_argument(struct machine *m, char letter, uint64_t stream, uint6
 	return write_list(m, letter == 'm' ? DST : NUMBER, 0);
 }
 
-/*
- * write() takes all of it; who waits for a lock, which the thread that runs may hold, gets it; every other system call
- * returns 0.
- */
+/* System calls are answered, with as much as is needed to go on; others return 0. */
+enum answer { READ, WRITE, FUTEX };
+static const struct {
+	uint16_t nr64, nr32;
+	enum answer what;
+} answers[] = {{0, 3, READ}, {1, 4, WRITE}, {202, 240, FUTEX}};
+
+static int64_t answer(struct machine *m, enum answer what)
+{
+	uint64_t length = machine_call_arg(m, 2);
+	static const uint32_t free_lock;
+	uint8_t input[64];
+
+	switch (what) {
+	case READ:
+		length = length < sizeof(input) ? length : sizeof(input);
+		memset(input, 'r', sizeof(input));
+		return machine_write(m, machine_call_arg(m, 1), input, length) ? (int64_t)length : 0;
+	case WRITE:
+		return (int64_t)length;
+	case FUTEX: /* the thread that runs may hold the lock that it waits for here: it gets it */
+		return machine_write(m, machine_call_arg(m, 0), &free_lock, sizeof(free_lock)) ? 0 : -1;
+	}
+	return 0;
+}
+
 static void answer_call(struct machine *m)
 {
-	bool is_32bit = machine_is_32bit(m);
 	uint64_t nr = machine_call_number(m);
-	static const uint32_t free_lock;
+	int64_t value = 0;
 
-	if (nr == (is_32bit ? FUTEX32 : FUTEX64) &&
-	    !machine_write(m, machine_call_arg(m, 0), &free_lock, sizeof(free_lock)))
-		nr = 0;
-	machine_call_answer(m, nr == (is_32bit ? WRITE32 : WRITE64) ? (int64_t)machine_call_arg(m, 2) : 0);
+	for (size_t k = 0; k < sizeof(answers) / sizeof(answers[0]); k++)
+		if (nr == (machine_is_32bit(m) ? answers[k].nr32 : answers[k].nr64))
+			value = answer(m, answers[k].what);
+	machine_call_answer(m, value);
 }
 
 static bool run_example(struct machine *m, struct gva function, const struct example *x, uint64_t stream)
@@ -396,6 +432,19 @@ static bool holds(struct machine *m, const char *string)
 	return true;
 }
 
+/* Whether the destination has got n bytes, a zero if it is to have one, and no more. */
+static bool got(struct machine *m, size_t n, bool zero)
+{
+	uint8_t now[AREA];
+
+	if (!machine_read(m, DST, now, AREA) || (zero && now[n]))
+		return false;
+	for (size_t k = 0; k < AREA; k++)
+		if (!(zero && k == n) && (now[k] == FILLER) != (k >= n))
+			return false;
+	return true;
+}
+
 static bool came_out(struct machine *m, enum outcome outcome)
 {
 	uint32_t number;
@@ -407,35 +456,44 @@ static bool came_out(struct machine *m, enum outcome outcome)
 		return holds(m, cut) && (uint32_t)machine_result(m) == strlen(printed);
 	case SCANNED:
 		return holds(m, scanned) && (uint32_t)machine_result(m) == 1;
+	case TOKEN:
+		return got(m, 2, true) && (uint32_t)machine_result(m) == 1;
+	case LINE:
+		return got(m, 2, true) && machine_result(m) == DST;
+	case ITEMS:
+		return got(m, 3, false) && machine_result(m) == 3;
 	case COUNTED:
 		return machine_read(m, NUMBER, &number, sizeof(number)) && number == strlen("ab");
 	}
 	return false;
 }
 
-const char *behaviour_of_writer(struct machine *m, struct gva function)
+/* The first of n examples that the function does as it should, with one of the streams. */
+static const char *find_example(struct machine *m, struct gva function, const struct example *x, size_t n,
+				const struct behaviour_streams *streams)
+{
+	for (size_t k = 0; k < n; k++) {
+		bool needs = strchr(x[k].args, 'F') != NULL;
+
+		for (unsigned s = 0; s < (needs ? streams->n : 1); s++)
+			if (run_example(m, function, &x[k], needs ? streams->at[s] : 0) && came_out(m, x[k].outcome))
+				return x[k].name;
+	}
+	return NULL;
+}
+
+const char *behaviour_of_writer(struct machine *m, struct gva function, const struct behaviour_streams *streams)
 {
 	const char *name = behaviour_of_copy(m, function);
 
 	if (!name)
 		name = name_of_read(m, function);
-	for (size_t k = 0; k < sizeof(writers) / sizeof(writers[0]) && !name; k++)
-		if (run_example(m, function, &writers[k], 0) && came_out(m, writers[k].outcome))
-			name = writers[k].name;
-	return name;
+	return name ? name : find_example(m, function, writers, sizeof(writers) / sizeof(writers[0]), streams);
 }
 
-const char *behaviour_of_format(struct machine *m, struct gva function, const uint64_t *streams, unsigned n_streams)
+const char *behaviour_of_format(struct machine *m, struct gva function, const struct behaviour_streams *streams)
 {
-	for (size_t k = 0; k < sizeof(formats) / sizeof(formats[0]); k++) {
-		bool prints_to = strchr(formats[k].args, 'F') != NULL;
-
-		for (unsigned s = 0; s < (prints_to ? n_streams : 1); s++)
-			if (run_example(m, function, &formats[k], prints_to ? streams[s] : 0) &&
-			    came_out(m, formats[k].outcome))
-				return formats[k].name;
-	}
-	return NULL;
+	return find_example(m, function, formats, sizeof(formats) / sizeof(formats[0]), streams);
 }
 
 bool behaviour_is_vsnprintf(struct machine *m, struct gva function)

@@ -14,17 +14,20 @@
 
 #include "locate/machine.h"
 
-/* "strcpy", "memcpy", "read", "sprintf", "sscanf", ...: a name that callee_known() knows. NULL: none of them. */
-const char *behaviour_of_writer(struct machine *m, struct gva function);
+/* What may be a FILE that the function prints to or reads from. */
+struct behaviour_streams {
+	const uint64_t *at;
+	unsigned n;
+};
+
+/* "strcpy", "memcpy", "read", "sprintf", "sscanf", "fgets", ...: a name that callee_known() knows. NULL: none of them. */
+const char *behaviour_of_writer(struct machine *m, struct gva function, const struct behaviour_streams *streams);
 
 /* The same for string and memory functions alone. */
 const char *behaviour_of_copy(struct machine *m, struct gva function);
 
-/*
- * Which of printf's family it is like, from where its format is: "printf", "vsnprintf", ... NULL: it stores nothing for a %n.
- * streams: what may be the FILE that it prints to.
- */
-const char *behaviour_of_format(struct machine *m, struct gva function, const uint64_t *streams, unsigned n_streams);
+/* Which of printf's family it is like, from where its format is: "printf", "vsnprintf", ... NULL: it stores nothing for a %n. */
+const char *behaviour_of_format(struct machine *m, struct gva function, const struct behaviour_streams *streams);
 
 /* Whether it does what vsnprintf does, and with four arguments and no more. */
 bool behaviour_is_vsnprintf(struct machine *m, struct gva function);

@@ -12,7 +12,7 @@
 #include "locate/x86.h"
 
 #define START_JUMPS 8u /* calls and jumps until main is handed over */
-#define STREAMS_MAX 16u
+#define STREAMS_MAX 48u
 #define CANDIDATES_MAX 8192u
 #define NEAR (128u << 10) /* bytes around a function of the library where its relatives are */
 #define FUNCTION_ALIGN 16u
@@ -104,7 +104,7 @@ static bool is_writable(const struct live *l, uint64_t at)
 	return false;
 }
 
-/* What the frames up to k hold in registers and may be a stream that is printed to. */
+/* What the frames up to k hold in registers and may be a stream. */
 static unsigned find_streams(const struct live *l, unsigned k, uint64_t ret[STREAMS_MAX])
 {
 	unsigned n = 0;
@@ -126,11 +126,12 @@ static unsigned find_streams(const struct live *l, unsigned k, uint64_t ret[STRE
 
 static const char *behaviour_at(struct live *l, unsigned k, struct gva function)
 {
-	uint64_t streams[STREAMS_MAX];
+	uint64_t at[STREAMS_MAX];
+	const struct behaviour_streams streams = {at, find_streams(l, k, at)};
 
-	if (l->in->detect->detector != TAINT_DETECT_POINTER)
-		return behaviour_of_writer(l->machine, function);
-	return behaviour_of_format(l->machine, function, streams, find_streams(l, k, streams));
+	if (l->in->detect->detector == TAINT_DETECT_POINTER)
+		return behaviour_of_format(l->machine, function, &streams);
+	return behaviour_of_writer(l->machine, function, &streams);
 }
 
 unsigned live_frame_by_behaviour(struct live *l, unsigned first)

@@ -259,20 +259,22 @@ bool machine_condition(const struct machine *m, unsigned code)
 
 /* --- running --------------------------------------------------------------------------------------------- */
 
+/* A run may have written over code that was decoded before. */
 static const struct x86_insn *decode(struct machine *m, uint64_t at)
 {
 	struct machine_decoded *d = &m->decoded[(at * 0x9e3779b1u >> 8) % MACHINE_DECODED];
-	uint8_t bytes[X86_INSN_MAX];
+	uint8_t bytes[X86_INSN_MAX] = {0};
 	size_t len = sizeof(bytes);
 
-	if (d->at == at)
-		return &d->in;
 	while (len && !machine_read(m, at, bytes, len))
 		len--;
+	if (len && d->at == at && !memcmp(d->bytes, bytes, sizeof(bytes)))
+		return &d->in;
 	d->at = 0;
 	if (!x86_decode_mode(m->src.is_32bit ? X86_MODE_32 : X86_MODE_64, bytes, len, &d->in))
 		return NULL;
 	d->at = at;
+	memcpy(d->bytes, bytes, sizeof(bytes));
 	return &d->in;
 }
 

@@ -19,6 +19,7 @@ struct machine_page {
 
 struct machine_decoded {
 	uint64_t at; /* 0: nothing */
+	uint8_t bytes[X86_INSN_MAX]; /* there, when it was decoded */
 	struct x86_insn in;
 };
 

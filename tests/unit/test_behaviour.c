@@ -16,6 +16,7 @@
 #include "locate/behaviour.h"
 
 static struct machine *machine;
+static FILE *input; /* with something left to read */
 
 static bool read_self(void *arg, struct gva at, void *ret, size_t len)
 {
@@ -118,7 +119,9 @@ static const struct {
 	F(memset, "memset"),	 F(read, "read"),	  F(recv, "recvfrom"),
 	F(recvfrom, "recvfrom"), F(pread, "pread64"),	  F(sprintf, "sprintf"),
 	F(vsprintf, "vsprintf"), F(snprintf, "snprintf"), F(vsnprintf, "vsnprintf"),
-	F(sscanf, "sscanf"),	 F(vsscanf, "vsscanf"),	  F(copy_own, "strcpy"),
+	F(sscanf, "sscanf"),	 F(fgets, "fgets"),	  F(fread, "fread"),
+	F(fscanf, "fscanf"),	 F(vfscanf, "vfscanf"),	  F(fgetc, NULL),
+	F(fputs, NULL),		 F(vsscanf, "vsscanf"),	  F(copy_own, "strcpy"),
 	F(copy_open, NULL),	 F(copy_closed, NULL),	  F(copy_more, NULL),
 	F(run_on, NULL),	 F(walk_off, NULL),	  F(read_half, NULL),
 	F(write, NULL),		 F(strlen, NULL),	  F(memcmp, NULL),
@@ -128,9 +131,12 @@ static const struct {
 
 static void test_writers(void **state)
 {
+	const uint64_t at_stream[] = {0x1000, (uint64_t)(uintptr_t)input};
+	const struct behaviour_streams streams = {at_stream, 2};
+
 	(void)state;
 	for (size_t k = 0; k < sizeof(writers) / sizeof(writers[0]); k++) {
-		const char *is = behaviour_of_writer(machine, at(writers[k].function));
+		const char *is = behaviour_of_writer(machine, at(writers[k].function), &streams);
 
 		if ((is == NULL) != (writers[k].is == NULL) || (is && strcmp(is, writers[k].is) != 0))
 			fail_msg("%s is taken for %s", writers[k].name, is ? is : "nothing");
@@ -139,7 +145,8 @@ static void test_writers(void **state)
 
 static void test_formats(void **state)
 {
-	const uint64_t streams[] = {0x1000, (uint64_t)(uintptr_t)stdout};
+	const uint64_t at_stream[] = {0x1000, (uint64_t)(uintptr_t)stdout};
+	const struct behaviour_streams streams = {at_stream, 2};
 	static const struct {
 		const char *name;
 		any_fn *function;
@@ -153,7 +160,7 @@ static void test_formats(void **state)
 
 	(void)state;
 	for (size_t k = 0; k < sizeof(formats) / sizeof(formats[0]); k++) {
-		const char *is = behaviour_of_format(machine, at(formats[k].function), streams, 2);
+		const char *is = behaviour_of_format(machine, at(formats[k].function), &streams);
 
 		if ((is == NULL) != (formats[k].is == NULL) || (is && strcmp(is, formats[k].is) != 0))
 			fail_msg("%s is taken for %s", formats[k].name, is ? is : "nothing");
@@ -196,6 +203,26 @@ static void test_copy_on_write(void **state)
 	assert_string_equal(seen, "as it was");
 }
 
+/* Code that a run wrote over is as it was in the next. */
+static void test_code_overwritten(void **state)
+{
+	const struct gva function = at((any_fn *)copy_own);
+	const uint64_t args[] = {MACHINE_DATA, MACHINE_DATA + 64};
+	const uint8_t ret = 0xc3;
+	char seen[8];
+
+	(void)state;
+	assert_string_equal(behaviour_of_copy(machine, function), "strcpy");
+	machine_reset(machine);
+	assert_true(machine_write(machine, function.v, &ret, 1));
+	assert_true(machine_write(machine, args[1], "abc", 4));
+	machine_call(machine, function, args, 2);
+	assert_int_equal(machine_run(machine), MACHINE_RETURNED);
+	assert_true(machine_read(machine, args[0], seen, 4));
+	assert_string_equal(seen, "");
+	assert_string_equal(behaviour_of_copy(machine, function), "strcpy");
+}
+
 static int setup(void **state)
 {
 	struct machine_source src = {.rd = {read_self, NULL}};
@@ -203,6 +230,9 @@ static int setup(void **state)
 	(void)state;
 	__asm__("mov %%fs:0x10, %0" : "=r"(src.fs));
 	printf("a stream has to have been used\n");
+	input = fmemopen(NULL, 64, "w+");
+	if (!input || fputs("some words to be read\n", input) < 0 || fseek(input, 0, SEEK_SET) || fgetc(input) != 's')
+		return -1;
 	machine = machine_create(&src);
 	return machine ? 0 : -1;
 }
@@ -211,16 +241,16 @@ static int teardown(void **state)
 {
 	(void)state;
 	machine_destroy(machine);
+	fclose(input);
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_writers),
-		cmocka_unit_test(test_formats),
-		cmocka_unit_test(test_helper),
-		cmocka_unit_test(test_copy_on_write),
+		cmocka_unit_test(test_writers),		 cmocka_unit_test(test_formats),
+		cmocka_unit_test(test_helper),		 cmocka_unit_test(test_copy_on_write),
+		cmocka_unit_test(test_code_overwritten),
 	};
 
 	/* The engine's processor has no AVX-512, and what the library chooses for it is what is to be known. */

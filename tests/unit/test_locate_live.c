@@ -587,7 +587,8 @@ static void check_form(const char *form, enum manner manner)
 	"heap switch"
 #define SOME "strcpy memcpy vsprintf read tail deep static format switch"
 #define STRIPPED                                                                                                       \
-	"strcpy strcat strncpy memcpy sprintf vsprintf snprintf sscanf read recv tail deep pointer static heap switch"
+	"strcpy strcat strncpy memcpy sprintf vsprintf snprintf sscanf read recv fgets tail deep pointer static heap " \
+	"switch"
 #define CHECKED "strcpy strcat strncpy memcpy sprintf snprintf read recv fgets"
 #define MUSL "strcpy memcpy sprintf vsprintf sscanf read fgets deep loop pointer static"
 
@@ -645,7 +646,7 @@ static struct build builds[] = {
 	{"gcc -O0 -m32 -static -s", STRIPPED " format", NAMED},
 	{"gcc -O2 -static-pie -s", STRIPPED " format", NAMED},
 	{"clang -O2 -m32 -static -s", STRIPPED, NAMED},
-	{"musl-gcc -O2 -static -s", "strcpy memcpy sprintf vsprintf sscanf read deep loop pointer static", NAMED},
+	{"musl-gcc -O2 -static -s", MUSL, NAMED},
 	{"gcc -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong", CHECKED, FORTIFIED},
 	{"gcc -O2 -m32 -D_FORTIFY_SOURCE=2 -fstack-protector-strong", CHECKED, FORTIFIED},
 	{"gcc -O2 -fstack-protector-strong -static-pie", SOME, PROTECTED},
