@@ -32,6 +32,10 @@ struct live {
 	struct chain *chain;
 	struct live_names names[CHAIN_MODULES_MAX]; /* of the chain's modules, in their order */
 	struct machine *machine; /* NULL: not needed so far */
+	struct {
+		const char *name; /* NULL: none */
+		bool tried;
+	} behaviour[CHAIN_MAX]; /* of the function that a frame called */
 	struct gva library; /* where the C library begins in a static program; 0: not known */
 	bool in_kernel; /* the writer is kernel code */
 	bool indexed; /* the input chose where, not what, was written */
@@ -39,7 +43,6 @@ struct live {
 	/* the culprit */
 	unsigned frame; /* in the chain */
 	const struct callee_known *callee; /* NULL: not known */
-	const char *behaviour; /* the name that the function it calls has for what it does; NULL: none */
 	struct gva call_slot; /* the pointer that the call goes through; 0: none */
 	struct cfi_fde fde;
 	struct code_fn *fn;
@@ -54,13 +57,35 @@ bool live_function_name(struct live *l, unsigned k, char ret[SYMTAB_NAME_MAX]);
 
 /* Which frame is the culprit's, and what it calls if it is not the innermost: fills the culprit's fields of *l and l->f. */
 int live_find_culprit(struct live *l, struct err *e) MUST_CHECK;
+/*
+ * Makes the call that frame k is in the midst of the culprit: fills the culprit's fields of *l and l->f. *l is as
+ * live_forget_culprit() leaves it.
+ */
+int live_set_call(struct live *l, unsigned k, struct err *e) MUST_CHECK;
+/*
+ * After that: the culprit is rather the jump at ci, to the named function, with which the called function was left. Takes
+ * over its code, fn.
+ */
+void live_set_tail(struct live *l, const struct cfi_fde *fde, struct code_fn *fn, const struct code_insn *ci,
+		   const char *name);
+/* Takes that back. before: what *l->f was. */
+void live_forget_culprit(struct live *l, const struct finding *before);
+/* Whether a module is the C library, or its loader. */
+bool live_is_c_library(const struct vmi_module *m);
 /* The function that does the same with a length, as a pointer of the culprit's module and a distance. */
 void live_find_helper(struct live *l);
 
 /*
- * For a static program without names: the outermost frame from `first` on that called a function of the C library which is known
- * for what it does, then l->behaviour is its name; else `first`.
+ * What the function that frame k called, k at least 1, does: the name of one that does the same. Only for functions of the C
+ * library in a static program without names; NULL for others, and if it is not known. Which kinds are looked for depends on the
+ * detector.
  */
+const char *live_behaviour(struct live *l, unsigned k);
+/* The same for where a jump leads that was taken in frame k's call: gives it a name if it has none. */
+void live_name_target(struct live *l, unsigned k, struct callee_target *to);
+/* Whether frame k is in the library of such a program. */
+bool live_in_nameless_library(struct live *l, unsigned k);
+/* The outermost frame from `first` on that has such a call; else `first`. */
 unsigned live_frame_by_behaviour(struct live *l, unsigned first);
 /* The function in that program's library that does what vsnprintf does. false: not found. */
 bool live_vsnprintf(struct live *l, struct gva *ret);

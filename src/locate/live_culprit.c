@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "locate/live.h"
+#include "locate/live_format.h"
 #include "locate/x86.h"
 
 static unsigned mode_of(const struct live *l)
@@ -19,9 +20,9 @@ static unsigned mode_of(const struct live *l)
 	return l->src.is_32bit ? X86_MODE_32 : X86_MODE_64;
 }
 
-/* File names of the C libraries and their loaders, up to a version. */
-static bool is_c_library(const struct vmi_module *m)
+bool live_is_c_library(const struct vmi_module *m)
 {
+	/* file names up to a version */
 	static const char *const names[] = {"libc.", "libc-", "ld-linux", "ld-musl", "ld-2.", "libpthread"};
 	const char *base = strrchr(m->path, '/');
 
@@ -43,22 +44,13 @@ static bool counts(const struct live *l, const struct callee_known *k)
 	return k && (k->effect != CALL_FORMAT || through_pointer(l));
 }
 
-/* Whether the file of frame k's module has its symbols. */
-static bool has_names(struct live *l, unsigned k)
-{
-	struct callee_source src;
-
-	live_source(l, l->chain->frame[k].module, &src);
-	return src.symtab != NULL;
-}
-
 /* The first frame outside of the C library, or outside of its functions in the program itself. */
 static int choose_frame(struct live *l, struct err *e)
 {
 	const struct chain *c = l->chain;
 	unsigned first = 0, best;
 
-	while (first < c->n && (!c->frame[first].module || is_c_library(c->frame[first].module)))
+	while (first < c->n && (!c->frame[first].module || live_is_c_library(c->frame[first].module)))
 		first++;
 	if (first == c->n)
 		return err_set_addr(e, ERR_REFUSED, c->frame[0].pc.v,
@@ -72,7 +64,7 @@ static int choose_frame(struct live *l, struct err *e)
 		if (live_function_name(l, k, name) && counts(l, callee_known(name)))
 			best = k + 1;
 	}
-	if (best == first && !has_names(l, first))
+	if (best == first)
 		best = live_frame_by_behaviour(l, first);
 	/* functions of the library may have no frame information; what is to be guarded has */
 	while (best + 1 < c->n && !c->frame[best].function.v)
@@ -132,8 +124,8 @@ static void name_call(struct live *l, char ret[SYMTAB_NAME_MAX])
 	if (!callee_follow(&src, l->f->culprit, l->f->culprit_len, &to))
 		return;
 	l->call_slot = to.slot;
-	if (l->behaviour) {
-		snprintf(ret, SYMTAB_NAME_MAX, "%s", l->behaviour);
+	if (live_behaviour(l, l->frame)) {
+		snprintf(ret, SYMTAB_NAME_MAX, "%s", live_behaviour(l, l->frame));
 		return;
 	}
 	between = to.at.v && !to.slot.v && to.at.v != inner->function.v && inner->function.v;
@@ -165,10 +157,6 @@ static void set_callee(struct live *l, const char *name)
 	f->src_arg = k->src;
 	f->len_arg = k->len;
 	f->chk_arg = k->chk;
-	if (through_pointer(l) && k->format != CALL_NO_ARG) {
-		f->effect = CALL_FORMAT;
-		f->src_arg = k->format;
-	}
 }
 
 static int find_call(struct live *l, struct err *e)
@@ -184,6 +172,34 @@ static int find_call(struct live *l, struct err *e)
 	name_call(l, name);
 	set_callee(l, name);
 	return 0;
+}
+
+int live_set_call(struct live *l, unsigned k, struct err *e)
+{
+	l->frame = k;
+	return read_code(l, e) || find_call(l, e) ? -1 : 0;
+}
+
+void live_set_tail(struct live *l, const struct cfi_fde *fde, struct code_fn *fn, const struct code_insn *ci,
+		   const char *name)
+{
+	code_fn_destroy(l->fn);
+	l->fn = fn;
+	l->fde = *fde;
+	l->f->function = fde->start;
+	l->f->function_end = fde->end;
+	set_culprit(l, ci);
+	set_callee(l, name);
+}
+
+void live_forget_culprit(struct live *l, const struct finding *before)
+{
+	*l->f = *before;
+	code_fn_destroy(l->fn);
+	l->fn = NULL;
+	l->callee = NULL;
+	l->call_slot = gva(0);
+	l->frame = 0;
 }
 
 static int find_store(struct live *l, struct err *e)
@@ -208,12 +224,31 @@ static int refuse_wrapper(const struct live *l, struct err *e)
 			    l->number, l->chain->frame[0].pc.v);
 }
 
+/* What detectors that stop in the midst of it can say without a format. */
+static int check_detector(struct live *l, bool for_a_bound, struct err *e)
+{
+	const struct taint_msg_detect *d = l->in->detect;
+
+	if (d->detector == TAINT_DETECT_FAULT)
+		return err_set_addr(e, ERR_REFUSED, d->pc,
+				    "the access at 0x%" PRIx64 " fails, but in no call with a format from outside",
+				    d->pc);
+	if (d->detector == TAINT_DETECT_ABORT && !for_a_bound)
+		return err_set_addr(e, ERR_REFUSED, d->pc, "the program ends itself, but for no bound that it checks");
+	return 0;
+}
+
 int live_find_culprit(struct live *l, struct err *e)
 {
-	if (choose_frame(l, e) || (l->in_kernel && l->frame == 0 && refuse_wrapper(l, e)) || read_code(l, e) ||
+	bool live = l->in->detect->detector != TAINT_DETECT_WATCH, for_a_bound = live && live_fails_bound(l);
+
+	if (live && !for_a_bound && live_find_format(l))
+		return 0;
+	if (check_detector(l, for_a_bound, e) || choose_frame(l, e) ||
+	    (l->in_kernel && l->frame == 0 && refuse_wrapper(l, e)) || read_code(l, e) ||
 	    (l->frame ? find_call(l, e) : find_store(l, e)))
 		return -1;
-	if (through_pointer(l) && l->f->effect != CALL_FORMAT)
+	if (through_pointer(l) && !live_may_be_format(l))
 		return err_set_addr(
 			e, ERR_REFUSED, l->f->culprit.v,
 			"the write goes through a pointer from outside: what overwrote the pointer is the culprit");
@@ -275,7 +310,7 @@ void live_find_helper(struct live *l)
 	n = live_symbols(l, inner->module, t, 2);
 	for (unsigned k = 0; k < n && !found; k++)
 		found = symtab_find(&t[k], name, &s);
-	if (!found && l->behaviour && l->f->effect != CALL_GETS)
+	if (!found && live_behaviour(l, l->frame) && l->f->effect != CALL_GETS)
 		found = live_vsnprintf(l, &s.at);
 	if (!found)
 		return;

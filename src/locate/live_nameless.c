@@ -5,6 +5,7 @@
  * Linkers put the library behind the program. Where it begins is told by the program's first instructions, which call a function
  * of the library with the address of main. What a function is, is found by running it in miniature (behaviour.c).
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "locate/behaviour.h"
@@ -36,7 +37,7 @@ static struct gva find_library(struct live *l, const struct vmi_module *m)
 	return gva(0);
 }
 
-static bool have_machine(struct live *l, const struct vmi_module *m)
+static void make_machine(struct live *l, const struct vmi_module *m)
 {
 	const struct taint_msg_detect *d = l->in->detect;
 	const struct machine_source src = {.rd = l->src.rd,
@@ -44,12 +45,30 @@ static bool have_machine(struct live *l, const struct vmi_module *m)
 					   .fs = d->fs_base,
 					   .gs = l->in_kernel ? d->kernel_gs_base : d->gs_base};
 
-	if (!l->machine) {
-		l->machine = machine_create(&src);
-		if (l->machine)
-			l->library = find_library(l, m);
-	}
+	l->machine = machine_create(&src);
+	if (l->machine)
+		l->library = find_library(l, m);
+}
+
+/* Whether frame k's module is a static program without names, with a library in it. */
+static bool is_nameless(struct live *l, unsigned k)
+{
+	const struct vmi_module *m = l->chain->frame[k].module;
+	struct callee_source src;
+
+	if (!m || !m->is_main)
+		return false;
+	live_source(l, m, &src);
+	if (src.symtab)
+		return false;
+	if (!l->machine)
+		make_machine(l, m);
 	return l->machine && l->library.v;
+}
+
+bool live_in_nameless_library(struct live *l, unsigned k)
+{
+	return is_nameless(l, k) && l->chain->frame[k].pc.v >= l->library.v;
 }
 
 /* Where a call or jump leads at present. */
@@ -124,36 +143,47 @@ static unsigned find_streams(const struct live *l, unsigned k, uint64_t ret[STRE
 	return n;
 }
 
-static const char *behaviour_at(struct live *l, unsigned k, struct gva function)
+static const char *find_behaviour(struct live *l, unsigned k, struct gva function)
 {
 	uint64_t at[STREAMS_MAX];
-	const struct behaviour_streams streams = {at, find_streams(l, k, at)};
+	const struct behaviour_streams streams = {at, find_streams(l, k - 1, at)};
 
-	if (l->in->detect->detector == TAINT_DETECT_POINTER)
+	if (function.v < l->library.v || !function.v)
+		return NULL;
+	if (l->in->detect->detector != TAINT_DETECT_WATCH)
 		return behaviour_of_format(l->machine, function, &streams);
 	return behaviour_of_writer(l->machine, function, &streams);
+}
+
+void live_name_target(struct live *l, unsigned k, struct callee_target *to)
+{
+	const char *name = NULL;
+
+	if (k && !*to->name && is_nameless(l, k))
+		name = find_behaviour(l, k, follow(l, to));
+	if (name)
+		snprintf(to->name, sizeof(to->name), "%s", name);
+}
+
+const char *live_behaviour(struct live *l, unsigned k)
+{
+	if (!k || k >= l->chain->n)
+		return NULL;
+	if (!l->behaviour[k].tried && is_nameless(l, k))
+		l->behaviour[k].name = find_behaviour(l, k, called_by(l, k));
+	l->behaviour[k].tried = true;
+	return l->behaviour[k].name;
 }
 
 unsigned live_frame_by_behaviour(struct live *l, unsigned first)
 {
 	const struct chain *c = l->chain;
-	const struct vmi_module *m = c->frame[first].module;
 	unsigned best = first;
 
-	if (!m->is_main || !have_machine(l, m))
-		return first;
-	for (unsigned k = first; k + 1 < c->n && c->frame[k + 1].module == m; k++) {
-		struct gva function = called_by(l, k + 1);
-		const char *name;
-
-		if (function.v < l->library.v)
-			break; /* the program's own, as are those further out */
-		name = behaviour_at(l, k, function);
-		if (!name)
-			continue;
-		l->behaviour = name;
-		best = k + 1;
-	}
+	/* what the program's own frames called inside of it is not looked at */
+	for (unsigned k = first; k + 1 < c->n && live_in_nameless_library(l, k); k++)
+		if (c->frame[k + 1].module == c->frame[k].module && live_behaviour(l, k + 1))
+			best = k + 1;
 	return best;
 }
 

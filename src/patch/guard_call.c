@@ -106,7 +106,9 @@ static uint64_t way_back(const struct call *c)
 /* First of all: the return address, as the program's own call would have put it. */
 void call_push_return(struct call *c)
 {
-	if (c->g.f->is_32bit) {
+	if (c->jumps) {
+		c->g.lower += word(c);
+	} else if (c->g.f->is_32bit) {
 		emit_push_address(c->g.em, way_back(c));
 		c->g.lower += word(c);
 	} else {
@@ -186,12 +188,25 @@ static void emit_chunk_room(struct call *c)
 	c->n_others += GUARD_CHUNK_JUMPS;
 }
 
+/* The compiler's own size; where it knew none that is the largest number. */
+static void room_by_argument(struct call *c)
+{
+	call_with_arg(c, ZYDIS_MNEMONIC_MOV, c->room, c->g.f->chk_arg);
+	emit_ri(c->g.em, ZYDIS_MNEMONIC_CMP, c->room, INT32_MAX);
+	call_other_if(c, ZYDIS_MNEMONIC_JNBE);
+}
+
 /* room = bytes that may be written at the destination; to the original call if it is not in the object. */
 void call_room(struct call *c)
 {
 	const struct finding *f = c->g.f;
-	uint32_t other = guard_check_caller(&c->g, c->room);
+	uint32_t other;
 
+	if (f->bound == BOUND_ARGUMENT) {
+		room_by_argument(c);
+		return;
+	}
+	other = guard_check_caller(&c->g, c->room);
 	if (other)
 		c->others[c->n_others++] = other;
 	if (f->bound == BOUND_CHUNK) {
@@ -426,14 +441,18 @@ static int check_call(struct call *c, struct err *e)
 	const struct finding *f = c->g.f;
 	unsigned mode = f->is_32bit ? X86_MODE_32 : X86_MODE_64;
 
-	if (!x86_decode_mode(mode, f->culprit_bytes, f->culprit_len, &c->in) || c->in.i.length != f->culprit_len ||
-	    c->in.i.meta.category != ZYDIS_CATEGORY_CALL)
+	if (!x86_decode_mode(mode, f->culprit_bytes, f->culprit_len, &c->in) || c->in.i.length != f->culprit_len)
+		return err_set(e, ERR_REFUSED, "the culprit is not a call");
+	c->jumps = c->in.i.meta.category == ZYDIS_CATEGORY_UNCOND_BR;
+	if (c->in.i.meta.category != ZYDIS_CATEGORY_CALL && !(c->jumps && f->effect == CALL_FORMAT))
 		return err_set(e, ERR_REFUSED, "the culprit is not a call");
 	if (f->culprit.v + f->culprit_len != f->bug.v + f->bug_len)
 		return err_set(e, ERR_REFUSED, "the call is not the last of the bug instructions");
 	if ((f->dst_arg > STACK_ARG_MAX && f->effect != CALL_FORMAT && f->effect != CALL_SCAN) ||
 	    (f->chk_arg != CALL_NO_ARG && f->chk_arg > STACK_ARG_MAX))
 		return err_set(e, ERR_REFUSED, "the call's arguments are not known");
+	if (f->bound == BOUND_ARGUMENT && f->chk_arg == CALL_NO_ARG)
+		return err_set(e, ERR_REFUSED, "the call has no argument that is the object's size");
 	if (f->bound != BOUND_CHUNK && f->end_offset - f->start_offset > INT32_MAX)
 		return err_set(e, ERR_REFUSED, "the finding's bounds make no sense");
 	return pick_registers(c, e);

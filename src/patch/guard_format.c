@@ -114,6 +114,11 @@ int call_format(struct call *c, struct err *e)
 
 	if (f->src_arg > CALL_REG_ARGS - 2)
 		return err_set(e, ERR_REFUSED, "which argument is the format is not known");
+	if (inside && c->jumps)
+		return err_set(e, ERR_REFUSED, "the function is left with the call: nothing comes back to the guard");
+	if (!f->module.is_main)
+		return err_set(e, ERR_REFUSED, "the formats of those who call %s cannot be told from hostile ones",
+			       f->module.path);
 	if (!inside)
 		call_push_return(c);
 	if (check_own(c, e))

@@ -105,6 +105,33 @@ static void test_last_register(void **state)
 	}
 }
 
+/* The function is left with the call: it returns to who called the function. */
+static void test_jump(void **state)
+{
+	static const struct setting s = {false, false, BOUND_FRAME, RSP, FORM_REL};
+	struct request rq = print_request(&print_kinds[1], &s);
+	struct finding f = make_finding(&rq);
+
+	(void)state;
+	put_headers(&s);
+	begin_request(&rq);
+	put_call(&s, &f);
+	image[SITE] = f.bug_bytes[0] = f.culprit_bytes[0] = 0xe9;
+	put_guard(&rq, &f);
+	memcpy(image + HOSTILE, evil, sizeof(evil));
+	rq.arg[0] = base + object(&rq);
+	rq.arg[2] = base + HOSTILE;
+	put_args(&rq);
+	put_word(&s, SP - 8, base + SITE + f.bug_len);
+	run.gpr[RSP] -= 8;
+	go_anywhere(false);
+	assert_int_equal(run.seen[0].count, 1);
+	assert_int_equal(run.seen[0].sp, base + SP - 8);
+	assert_int_equal(run.gpr[RSP], base + SP);
+	assert_int_equal(result(&rq, false), strlen(evil));
+	check_memory(&rq, object(&rq), evil, sizeof(evil));
+}
+
 /* --- scanf ------------------------------------------------------------------------------------------------- */
 
 /* What the compiler has before the call: the format's address, somehow. */
@@ -295,9 +322,9 @@ static void test_scan_refusals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hostile),	      cmocka_unit_test(test_own),
-		cmocka_unit_test(test_last_register), cmocka_unit_test(test_scan),
-		cmocka_unit_test(test_scan_refusals), cmocka_unit_test(test_scan_list),
+		cmocka_unit_test(test_hostile),	  cmocka_unit_test(test_own),  cmocka_unit_test(test_last_register),
+		cmocka_unit_test(test_jump),	  cmocka_unit_test(test_scan), cmocka_unit_test(test_scan_refusals),
+		cmocka_unit_test(test_scan_list),
 	};
 
 	return cmocka_run_group_tests(tests, guard_call_setup, guard_call_teardown);

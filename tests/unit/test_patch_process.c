@@ -295,6 +295,30 @@ int vmi_module_at(struct vmi *v, const struct vmi_task *t, struct gva at, struct
 	return 0;
 }
 
+/* The victim's file has no page cache that one could look into. */
+bool vmi_file_read(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, void *ret, size_t len)
+{
+	(void)v;
+	(void)t;
+	(void)inode;
+	(void)offset;
+	(void)ret;
+	(void)len;
+	return false;
+}
+
+bool vmi_file_write(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, const void *buf,
+		    size_t len)
+{
+	(void)v;
+	(void)t;
+	(void)inode;
+	(void)offset;
+	(void)buf;
+	(void)len;
+	return false;
+}
+
 int vmi_find_code(struct vmi *v, const struct vmi_task *t, uint64_t ram_offset, struct gva *ret, struct err *e)
 {
 	(void)v;
@@ -689,6 +713,13 @@ static void test_place(void **state)
 	assert_int_equal(f.start_address.v, (uintptr_t)a.buffer + 3);
 	assert_int_equal(f.cfa_value + (uint64_t)f.start_offset, (uintptr_t)a.buffer);
 	assert_int_equal(f.confidence, 85);
+	/* even if it begins with a register that the function saved: that is none of the array's */
+	memset(&world.label[(uintptr_t)a.buffer - world.label_base], 0,
+	       (call_cfa - 16 - (uintptr_t)a.buffer) * sizeof(struct taint_label));
+	assert_int_equal(find(&a, &f, &e), 0);
+	assert_int_equal(f.start_address.v, call_cfa - 16);
+	assert_int_equal(f.cfa_value + (uint64_t)f.start_offset, (uintptr_t)a.buffer);
+	assert_int_equal(f.cfa_value + (uint64_t)f.end_offset, call_cfa - 16);
 }
 
 static void test_recursive(void **state)
