@@ -93,7 +93,7 @@ static NOINLINE long name_it(const char *text)
 	volatile char *to = s.name;
 	size_t n = 0;
 
-	for (; text[n] && n < NAME_ROOM; n++)
+	for (; n < NAME_ROOM && text[n]; n++)
 		to[n] = text[n];
 	to[n] = '\0';
 	return s.call(s.name);
