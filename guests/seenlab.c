@@ -68,6 +68,7 @@ static NOINLINE long unescape(const char *text)
 	volatile char plain[ROOM];
 	long n = 0;
 
+	plain[0] = 0;
 	for (; text[n]; n++)
 		if (text[n] == 'a')
 			plain[n] = 7;
