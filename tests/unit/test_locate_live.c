@@ -339,9 +339,10 @@ static void run_to_damage(void)
 	fail_msg("nothing was corrupted");
 }
 
-static int locate(uint32_t detector, struct finding *ret, struct err *e)
+/* error: what was corrupted; return_hit: it must be a return address */
+static int locate_at(uint32_t detector, uint64_t error, bool return_hit, struct finding *ret, struct err *e)
 {
-	const struct finding first = {.start_address = {victim.buffer}, .error_address = {victim.error}};
+	const struct finding first = {.start_address = {victim.buffer}, .error_address = {error}};
 	struct taint_msg_detect d = {.detector = detector,
 				     .pc = victim.kernel ? KERNEL_PC : 0x1234,
 				     .code_offset = 0x7000,
@@ -354,7 +355,24 @@ static int locate(uint32_t detector, struct finding *ret, struct err *e)
 	set_gpr(d.gpr);
 	if (victim.kernel)
 		d.gpr[X86_RSP] = KERNEL_RSP;
-	return locate_live(&(struct locate_input){.detect = &d, .shadow = victim.shadow}, &first, ret, e);
+	return locate_live(&(struct locate_input){.detect = &d, .shadow = victim.shadow, .return_hit = return_hit},
+			   &first, ret, e);
+}
+
+static int locate(uint32_t detector, struct finding *ret, struct err *e)
+{
+	return locate_at(detector, victim.error, false, ret, e);
+}
+
+/* Another write of the same bytes is told by what it hits: the frame that they hit in the end, in a process with another stack. */
+static void check_return_hit(void)
+{
+	struct finding f;
+	struct err e = {0};
+
+	assert_int_equal(locate_at(TAINT_DETECT_WATCH, victim.error, true, &f, &e), 0);
+	assert_int_equal(locate_at(TAINT_DETECT_WATCH, victim.error - 8, true, &f, &e), -1);
+	assert_int_equal(e.code, ERR_REFUSED);
 }
 
 /* --- what must be found ------------------------------------------------------------------------------------ */
@@ -504,6 +522,8 @@ static void check(const struct want *w, enum manner manner)
 	if (manner == PROTECTED && f.bound == BOUND_FRAME)
 		check_canary(&f);
 	check_helper(w, &f);
+	if (!strcmp(w->form, "strcpy"))
+		check_return_hit();
 	assert_true(f.bug.v <= f.culprit.v && f.bug.v + f.bug_len >= f.culprit.v + f.culprit_len);
 	assert_true(f.bug_len >= 5 && f.bug_len <= FINDING_BUG_MAX);
 }
