@@ -16,6 +16,8 @@ struct locate_input {
 	struct vmi *vmi;
 	const struct shadow *shadow;
 	const struct taint_msg_detect *detect;
+	/* for locate_live(): a write that does not hit a return address of the stack, at error_address, is not the one meant */
+	bool return_hit;
 };
 
 /*
