@@ -16,4 +16,10 @@
 int guard_emit(struct emitter *em, const struct finding *f, const struct code_reader *rd, const char **ret_name,
 	       struct err *e) MUST_CHECK;
 
+/*
+ * Whether the guard is entered by a call that ends where the displaced instructions did, so that the return address is the
+ * program's own. Else it is entered by a jump.
+ */
+bool guard_is_called(const struct finding *f);
+
 #endif

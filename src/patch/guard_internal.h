@@ -13,12 +13,16 @@ struct guard {
 	const struct finding *f;
 	const struct code_reader *rd; /* the process; may be NULL */
 	int32_t lower; /* bytes by which the stack pointer is lower now than at the culprit */
+	uint64_t returns; /* of a call: what the word below the culprit's stack pointer holds; 0: not known */
 };
 
 static inline int32_t guard_word(const struct guard *g)
 {
 	return g->f->is_32bit ? 4 : 8;
 }
+
+/* dst = an address of the module, by the return address on the stack where that is shorter. */
+void guard_address(const struct guard *g, uint8_t dst, uint64_t address);
 
 /* The place `offset` from the CFA. */
 struct emit_mem guard_frame(const struct guard *g, int64_t offset);

@@ -202,10 +202,14 @@ static void emit_exchange(struct call *c, const struct format *format)
 {
 	uint8_t arg = c->g.f->src_arg;
 
-	emit_address(c->g.em, c->room, format->address);
+	guard_address(&c->g, c->room, format->address);
 	call_on_arg(c, ZYDIS_MNEMONIC_CMP, arg, c->room);
 	call_other_if(c, ZYDIS_MNEMONIC_JNZ);
-	emit_address(c->g.em, c->room, c->data);
+	if (call_arg_in_reg(c, arg)) {
+		emit_address(c->g.em, call_arg_reg[arg], c->data);
+		return;
+	}
+	guard_address(&c->g, c->room, c->data);
 	call_on_arg(c, ZYDIS_MNEMONIC_MOV, arg, c->room);
 }
 
@@ -244,7 +248,6 @@ int call_scan(struct call *c, struct err *e)
 		return err_set(e, ERR_REFUSED, "the text without a width goes elsewhere");
 	if (format.arg > 4)
 		return err_set(e, ERR_REFUSED, "the text without a width is too far behind the format");
-	call_push_return(c);
 	if (call_takes_list(f))
 		load_from_list(c, format.arg);
 	call_room(c);

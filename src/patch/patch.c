@@ -44,16 +44,26 @@ static int check_module(const struct vmi_module *m, const struct finding *f, str
 	return 0;
 }
 
-/* The jump to the guard; what is left of the displaced bytes is never reached. */
+static void fill(struct emitter *em, uint32_t len)
+{
+	while (em->len < len && !em->bad)
+		emit_bytes(em, (uint8_t[]){NOP}, 1);
+}
+
+/* The jump to the guard, behind which nothing is reached; or the call, which ends where the program's own did. */
 static int emit_site(const struct finding *f, struct gva guard, uint8_t *ret, struct err *e)
 {
 	struct emitter em;
 
 	emit_init(&em, f->bug.v);
 	em.is_32bit = f->is_32bit;
-	emit_jump(&em, guard.v);
-	while (em.len < f->bug_len && !em.bad)
-		emit_bytes(&em, (uint8_t[]){NOP}, 1);
+	if (guard_is_called(f)) {
+		fill(&em, f->bug_len - 5u);
+		emit_call(&em, guard.v);
+	} else {
+		emit_jump(&em, guard.v);
+		fill(&em, f->bug_len);
+	}
 	if (emit_check(&em, e))
 		return -1;
 	memcpy(ret, em.buf, f->bug_len);

@@ -38,6 +38,7 @@ enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, 
 #define END_OFFSET (-32)
 
 #define MADE 0x20000000ull /* where the module was when the patch was made */
+#define GUARD_MAX 152u
 #define ELSEWHERE 0x31000000ull /* where it runs, if it can be moved */
 
 enum form { FORM_REL, FORM_SLOT, FORM_REG, FORM_STACK, FORMS };
