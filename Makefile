@@ -152,8 +152,8 @@ check-attack20: all guest ## 20 attacks and 20 benign runs, each in a new VM
 
 # The attack lab: see doc/attacks.md.
 .PHONY: check-attacks
-check-attacks: all guest-lab ## every form of attack in every build, as a table (FORMS="stack-* heap-*" BUILDS="lab-O2" THIRD=1)
-	$(Q)FORMS="$(FORMS)" BUILDS="$(BUILDS)" tests/attacks/matrix.sh $(if $(THIRD),--third)
+check-attacks: all guest-lab ## every form of attack in every build, as a table (FORMS="stack-* heap-*" BUILDS="lab-O2" THIRD=1 JOBS=2)
+	$(Q)FORMS="$(FORMS)" BUILDS="$(BUILDS)" JOBS="$(JOBS)" tests/attacks/matrix.sh $(if $(THIRD),--third)
 
 .PHONY: check-false-alarms
 check-false-alarms: all guest-lab ## benign requests to the attack lab: none may be taken for an attack (REQUESTS=200000)

@@ -232,7 +232,7 @@ static int choose_checkpoint(struct response *r, struct err *e)
 static void kill_active(struct vm *vm)
 {
 	undo_detach(vm->undo);
-	vm_stop_engine(vm, &vm->active);
+	vm_stop_engine(&vm->active);
 }
 
 /* A process that has the patch's module mapped: the one attacked, or, if it did not exist yet at the checkpoint, another. */
@@ -307,19 +307,6 @@ static void block_flow(struct response *r)
 	r->vm->flows_blocked++;
 }
 
-static int next_engine(struct vm *vm, struct err *e)
-{
-	if (!vm->standby.ready) {
-		if (vm->standby.dead)
-			vm_stop_engine(vm, &vm->standby);
-		if (vm_start_engine(vm, true, &vm->standby, e) < 0)
-			return -1;
-	}
-	vm->active = vm->standby;
-	vm->standby = (struct vm_engine){0};
-	return 0;
-}
-
 /* The lowest tainted byte of what was corrupted. */
 static int set_watch(struct response *r, struct err *e)
 {
@@ -348,7 +335,7 @@ static int roll_back(struct response *r, struct err *e)
 	if (!r->have_patch && !r->tracing)
 		block_flow(r);
 	step(r, "rolled-back");
-	if (next_engine(vm, e) < 0 || (r->tracing && set_watch(r, e) < 0) ||
+	if (vm_next_engine(vm, e) < 0 || (r->tracing && set_watch(r, e) < 0) ||
 	    checkpoint_restore_engine(vm->ring, r->checkpoint.id, vm->active.en, vm->loop, e) < 0)
 		return -1;
 	if (net_replay(vm->net, r->checkpoint.seq, e) < 0)
@@ -409,7 +396,6 @@ static void recover(struct response *r)
 	snprintf(r->in.vm_state, sizeof(r->in.vm_state), "running");
 	keep(r);
 	step(r, r->have_patch ? "recovered" : "contained");
-	loop_timer_set(r->vm->standby_timer, 20);
 }
 
 /* The VM goes on as if nothing had been detected. */
@@ -461,7 +447,6 @@ static bool start_trace(struct response *r)
 	}
 	vm->trace = r;
 	loop_timer_set(vm->trace_timer, TRACE_MS);
-	loop_timer_set(vm->standby_timer, 20);
 	return true;
 }
 

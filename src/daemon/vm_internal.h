@@ -32,6 +32,7 @@ struct vm_arrival {
 
 #define VM_ARRIVALS 1024u
 #define VM_PATCHES_MAX 64u
+#define VM_STANDBYS 2u /* engines that wait */
 
 /* A patch that is in the guest, and must be put in again after a rollback. */
 struct vm_patch {
@@ -58,7 +59,7 @@ struct vm {
 	struct net *net;
 	struct undo *undo;
 	struct checkpoint_ring *ring;
-	struct vm_engine active, standby;
+	struct vm_engine active, standby[VM_STANDBYS];
 	struct loop_source *standby_timer, *checkpoint_timer, *respond_timer, *trace_timer, *boot_timer, *vmi_timer;
 
 	bool guest_seen; /* the guest's network driver has started */
@@ -83,12 +84,20 @@ struct vm {
 
 /* vm.c */
 void vm_end(struct vm *vm, const struct err *why);
-int vm_start_engine(struct vm *vm, bool incoming, struct vm_engine *ret, struct err *e) MUST_CHECK;
-void vm_stop_engine(struct vm *vm, struct vm_engine *x);
 /* Looks at no more than max_pages tainted pages for bytes that were overwritten behind the engine's back. */
 void vm_drop_stale_taint(struct vm *vm, unsigned max_pages);
 /* Time at which the payload byte with this origin was delivered, 0 if not known any more. */
 uint64_t vm_arrival_time(const struct vm *vm, uint32_t origin);
+
+/* vm_engines.c */
+/* Starts one, or waits for one that is being started, until it can take over or begin (incoming false). */
+int vm_start_engine(struct vm *vm, bool incoming, struct vm_engine *ret, struct err *e) MUST_CHECK;
+void vm_stop_engine(struct vm_engine *x);
+void vm_stop_engines(struct vm *vm);
+/* Timer: starts the waiting engines and looks in on them; the VM must not stand still while QEMU starts. */
+void vm_keep_standby(void *vm, uint32_t events);
+/* One that waits becomes the active one, which must have been stopped; if none does, one is started now. */
+int vm_next_engine(struct vm *vm, struct err *e) MUST_CHECK;
 
 /* respond.c: answers vm->detect; called from the outer loop only. */
 void respond(struct vm *vm);

@@ -82,15 +82,24 @@ static json_t *checkpoint_status(struct vm *vm)
 			 (json_int_t)shadow_header(vm->shadow)->labels_lost);
 }
 
+static json_t *standby_pids(const struct vm *vm)
+{
+	json_t *pids = json_array();
+
+	for (size_t i = 0; i < VM_STANDBYS; i++)
+		if (vm->standby[i].ready)
+			json_array_append_new(pids, json_integer(engine_pid(vm->standby[i].en)));
+	return pids;
+}
+
 json_t *vm_status(struct vm *vm)
 {
-	return json_pack("{s:s, s:s, s:I, s:i, s:i, s:b, s:s, s:I, s:I, s:i, s:I, s:o, s:o, s:o}", "name",
+	return json_pack("{s:s, s:s, s:I, s:i, s:o, s:b, s:s, s:I, s:I, s:i, s:I, s:o, s:o, s:o}", "name",
 			 vm->cfg->name, "state", state_name(vm->state), "uptime_s",
 			 (json_int_t)((loop_now_ns() - vm->start_ns) / 1000000000u), "engine_pid",
-			 vm->active.en ? (int)engine_pid(vm->active.en) : 0, "standby_pid",
-			 vm->standby.ready ? (int)engine_pid(vm->standby.en) : 0, "introspection", vm->vmi != NULL,
-			 "respond", config_respond_name(vm->cfg->respond), "detections", (json_int_t)vm->detections,
-			 "recoveries", (json_int_t)vm->recoveries, "patches", (int)vm->n_patches, "flows_blocked",
-			 (json_int_t)vm->flows_blocked, "taint", taint_status(vm), "network", net_status(vm),
-			 "checkpoints", checkpoint_status(vm));
+			 vm->active.en ? (int)engine_pid(vm->active.en) : 0, "standby_pids", standby_pids(vm),
+			 "introspection", vm->vmi != NULL, "respond", config_respond_name(vm->cfg->respond),
+			 "detections", (json_int_t)vm->detections, "recoveries", (json_int_t)vm->recoveries, "patches",
+			 (int)vm->n_patches, "flows_blocked", (json_int_t)vm->flows_blocked, "taint", taint_status(vm),
+			 "network", net_status(vm), "checkpoints", checkpoint_status(vm));
 }

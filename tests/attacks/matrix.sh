@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Attacks every form of the attack lab in every build under CloudER and prints a table (doc/attacks.md).
 #
-#   matrix.sh [--third]    with --third every third form, others in the next build
+#   matrix.sh [--third]           with --third every third form, others in the next build
+#   matrix.sh --one NUMBER BUILD  one build, in this process; the number says which third is wanted of it
 #
-# Environment: FORMS, BUILDS: patterns of the shell for what is wanted (all). CHUNK: forms for each VM (30). BUILD (build): rows
-# go to BUILD/attacks/NAME.tsv. Exit code 0: every combination is healed, or is listed with its reason in unhealed.txt.
+# Environment: FORMS, BUILDS: patterns of the shell for what is wanted (all). CHUNK: forms for each VM (30). JOBS: builds
+# at a time (2). BUILD (build): rows go to BUILD/attacks/NAME.tsv. Exit code 0: every combination is healed, or is listed with
+# its reason in unhealed.txt.
 #
 # Columns: works (the attack works on an unprotected copy), seen (detector), culprit (is in the function that has the
 # error), guard (bytes), dead (the second attack does nothing and makes no incident), same (benign answers before and after),
@@ -18,9 +20,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/attacks/forms.sh
 . "$here/forms.sh"
 
-third=
+one=
 case ${1:-} in
---third) third=1 ;;
+--third) export THIRD=1 ;;
+--one) one="$2 $3" ;;
 '') ;;
 *) sed -n '/^#   matrix/s/^# //p' "$0" >&2 && exit 2 ;;
 esac
@@ -182,7 +185,7 @@ run_build() {
 	while read -r form _ _ _ _ culprits <&3; do
 		number=$((number + 1))
 		matches "$form" "${FORMS:-*}" || continue
-		[ -z "$third" ] || [ $(((number + number / 3) % 3)) -eq 0 ] || continue
+		[ -z "${THIRD:-}" ] || [ $(((number + number / 3) % 3)) -eq 0 ] || continue
 		if [ "$in_vm" -ge "$CHUNK" ] || ! vm_runs; then
 			vm_down
 			vm_up "$build" || { fails "$build: no VM" && cat "$T/$VM.log" && return; }
@@ -200,14 +203,36 @@ total() {
 	echo "$1: ${sums[healed]:-0} healed, ${sums[contained]:-0} contained, ${sums[missed]:-0} missed, ${sums[n/a]:-0} n/a"
 }
 
+# one_build NUMBER BUILD
+one_build() {
+	test_begin "attacks-$2"
+	unlisted=0
+	run_build "$@"
+	is "$2: combinations that are neither healed nor listed in unhealed.txt" 0 "$unlisted"
+	check "$2 leaves nothing" settled nothing_left
+	test_end
+}
+
+# "NUMBER BUILD" of what is wanted.
+wanted() {
+	local number=0 build
+	for build in $(lab_builds); do
+		! matches "$build" "${BUILDS:-*}" || echo "$((number++)) $build"
+	done
+}
+
+# shellcheck disable=SC2086 # a number and a build
+[ -z "$one" ] || { one_build $one && exit; exit 1; }
 mkdir -p "$TOP/${BUILD:-build}/attacks"
-test_begin attacks
-unlisted=0 number=0
+builds=$(wanted | wc -l)
 print_row build form works seen culprit guard dead same lives verdict "strategy or reason"
-for build in $(lab_builds); do
-	matches "$build" "${BUILDS:-*}" || continue
-	run_build "$((number++))" "$build"
-done
-is "combinations that are neither healed nor listed in unhealed.txt" 0 "$unlisted"
-check "nothing is left" settled nothing_left
-test_end
+# Each says its sum at its end; what is not all passed has failed.
+counted=$(mktemp)
+trap 'rm -f "$counted"' EXIT
+wanted | xargs -r -P "${JOBS:-2}" -L 1 "$0" --one | awk -v counted="$counted" '
+	/^[0-9]+ passed/ { passed += / 0 failed/; next }
+	!/^(ok|==)/ { print; fflush() }
+	END { print passed + 0 > counted }'
+passed=$(cat "$counted")
+echo "$passed passed, $((builds - passed)) failed, 0 skipped"
+[ "$builds" -gt 0 ] && [ "$passed" -eq "$builds" ]

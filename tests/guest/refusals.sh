@@ -196,20 +196,29 @@ test_standby_killed() {
 	local port old
 	port=$(free_port)
 	check "the VM starts" protected vm fig2 "$port:7000"
-	check "an engine waits" settled has_standby vm ""
-	old=$(status_value vm standby_pid)
-	kill -KILL "$old"
-	check "another takes its place" settled has_standby vm "$old"
+	check "two engines wait" settled have_standbys vm ""
+	old=$(standby_pids vm)
+	# shellcheck disable=SC2086 # two words
+	kill -KILL $old
+	check "others take their place" settled have_standbys vm "$old"
 	check "not owned" not_owned "$port" fig2 attack
 	is "recoveries" 1 "$(status_value vm recoveries)"
+	check "again two wait" settled have_standbys vm "$old"
 	end vm
 }
 
-# has_standby VM OLD: there is a waiting engine, and not the old one.
-has_standby() {
-	local pid
-	pid=$(status_value "$1" standby_pid)
-	[ "${pid:-0}" -ne 0 ] && [ "$pid" != "$2" ]
+standby_pids() {
+	"$CLOUDER" status "$1" --json | tr -d ' \n' | grep -o '"standby_pids":\[[0-9,]*\]' | grep -o '[0-9]*'
+}
+
+# have_standbys VM OLD: two engines wait, and none of the old ones.
+have_standbys() {
+	local pids pid
+	pids=$(standby_pids "$1")
+	[ "$(wc -w <<<"$pids")" -eq 2 ] || return
+	for pid in $pids; do
+		! grep -qx "$pid" <<<"$2" || return
+	done
 }
 
 test_supervisor_killed() {
