@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define THREADS_MAX 4096
+#define PROCESSES_MAX 8192
 #define MAPS_MAX 1024
 #define VM_EXEC 4u
 
@@ -92,22 +93,51 @@ static bool in_place(const struct patch *p, const struct contents *c)
 	return memcmp(c->site, p->site_after, p->site_len) == 0 && memcmp(c->guard, p->guard, p->guard_len) == 0;
 }
 
-static int check_threads(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct gva site, struct err *e)
+/* Whether ip is inside bytes like those to displace, at the same place of a page: wherever the file is mapped there. */
+static bool is_inside(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct gva site, struct gva ip)
 {
-	struct gva *ip = calloc(THREADS_MAX, sizeof(*ip));
-	int n, rc = 0;
+	uint64_t k = (ip.v - site.v) & GUEST_PAGE_MASK;
+	uint8_t code[PATCH_SITE_MAX];
 
-	if (!ip)
-		return err_set_errno(e, "no memory for the process's threads");
-	n = vmi_thread_ips(v, t, ip, THREADS_MAX, e);
-	for (int k = 0; k < n; k++)
-		if (ip[k].v > site.v && ip[k].v - site.v < p->site_len)
-			rc = err_set_addr(e, ERR_STATE, ip[k].v,
-					  "a thread of process %d stands inside the bytes to displace", t->tgid);
-	free(ip);
+	return k > 0 && k < p->site_len && vmi_task_read(v, t, gva(ip.v - k), code, p->site_len) &&
+	       memcmp(code, p->site_before, p->site_len) == 0;
+}
+
+static int check_threads(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct gva site,
+			 struct gva *ip, struct err *e)
+{
+	int n = vmi_thread_ips(v, t, ip, THREADS_MAX, e);
+
+	if (n < 0)
+		return err_prefix(e, "threads of process %d", t->tgid);
 	if (n == THREADS_MAX)
 		return err_set(e, ERR_LIMIT, "process %d has too many threads to look at", t->tgid);
-	return n < 0 ? err_prefix(e, "threads of process %d", t->tgid) : rc;
+	for (int k = 0; k < n; k++)
+		if (is_inside(p, v, t, site, ip[k]))
+			return err_set_addr(e, ERR_STATE, ip[k].v,
+					    "a thread of process %d stands inside the bytes to displace", t->tgid);
+	return 0;
+}
+
+/* What is written may be in the page cache: seen by all processes that run the file. */
+static int check_processes(const struct patch *p, struct vmi *v, struct gva site, struct err *e)
+{
+	struct vmi_task *t = calloc(PROCESSES_MAX, sizeof(*t));
+	struct gva *ip = calloc(THREADS_MAX, sizeof(*ip));
+	int n = -1, rc = 0;
+
+	if (t && ip)
+		n = vmi_tasks(v, t, PROCESSES_MAX, e);
+	else
+		err_set_errno(e, "no memory for the guest's threads");
+	for (int k = 0; k < n && !rc; k++)
+		if (t[k].mm.v)
+			rc = check_threads(p, v, &t[k], site, ip, e);
+	if (n == PROCESSES_MAX)
+		rc = err_set(e, ERR_LIMIT, "the guest has too many processes to look at");
+	free(t);
+	free(ip);
+	return n < 0 ? -1 : rc;
 }
 
 int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e)
@@ -127,7 +157,7 @@ int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, 
 	if (!all_zero(now.guard, p->guard_len) && memcmp(now.guard, p->guard, p->guard_len) != 0)
 		return err_set_addr(e, ERR_REFUSED, at.guard.v, "the guard's place at 0x%" PRIx64 " is in use",
 				    at.guard.v);
-	if (check_threads(p, v, t, at.site, e))
+	if (check_processes(p, v, at.site, e))
 		return -1;
 	if (!vmi_task_write(v, t, at.guard, p->guard, p->guard_len) ||
 	    !vmi_task_write(v, t, at.site, p->site_after, p->site_len))

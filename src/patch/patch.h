@@ -44,7 +44,7 @@ int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task
 
 /*
  * Writes the patch through the page tables of process t (guard first, then the site). The VM must not be running.
- * Checks build-id and original bytes, and that no thread of the process stands inside the displaced bytes.
+ * Checks build-id and original bytes, and that no thread of any process that runs the code stands inside the displaced bytes.
  */
 int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e) MUST_CHECK;
 /* Whether site and guard are in place in process t. */

@@ -210,7 +210,7 @@ static int invoke(int (*fn)(const char *, size_t), const char *src, size_t n)
 #define LABEL_BYTES 8192
 static struct {
 	struct vmi_module module;
-	struct gva ip; /* of the process's one thread */
+	struct gva ip, other_ip; /* of the process's one thread, of another process's */
 	struct gva code; /* what vmi_find_code answers */
 	struct taint_writer record;
 	uint64_t label_base;
@@ -261,13 +261,23 @@ int vmi_task_by_cr3(struct vmi *v, uint64_t cr3, struct vmi_task *ret, struct er
 	return cr3 ? 0 : err_set(e, ERR_GUEST, "no process");
 }
 
+/* The victim, and another process that has the same code where the victim has it. */
+int vmi_tasks(struct vmi *v, struct vmi_task *ret, size_t max, struct err *e)
+{
+	(void)v;
+	(void)e;
+	assert_true(max >= 2);
+	ret[0] = (struct vmi_task){.tgid = 42, .mm = {1}};
+	ret[1] = (struct vmi_task){.tgid = 43, .mm = {2}};
+	return 2;
+}
+
 int vmi_thread_ips(struct vmi *v, const struct vmi_task *t, struct gva *ret_ip, size_t max, struct err *e)
 {
 	(void)v;
-	(void)t;
 	(void)max;
 	(void)e;
-	ret_ip[0] = world.ip;
+	ret_ip[0] = t->tgid == 42 ? world.ip : world.other_ip;
 	return 1;
 }
 
@@ -804,6 +814,11 @@ static void test_apply_refusals(void **state)
 	assert_int_equal(patch_apply(&p, NULL, &t, &e), -1);
 	assert_int_equal(e.code, ERR_STATE);
 	world.ip = gva(0);
+	world.other_ip = gva_add(p.site, 2);
+	assert_int_equal(patch_apply(&p, NULL, &t, &e), -1);
+	assert_int_equal(e.code, ERR_STATE);
+	world.other_ip = gva_add(p.site, 2 + GUEST_PAGE_SIZE); /* other code */
+	world.ip = p.site; /* nothing of it has run */
 	q = p;
 	q.site_before[0] ^= 1;
 	assert_int_equal(patch_apply(&q, NULL, &t, &e), -1);
