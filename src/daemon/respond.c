@@ -235,18 +235,27 @@ static void kill_active(struct vm *vm)
 	vm_stop_engine(&vm->active);
 }
 
-/* A process that has the patch's module mapped: the one attacked, or, if it did not exist yet at the checkpoint, another. */
+/*
+ * A process that has the patch's module mapped: the one attacked, or, if it did not exist yet at the checkpoint, another.
+ * A private patch: all that do.
+ */
 static int apply_to_some_task(struct response *r, const struct patch *p, struct err *e)
 {
 	static struct vmi_task tasks[1024];
-	int n;
+	int n, taken = 0;
 
-	if (r->have_task && patch_apply(p, r->vm->vmi, &r->task, e) == 0)
+	if (!p->is_private && r->have_task && patch_apply(p, r->vm->vmi, &r->task, e) == 0)
 		return 0;
 	n = vmi_tasks(r->vm->vmi, tasks, sizeof(tasks) / sizeof(tasks[0]), e);
-	for (int i = 0; i < n; i++)
-		if (tasks[i].mm.v && patch_apply(p, r->vm->vmi, &tasks[i], e) == 0)
+	for (int i = 0; i < n; i++) {
+		if (!tasks[i].mm.v || patch_apply(p, r->vm->vmi, &tasks[i], e) < 0)
+			continue;
+		if (!p->is_private)
 			return 0;
+		taken++;
+	}
+	if (taken)
+		return 0;
 	return err_prefix(e, "no process at the checkpoint takes the patch");
 }
 

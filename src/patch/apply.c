@@ -2,6 +2,8 @@
 /* Putting a patch into a process: everything is checked first, then guard, then site, then read back. */
 #include "patch/patch.h"
 
+#include "patch/home.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +27,8 @@ static bool is_target(const struct patch *p, const struct vmi_module *m)
 static bool place_in(const struct patch *p, const struct vmi_module *m, struct place *ret)
 {
 	if (!is_target(p, m) || p->site_offset < m->text_file_offset ||
-	    p->site_offset - m->text_file_offset >= m->text_file_size || p->guard_offset < m->text_file_offset)
+	    p->site_offset - m->text_file_offset >= m->text_file_size ||
+	    (!p->is_private && p->guard_offset < m->text_file_offset))
 		return false;
 	ret->site = gva_add(m->text, p->site_offset - m->text_file_offset);
 	ret->guard = gva_add(m->text, p->guard_offset - m->text_file_offset);
@@ -140,6 +143,18 @@ static int check_processes(const struct patch *p, struct vmi *v, struct gva site
 	return n < 0 ? -1 : rc;
 }
 
+static int enter(const struct patch *p, struct vmi *v, const struct vmi_task *t, const struct place *at, struct err *e)
+{
+	struct gva *ip = calloc(THREADS_MAX, sizeof(*ip));
+	int rc;
+
+	if (!ip)
+		return err_set_errno(e, "no memory for the process's threads");
+	rc = check_threads(p, v, t, at->site, ip, e);
+	free(ip);
+	return rc ? rc : home_enter(p, v, t, at->site, at->guard, e);
+}
+
 int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e)
 {
 	struct contents now;
@@ -147,13 +162,16 @@ int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, 
 
 	if (find_place(p, v, t, &at, e))
 		return -1;
-	if (!read_place(p, v, t, &at, &now))
-		return err_set_addr(e, ERR_GUEST, at.site.v, "the code to patch is not in memory");
-	if (in_place(p, &now))
+	if (read_place(p, v, t, &at, &now) && in_place(p, &now))
 		return 0;
+	if (!vmi_task_read(v, t, at.site, now.site, p->site_len) ||
+	    (!p->is_private && !vmi_task_read(v, t, at.guard, now.guard, p->guard_len)))
+		return err_set_addr(e, ERR_GUEST, at.site.v, "the code to patch is not in memory");
 	if (memcmp(now.site, p->site_before, p->site_len) != 0)
 		return err_set_addr(e, ERR_REFUSED, at.site.v, "the code at 0x%" PRIx64 " is not what the patch is for",
 				    at.site.v);
+	if (p->is_private)
+		return enter(p, v, t, &at, e);
 	if (!all_zero(now.guard, p->guard_len) && memcmp(now.guard, p->guard, p->guard_len) != 0)
 		return err_set_addr(e, ERR_REFUSED, at.guard.v, "the guard's place at 0x%" PRIx64 " is in use",
 				    at.guard.v);

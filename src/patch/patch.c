@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Making a patch: a guard in a code cave, and a jump to it in place of the bug instructions.
+ * Making a patch: a guard in a code cave or in memory of the process's own, and a jump to it in place of the bug instructions.
  *
  * Goals: a benign input never sees a difference; the patch holds with address
  * space randomisation, recursion and restart of the program, for all processes that run the module.
@@ -15,6 +15,7 @@
 
 #include "patch/cave.h"
 #include "patch/guard.h"
+#include "patch/home.h"
 
 #define NOP 0x90
 
@@ -85,36 +86,79 @@ static void name_target(const struct vmi_module *m, const struct finding *f, str
 	p->guard_offset = guard.v - m->text.v + m->text_file_offset;
 }
 
+/* A cave that can be executed. */
+static int find_cave(const struct process *p, const struct code_reader *rd, const struct vmi_module *m,
+		     struct gva *ret_at, uint32_t *ret_room, struct err *e)
+{
+	struct vmi_page page;
+
+	if (cave_find(rd, m, ret_at, ret_room, e))
+		return -1;
+	/* A page not touched yet is no worse: it lies in the executable segment's last page, and is read from the page cache. */
+	if (vmi_translate(&p->t->space, *ret_at, &page) && (!page.executable || !page.user))
+		return err_set_addr(e, ERR_REFUSED, ret_at->v, "the bytes behind the code of %s cannot be executed",
+				    m->path);
+	return 0;
+}
+
+/* In the process's own memory, after what was wrong with the cave (*e). */
+static int choose_process(const struct process *p, const struct vmi_module *m, const struct finding *f,
+			  struct gva *ret_at, uint32_t *ret_room, struct err *e)
+{
+	struct err why;
+
+	if (m->is_32bit)
+		return -1;
+	if (home_find(p->v, p->t, m, f->bug, ret_at, &why)) {
+		*e = why;
+		return -1;
+	}
+	*ret_room = PATCH_GUARD_MAX;
+	return 0;
+}
+
+/* The guard in the first home that has room for it. */
+static int emit_guard(const struct process *pr, const struct vmi_module *m, const struct finding *f, struct patch *p,
+		      struct emitter *em, struct err *e)
+{
+	const struct code_reader rd = {read_process, (void *)(uintptr_t)pr};
+	bool have_cave;
+	uint32_t room;
+	struct gva at;
+
+	have_cave = !find_cave(pr, &rd, m, &at, &room, e);
+	for (;;) {
+		if (!have_cave && choose_process(pr, m, f, &at, &room, e))
+			return -1;
+		emit_init(em, at.v);
+		if (guard_emit(em, f, &rd, &p->strategy, e))
+			return -1;
+		p->is_private = !have_cave;
+		p->home = have_cave ? "cave" : "process";
+		if (em->len <= room)
+			return 0;
+		err_set_addr(e, ERR_REFUSED, at.v,
+			     "a guard of %u bytes does not fit the %u unused bytes behind the code of %s", em->len,
+			     room, m->path);
+		have_cave = false;
+	}
+}
+
 int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task *t, struct patch *ret, struct err *e)
 {
 	struct process process = {v, t};
-	const struct code_reader rd = {read_process, &process};
 	struct vmi_module m;
-	struct vmi_page page;
 	struct emitter em;
-	struct patch p = {.home = "cave"};
-	struct gva cave;
-	uint32_t room;
+	struct patch p = {0};
 
 	if (vmi_module_at(v, t, f->bug, &m, e))
 		return -1;
-	if (check_module(&m, f, e) || cave_find(&rd, &m, &cave, &room, e))
+	if (check_module(&m, f, e) || emit_guard(&process, &m, f, &p, &em, e))
 		return -1;
-	/* A page not touched yet is no worse: it lies in the executable segment's last page, and is read from the page cache. */
-	if (vmi_translate(&t->space, cave, &page) && (!page.executable || !page.user))
-		return err_set_addr(e, ERR_REFUSED, cave.v, "the bytes behind the code of %s cannot be executed",
-				    m.path);
-	emit_init(&em, cave.v);
-	if (guard_emit(&em, f, &rd, &p.strategy, e))
-		return -1;
-	if (em.len > room)
-		return err_set_addr(e, ERR_REFUSED, cave.v,
-				    "a guard of %u bytes does not fit the %u unused bytes behind the code of %s",
-				    em.len, room, m.path);
-	name_target(&m, f, cave, &p);
+	name_target(&m, f, gva(em.at), &p);
 	p.guard_len = (uint8_t)em.len;
 	memcpy(p.guard, em.buf, em.len);
-	if (emit_site(f, cave, p.site_after, e))
+	if (emit_site(f, gva(em.at), p.site_after, e))
 		return -1;
 	*ret = p;
 	return 0;

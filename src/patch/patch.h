@@ -24,11 +24,12 @@ struct patch {
 	uint8_t build_id_len;
 	bool is_32bit; /* the code that is patched */
 	const char *strategy; /* "store-guard", ... (static string) */
-	const char *home; /* "cave" (static string) */
+	const char *home; /* "cave" or "process" (static strings) */
+	bool is_private; /* in "process": site and guard are the process's own, and those that it forks have them */
 	uint64_t site_offset; /* file offset of the displaced bytes */
 	uint8_t site_len;
 	uint8_t site_before[PATCH_SITE_MAX], site_after[PATCH_SITE_MAX];
-	uint64_t guard_offset; /* file offset of the guard */
+	uint64_t guard_offset; /* file offset of the guard; of what is private, as if the file were mapped as far */
 	uint8_t guard_len;
 	uint8_t guard[PATCH_GUARD_MAX]; /* its bytes before were all zero */
 	/* as applied in the process it was made for */
@@ -36,14 +37,15 @@ struct patch {
 };
 
 /*
- * Makes a patch for f in the process t: picks a strategy and a cave, encodes the guard, decodes it again to check it.
+ * Makes a patch for f in the process t: picks a strategy and a home, encodes the guard, decodes it again to check it.
  * Changes nothing. ERR_REFUSED: no safe way was found (says why).
  */
 int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task *t, struct patch *ret,
 		   struct err *e) MUST_CHECK;
 
 /*
- * Writes the patch through the page tables of process t (guard first, then the site). The VM must not be running.
+ * A private patch is put in by the process itself before it goes on, see home.h.
+ * Else writes the patch through the page tables of process t (guard first, then the site). The VM must not be running.
  * Checks build-id and original bytes, and that no thread of any process that runs the code stands inside the displaced bytes.
  */
 int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e) MUST_CHECK;
