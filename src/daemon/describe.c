@@ -119,7 +119,7 @@ void describe_patch(const struct patch *p, struct incident *in)
 	in->site = p->site.v;
 	in->guard_at = p->guard_at.v;
 	in->site_offset = p->site_offset;
-	in->guard_offset = p->guard_offset;
+	in->guard_offset = p->is_private ? 0 : p->guard_offset;
 	in->bug_len = p->site_len;
 	in->guard_len = p->guard_len;
 	hex(in->before, sizeof(in->before), p->site_before, p->site_len, " ");
