@@ -137,6 +137,10 @@ guest: ## build the guest image and the drivers beside it
 guest-lab: ## the guest image with all builds of the attack lab
 	$(Q)tools/build-image lab
 
+.PHONY: guest-real
+guest-real: ## the guest image with programs of Debian and re-created ones
+	$(Q)tools/build-image real
+
 # What is missing is installed first; only a new make sees what pkg-config has to say then.
 .PHONY: demo
 demo: ## install what is missing, build, and show the main job

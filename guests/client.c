@@ -14,8 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* "ADDRESS:PORT" to a socket address. */
-static int parse_where(const char *where, struct sockaddr_in *ret)
+int client_parse_where(const char *where, struct sockaddr_in *ret)
 {
 	const char *colon = strrchr(where, ':');
 	char address[INET_ADDRSTRLEN], *end;
@@ -40,7 +39,7 @@ int client_open(struct client *c, const char *where)
 
 	c->used = 0;
 	c->fd = -1;
-	if (parse_where(where, &to) < 0) {
+	if (client_parse_where(where, &to) < 0) {
 		fprintf(stderr, "%s: not ADDRESS:PORT\n", where);
 		return -1;
 	}

@@ -3,6 +3,7 @@
 #ifndef GUESTS_CLIENT_H
 #define GUESTS_CLIENT_H
 
+#include <netinet/in.h>
 #include <stddef.h>
 
 /* How long to wait for one event before it counts as lost; a guest under full emulation is slow. */
@@ -20,6 +21,8 @@ enum client_result {
 	CLIENT_TIMEOUT, /* nothing came in time */
 };
 
+/* "ADDRESS:PORT" (IPv4) to a socket address. 0, or -1: it is not one; nothing is said. */
+int client_parse_where(const char *where, struct sockaddr_in *ret);
 /* Connects to "ADDRESS:PORT" (IPv4). 0, or -1 with one line on standard error. */
 int client_open(struct client *c, const char *where);
 void client_close(struct client *c);

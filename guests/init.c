@@ -2,7 +2,8 @@
 /*
  * The guest's first process: brings up the kernel's file systems, the network and the services, and tells what happens.
  *
- * Kernel command line: clouder.run=NAME[:PORT],... starts services from /etc/programs (lines "NAME PORT");
+ * Kernel command line: clouder.run=NAME[:PORT],... starts services from /etc/programs: a line "NAME PORT" is our own, /bin/NAME;
+ * "NAME PORT ROOT PROGRAM ARGUMENT..." is another's, started below ROOT, with a PORT that is its own affair ("N/udp" or N).
  * clouder.shell starts a shell on the console. The network is static: eth0 10.0.2.15/24, gateway 10.0.2.2.
  *
  * On the console: "guest: NAME pid N port P" for each service, "guest: ready" when all of them listen, and
@@ -31,10 +32,15 @@
 #define SERVICES_MAX 16
 #define NAME_MAX_LEN 32
 #define DEVICE_WAIT_MS 20000
+#define COMMAND_MAX 160
+#define WORDS_MAX 16
+#define BOUND_WAIT_MS 60000
+#define BOUND_STEP_MS 20
 
 struct service {
 	char name[NAME_MAX_LEN];
-	char port[8];
+	char port[12];
+	char command[COMMAND_MAX]; /* "ROOT PROGRAM ARGUMENT..."; "": /bin/NAME PORT */
 	pid_t pid;
 };
 
@@ -143,19 +149,38 @@ static void start_network(void)
 	close(fd);
 }
 
-/* The port that /etc/programs has for a program; 0: none. */
-static int find_port(const char *name)
+/* Port and command that /etc/programs has for a service, by its name. False: it is not there. */
+static bool look_up(struct service *s)
 {
 	FILE *f = fopen("/etc/programs", "re");
-	char known[NAME_MAX_LEN];
-	int port, ret = 0;
+	char line[NAME_MAX_LEN + COMMAND_MAX], name[NAME_MAX_LEN];
+	bool found = false;
+	int at;
 
-	while (f && ret == 0 && fscanf(f, "%31s %d", known, &port) == 2)
-		if (strcmp(known, name) == 0)
-			ret = port;
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = '\0';
+		found = sscanf(line, "%31s %11s %n", name, s->port, &at) == 2 && strcmp(name, s->name) == 0;
+	}
+	if (found)
+		snprintf(s->command, sizeof(s->command), "%s", line + at);
 	if (f)
 		fclose(f);
-	return ret;
+	return found;
+}
+
+/* In the child: another's program, which knows nothing of us. */
+static void run_command(const struct service *s)
+{
+	char copy[COMMAND_MAX], *words[WORDS_MAX + 1] = {NULL};
+	int n = 0;
+
+	snprintf(copy, sizeof(copy), "%s", s->command);
+	for (char *word = strtok(copy, " "); word && n < WORDS_MAX; word = strtok(NULL, " "))
+		words[n++] = word;
+	if (n >= 2 && chroot(words[0]) == 0 && chdir("/") == 0)
+		execv(words[1], words + 1);
+	printf("guest: %s: %m\n", s->command);
+	_exit(127);
 }
 
 /* In the child; tells on ready_fd when it listens. */
@@ -171,8 +196,40 @@ static void run_service(const struct service *s, int ready_fd)
 	_exit(127);
 }
 
-/* Runs a service and waits until it listens. */
-static bool launch_service(struct service *s)
+/* Whether somebody listens on the service's port. */
+static bool is_bound(const struct service *s)
+{
+	bool udp = strstr(s->port, "/udp") != NULL, found = false;
+	unsigned port, state, wanted = udp ? 7 : 10; /* TCP_CLOSE, as all unconnected; TCP_LISTEN */
+	FILE *f = fopen(udp ? "/proc/net/udp" : "/proc/net/tcp", "re");
+	char line[256];
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = sscanf(line, " %*d: %*x:%x %*x:%*x %x", &port, &state) == 2 &&
+			port == (unsigned)atoi(s->port) && state == wanted;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* Nobody tells when another's program listens: it is looked for. */
+static bool launch_command(struct service *s)
+{
+	s->pid = fork();
+	if (s->pid == 0)
+		run_command(s);
+	for (int waited = 0; s->pid > 0 && waited < BOUND_WAIT_MS; waited += BOUND_STEP_MS) {
+		if (is_bound(s))
+			return true;
+		if (waitpid(s->pid, NULL, WNOHANG) == s->pid)
+			return false;
+		poll(NULL, 0, BOUND_STEP_MS);
+	}
+	return false;
+}
+
+/* Runs a program of ours and waits until it says that it listens. */
+static bool launch_own(struct service *s)
 {
 	int pipe_fd[2];
 	char byte;
@@ -188,6 +245,14 @@ static bool launch_service(struct service *s)
 	close(pipe_fd[1]);
 	ready = s->pid > 0 && read(pipe_fd[0], &byte, 1) == 1;
 	close(pipe_fd[0]);
+	return ready;
+}
+
+/* Runs a service and waits until it listens. */
+static bool launch_service(struct service *s)
+{
+	bool ready = s->command[0] ? launch_command(s) : launch_own(s);
+
 	if (ready)
 		printf("guest: %s pid %d port %s\n", s->name, s->pid, s->port);
 	return ready;
@@ -202,14 +267,17 @@ static bool start_service(char *word)
 
 	if (colon)
 		*colon = '\0';
-	port = colon ? atoi(colon + 1) : find_port(word);
-	if (service_count == SERVICES_MAX || port <= 0 || port > 65535) {
+	if (service_count == SERVICES_MAX)
+		return false;
+	snprintf(s->name, sizeof(s->name), "%s", word);
+	port = look_up(s) || colon ? atoi(colon && !s->command[0] ? colon + 1 : s->port) : 0;
+	if (port <= 0 || port > 65535) {
 		printf("guest: no service %s\n", word);
 		return false;
 	}
+	if (!s->command[0])
+		snprintf(s->port, sizeof(s->port), "%d", port);
 	service_count++;
-	snprintf(s->name, sizeof(s->name), "%s", word);
-	snprintf(s->port, sizeof(s->port), "%d", port);
 	return launch_service(s);
 }
 

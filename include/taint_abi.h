@@ -53,7 +53,10 @@ static_assert(sizeof(struct taint_label) == 8, "shared layout");
 /* In flags: value is not known, the label holds whatever the byte is. */
 #define TAINT_LABEL_ANY_VALUE 0x01u
 
-/* The input chose where this was written, not what: no data from the outside, but of interest on the stack. */
+/*
+ * The input chose where this was written, not what: at an index from the outside, or behind bytes from the outside, whose
+ * number it chose. No data from the outside, but of interest in an address.
+ */
 #define TAINT_LABEL_BY_ADDRESS 0x02u
 
 /* In an origin: the input byte reached this one as an index into a table, not as data itself. */
@@ -195,10 +198,11 @@ enum taint_detector {
 	TAINT_DETECT_CODE = 4, /* tainted bytes of a writable page are about to be executed */
 	TAINT_DETECT_CANARY = 5, /* the stack protector's word is tainted, and not what it was */
 	TAINT_DETECT_POINTER = 6, /* a store through a pointer that came whole from the outside */
-	TAINT_DETECT_INDEX = 7, /* the return address was written at an address that the input chose */
+	TAINT_DETECT_INDEX = 7, /* what is used as an address was written where the input chose */
 	TAINT_DETECT_FAULT = 8, /* an access at a tainted address faults; the supervisor knows whether it is fatal */
 	TAINT_DETECT_ABORT = 9, /* the program is about to end itself by a signal; the supervisor knows why */
 	TAINT_DETECT_WATCH = 10, /* no detector: what TAINT_MSG_WATCH asked for is being written */
+	TAINT_DETECT_STRAY = 11, /* a return does not match its call; no byte of the address is tainted */
 	TAINT_DETECTORS,
 };
 
@@ -245,7 +249,8 @@ struct taint_msg_detect {
 	uint64_t time_ns; /* CLOCK_MONOTONIC at the start of the callback */
 	struct taint_label label[32]; /* of the object's bytes */
 	uint64_t value; /* what the bytes hold, as far as 8 */
-	uint64_t access; /* FAULT: the address of the access */
+	uint64_t
+		access; /* FAULT: the address of the access; STRAY: where the return leads, if nothing is mapped there, or 0 */
 };
 
 struct taint_msg {

@@ -17,6 +17,7 @@
 #include "base/paths.h"
 #include "base/term.h"
 #include "daemon/daemon.h"
+#include "plugin/core/detector.h"
 
 #define FILE_KEY true
 #define LINE_ONLY false
@@ -28,6 +29,7 @@ static const char *const respond_names[] = {"auto", "observe", NULL};
 
 static int parse_text(const struct opt *o, const char *value, void *field, struct err *e);
 static int parse_name(const struct opt *o, const char *value, void *field, struct err *e);
+static int parse_detectors(const struct opt *o, const char *value, void *field, struct err *e);
 
 /* X(where, name, " ARG" or "", ARG or NULL, help, parser, member, min, max, choices) */
 #define RUN_OPTIONS(X)                                                                                                 \
@@ -43,6 +45,9 @@ static int parse_name(const struct opt *o, const char *value, void *field, struc
 	  0, NULL)                                                                                                     \
 	X(FILE_KEY, "respond", " auto|observe", "auto|observe", "repair the VM, or only report (default: auto)",       \
 	  opts_parse_choice, respond, 0, 0, respond_names)                                                             \
+	X(FILE_KEY, "detectors", " LIST", "LIST",                                                                      \
+	  "switch detectors off (-NAME) and on (+NAME), with commas between; they are listed below (default: all)",    \
+	  parse_detectors, detectors, 0, 0, NULL)                                                                      \
 	X(FILE_KEY, "checkpoint-interval", " MS", "MS",                                                                \
 	  "shortest time between checkpoints, 1 to 60000 (default: 100)", opts_parse_number, checkpoint_interval_ms,   \
 	  1, 60000, NULL)                                                                                              \
@@ -62,6 +67,8 @@ static int parse_name(const struct opt *o, const char *value, void *field, struc
 #define OPT_USAGE(where, name, blank_arg, arg, help, parse, member, min, max, choices)                                 \
 	"  --" name blank_arg "\n        " help "\n"
 
+#define DETECTOR_USAGE(id, name, sees) "  " name "\n        " sees "\n"
+
 static const struct opt run_opts[] = {RUN_OPTIONS(OPT_ROW)};
 static const bool in_file[] = {RUN_OPTIONS(OPT_WHERE)};
 
@@ -71,7 +78,7 @@ const char daemon_run_usage[] = "usage: clouder run [OPTIONS] -- QEMU-ARGUMENTS\
 				"       clouder run [OPTIONS] --config FILE\n"
 				"\n"
 				"Runs a VM under CloudER until it ends, or until SIGINT, SIGTERM or 'clouder stop'.\n"
-				"\n" RUN_OPTIONS(OPT_USAGE);
+				"\n" RUN_OPTIONS(OPT_USAGE) "\nDetectors:\n" TAINT_DETECTOR_LIST(DETECTOR_USAGE);
 
 static int parse_text(const struct opt *o, const char *value, void *field, struct err *e)
 {
@@ -91,6 +98,18 @@ static int parse_text(const struct opt *o, const char *value, void *field, struc
 static int parse_name(const struct opt *o, const char *value, void *field, struct err *e)
 {
 	return paths_check_name(value, e) < 0 ? -1 : parse_text(o, value, field, e);
+}
+
+static int parse_detectors(const struct opt *o, const char *value, void *field, struct err *e)
+{
+	size_t n;
+	const char *item = taint_detectors_parse(value, field, &n);
+
+	(void)o;
+	if (item)
+		return err_set(e, ERR_USAGE, "no detector is called \"%.*s\": 'clouder run --help' lists them",
+			       (int)(n < 40 ? n : 40), item);
+	return 0;
 }
 
 const char *config_respond_name(int respond)
@@ -256,6 +275,7 @@ int config_init(struct config *ret, int argc, char **argv, struct err *e)
 		.checkpoint_interval_ms = DEFAULT_INTERVAL_MS,
 		.checkpoints = DEFAULT_CHECKPOINTS,
 		.boot_timeout_s = DEFAULT_BOOT_TIMEOUT_S,
+		.detectors = TAINT_DETECTORS_ALL,
 		.log_level = LOG_LEVEL_INFO,
 		.colour = term_wants_colour(STDOUT_FILENO),
 	};

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -26,6 +27,7 @@ struct config {
 	unsigned checkpoints; /* kept */
 	char *console; /* file that the guest's serial console is appended to; NULL: none */
 	unsigned boot_timeout_s; /* 0: no limit */
+	uint32_t detectors; /* that are on: a bit for each enum taint_detector */
 	int log_level; /* enum log_level */
 	bool colour; /* standard output wants it */
 	char **qemu_args; /* NULL-terminated, without the program */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/vm_internal.h"
+#include "plugin/core/detector.h"
 
 static void hex(char *ret, size_t size, const uint8_t *bytes, size_t n, const char *between)
 {
@@ -13,19 +14,6 @@ static void hex(char *ret, size_t size, const uint8_t *bytes, size_t n, const ch
 	*ret = 0;
 	for (size_t i = 0; i < n && at + 4 < size; i++)
 		at += (size_t)snprintf(ret + at, size - at, "%s%02x", i ? between : "", bytes[i]);
-}
-
-static const char *detector_name(uint32_t detector)
-{
-	static const char *const names[TAINT_DETECTORS] = {
-		[TAINT_DETECT_RETURN] = "tainted-return", [TAINT_DETECT_BRANCH] = "tainted-branch",
-		[TAINT_DETECT_STACK] = "tainted-stack",	  [TAINT_DETECT_CODE] = "tainted-code",
-		[TAINT_DETECT_CANARY] = "tainted-canary", [TAINT_DETECT_POINTER] = "tainted-pointer",
-		[TAINT_DETECT_INDEX] = "tainted-index",	  [TAINT_DETECT_FAULT] = "tainted-fault",
-		[TAINT_DETECT_ABORT] = "abort",
-	};
-
-	return detector < TAINT_DETECTORS && names[detector] ? names[detector] : "unknown";
 }
 
 /* First and last origin among the object's tainted bytes; how many there are. */
@@ -71,7 +59,7 @@ void describe_detection(const struct vm *vm, const struct taint_msg_detect *d, s
 {
 	uint32_t first, last;
 
-	snprintf(in->detector, sizeof(in->detector), "%s", detector_name(d->detector));
+	snprintf(in->detector, sizeof(in->detector), "%s", taint_detector_name(d->detector));
 	in->detect_pc = d->pc;
 	in->object_address = d->object_gva;
 	in->object_len = d->object_len;
@@ -84,11 +72,9 @@ void describe_detection(const struct vm *vm, const struct taint_msg_detect *d, s
 
 static const char *bound_name(enum bound_kind k)
 {
-	static const char *const names[] = {[BOUND_FRAME] = "frame",
-					    [BOUND_CALLER] = "caller",
-					    [BOUND_MODULE] = "module",
-					    [BOUND_CHUNK] = "chunk",
-					    [BOUND_ABSOLUTE] = "absolute"};
+	static const char *const names[] = {
+		[BOUND_FRAME] = "frame", [BOUND_CALLER] = "caller",	[BOUND_MODULE] = "module",
+		[BOUND_CHUNK] = "chunk", [BOUND_ARGUMENT] = "argument", [BOUND_ABSOLUTE] = "absolute"};
 
 	return (unsigned)k < sizeof(names) / sizeof(names[0]) ? names[k] : "unknown";
 }

@@ -34,6 +34,7 @@ struct response {
 	bool have_task, have_finding, have_patch;
 	struct checkpoint_info checkpoint;
 	bool tracing; /* the input is run again to see who writes what */
+	bool traced_again; /* and once more */
 	uint64_t located_ns, recover_ns, insert_ns, end_ns;
 };
 
@@ -102,13 +103,14 @@ static void resolve_pc(struct response *r)
 	r->in.detect_pc = pc.v;
 }
 
-/* Two detectors stop in the midst of it: the stack tells the culprit at once. */
+/* Detectors that stop in the midst of it: the stack may tell the culprit at once. */
 static int locate_now(struct response *r, const struct locate_input *in)
 {
 	const struct finding nothing = {0};
 	struct err e;
 
-	if (r->detect.detector != TAINT_DETECT_POINTER && r->detect.detector != TAINT_DETECT_ABORT)
+	if (r->detect.detector != TAINT_DETECT_POINTER && r->detect.detector != TAINT_DETECT_ABORT &&
+	    r->detect.detector != TAINT_DETECT_FAULT)
 		return -1;
 	return locate_live(in, &nothing, &r->finding, &e);
 }
@@ -236,25 +238,32 @@ static void kill_active(struct vm *vm)
 }
 
 /*
- * A process that has the patch's module mapped: the one attacked, or, if it did not exist yet at the checkpoint, another.
- * A private patch: all that do.
+ * A process that has the patch's module mapped: the one attacked, or, if it did not exist yet at the checkpoint, another. If
+ * none has: the file itself. A private patch: all that have.
  */
 static int apply_to_some_task(struct response *r, const struct patch *p, struct err *e)
 {
 	static struct vmi_task tasks[1024];
-	int n, taken = 0;
+	bool concerns_some = false, taken = false;
+	int n, last = -1;
 
 	if (!p->is_private && r->have_task && patch_apply(p, r->vm->vmi, &r->task, e) == 0)
 		return 0;
 	n = vmi_tasks(r->vm->vmi, tasks, sizeof(tasks) / sizeof(tasks[0]), e);
 	for (int i = 0; i < n; i++) {
-		if (!tasks[i].mm.v || patch_apply(p, r->vm->vmi, &tasks[i], e) < 0)
+		if (!tasks[i].mm.v)
 			continue;
-		if (!p->is_private)
-			return 0;
-		taken++;
+		if (patch_apply(p, r->vm->vmi, &tasks[i], e) == 0) {
+			if (!p->is_private)
+				return 0;
+			taken = true;
+		}
+		concerns_some |= patch_concerns(p, r->vm->vmi, &tasks[i]);
+		last = i;
 	}
 	if (taken)
+		return 0;
+	if (last >= 0 && !concerns_some && patch_apply_to_file(p, r->vm->vmi, &tasks[last], e) == 0)
 		return 0;
 	return err_prefix(e, "no process at the checkpoint takes the patch");
 }
@@ -468,6 +477,30 @@ static void finish(struct response *r)
 	free(r);
 }
 
+/*
+ * The repeated run ended as the first one did, by the same bytes, but elsewhere in memory: another thread's stack, or another
+ * place for a new process's. It starts from the same checkpoint, so that the next run will likely do what this one did.
+ */
+static bool trace_again(struct response *r)
+{
+	struct locate_input in = {.shadow = r->vm->shadow, .detect = &r->detect};
+	const struct taint_msg_detect *now = &r->vm->detect;
+	struct incident said = r->in;
+	struct err e = {0};
+
+	if (r->traced_again || now->detector != r->detect.detector || now->object_gva == r->detect.object_gva ||
+	    now->object_len != r->detect.object_len || now->label[0].origin != r->detect.label[0].origin)
+		return false;
+	r->traced_again = true;
+	r->detect = *now;
+	if (locate(r, &in, &e) == 0) {
+		patch_finding(r, &in);
+		return false;
+	}
+	r->in = said;
+	return start_trace(r);
+}
+
 /* The repeated run stopped: where the object is overwritten, if all went as before. */
 static void trace_stopped(struct response *r)
 {
@@ -476,6 +509,8 @@ static void trace_stopped(struct response *r)
 	struct err e = {0};
 
 	r->vm->state = VM_RESPONDING;
+	if (trace_again(r))
+		return;
 	/* What was not clear before may be now; else this is the better reason. */
 	if (r->vm->detect.detector == TAINT_DETECT_WATCH)
 		*r->in.failure = '\0';

@@ -95,6 +95,7 @@ static int spawn_engine(struct vm *vm, bool incoming, struct vm_engine *x, struc
 				  .ram_fd = vm->ram_fd,
 				  .shadow_fd = vm->shadow_fd,
 				  .console_fd = vm->console_fd,
+				  .detectors = vm->cfg->detectors,
 				  .incoming = incoming};
 
 	x->start_ns = loop_now_ns();

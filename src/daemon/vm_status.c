@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What `clouder status` says of a VM. */
 #include "daemon/vm_internal.h"
+#include "plugin/core/detector.h"
 
 static const char *state_name(enum vm_state s)
 {
@@ -92,14 +93,25 @@ static json_t *standby_pids(const struct vm *vm)
 	return pids;
 }
 
+/* Names of the detectors that are on. */
+static json_t *detector_status(const struct vm *vm)
+{
+	json_t *j = json_array();
+
+	for (uint32_t i = 0; i < TAINT_DETECTORS; i++)
+		if (TAINT_DETECTORS_ALL & vm->cfg->detectors & 1u << i)
+			json_array_append_new(j, json_string(taint_detector_name(i)));
+	return j;
+}
+
 json_t *vm_status(struct vm *vm)
 {
-	return json_pack("{s:s, s:s, s:I, s:i, s:o, s:b, s:s, s:I, s:I, s:i, s:I, s:o, s:o, s:o}", "name",
-			 vm->cfg->name, "state", state_name(vm->state), "uptime_s",
-			 (json_int_t)((loop_now_ns() - vm->start_ns) / 1000000000u), "engine_pid",
-			 vm->active.en ? (int)engine_pid(vm->active.en) : 0, "standby_pids", standby_pids(vm),
-			 "introspection", vm->vmi != NULL, "respond", config_respond_name(vm->cfg->respond),
-			 "detections", (json_int_t)vm->detections, "recoveries", (json_int_t)vm->recoveries, "patches",
-			 (int)vm->n_patches, "flows_blocked", (json_int_t)vm->flows_blocked, "taint", taint_status(vm),
-			 "network", net_status(vm), "checkpoints", checkpoint_status(vm));
+	return json_pack(
+		"{s:s, s:s, s:I, s:i, s:o, s:b, s:s, s:o, s:I, s:I, s:i, s:I, s:o, s:o, s:o}", "name", vm->cfg->name,
+		"state", state_name(vm->state), "uptime_s", (json_int_t)((loop_now_ns() - vm->start_ns) / 1000000000u),
+		"engine_pid", vm->active.en ? (int)engine_pid(vm->active.en) : 0, "standby_pids", standby_pids(vm),
+		"introspection", vm->vmi != NULL, "respond", config_respond_name(vm->cfg->respond), "detectors",
+		detector_status(vm), "detections", (json_int_t)vm->detections, "recoveries", (json_int_t)vm->recoveries,
+		"patches", (int)vm->n_patches, "flows_blocked", (json_int_t)vm->flows_blocked, "taint",
+		taint_status(vm), "network", net_status(vm), "checkpoints", checkpoint_status(vm));
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the code says about the arguments of a call: places in the frame and constants that are set up before it. */
+/* What the code says about the arguments of a call: where their values come from. */
 #ifndef CLOUDER_LOCATE_ARGUMENTS_H
 #define CLOUDER_LOCATE_ARGUMENTS_H
 
@@ -12,11 +12,18 @@ enum argument_kind {
 	ARGUMENT_UNKNOWN,
 	ARGUMENT_CONSTANT, /* value: the number or address */
 	ARGUMENT_FRAME, /* value: distance from the CFA */
+	/* What is told only by the state at the call: */
+	ARGUMENT_FRAME_WORD, /* the word in memory that is `value` from the CFA */
+	ARGUMENT_WORD, /* the word at address `value` */
+	ARGUMENT_REGISTER, /* what gpr, which calls keep, holds at the call, plus value */
+	ARGUMENT_REGISTER_WORD, /* the word at that address */
+	ARGUMENT_PARAMETER, /* the function's own argument `value` */
 };
 
 struct argument {
 	enum argument_kind kind;
 	int64_t value;
+	uint8_t gpr; /* of the REGISTER kinds; x86 encoding */
 };
 
 /*

@@ -86,6 +86,12 @@ static const struct callee_known functions[] = {
 	{"warnx", CALL_FORMAT, NO, 0, NO, NO, 0},
 	{"err", CALL_FORMAT, NO, 1, NO, NO, 1},
 	{"errx", CALL_FORMAT, NO, 1, NO, NO, 1},
+	{"vwarn", CALL_FORMAT, NO, 0, NO, NO, 0},
+	{"vwarnx", CALL_FORMAT, NO, 0, NO, NO, 0},
+	{"verr", CALL_FORMAT, NO, 1, NO, NO, 1},
+	{"verrx", CALL_FORMAT, NO, 1, NO, NO, 1},
+	{"error", CALL_FORMAT, NO, 2, NO, NO, 2},
+	{"error_at_line", CALL_FORMAT, NO, 4, NO, NO, 4},
 	{"realpath", CALL_UNKNOWN, 1, 0, NO, NO, NO},
 	{"__realpath_chk", CALL_UNKNOWN, 1, 0, NO, 2, NO},
 };

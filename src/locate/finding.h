@@ -45,6 +45,7 @@ enum bound_kind {
 	BOUND_CALLER,
 	BOUND_MODULE, /* static data: start_offset and end_offset are added to module.bias */
 	BOUND_CHUNK, /* a heap chunk: its size is asked of the header before it, at run time */
+	BOUND_ARGUMENT, /* what the compiler knew of the object's size: an argument of the call, chk_arg */
 	BOUND_ABSOLUTE, /* the paper's: addresses as they were; last resort */
 };
 

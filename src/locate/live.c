@@ -115,10 +115,35 @@ static int begin(struct live *l, const struct finding *first, struct err *e)
 
 #define USER32_CS 0x23u
 
+/* What the processor pushes on the kernel's stack when an access faults: perhaps an error code, then these words. */
+enum pushed { PUSHED_IP, PUSHED_CS, PUSHED_FLAGS, PUSHED_SP, PUSHED_SS, PUSHED_WORDS };
+#define USER_CS 0x33u
+#define USER_DS 0x2bu
+
+/* The access has faulted: the kernel was entered, and the program's stack pointer and code segment are in its frame. */
+static int faulted_registers(const struct live *l, uint64_t *ret_sp, uint64_t *ret_cs, struct err *e)
+{
+	uint64_t sp = l->in->detect->gpr[X86_RSP], word[PUSHED_WORDS + 1];
+
+	if (!vmi_read(&l->task.space, gva(sp), word, sizeof(word)))
+		return err_set_addr(e, ERR_GUEST, sp, "the frame of the fault cannot be read");
+	for (unsigned k = 0; k < 2; k++) {
+		uint64_t cs = word[k + PUSHED_CS];
+
+		if ((cs != USER_CS && cs != USER32_CS) || word[k + PUSHED_SS] != USER_DS)
+			continue;
+		*ret_sp = word[k + PUSHED_SP];
+		*ret_cs = cs;
+		return 0;
+	}
+	return err_set_addr(e, ERR_GUEST, sp, "there is no frame of a fault at 0x%" PRIx64, sp);
+}
+
 static int user_registers(struct live *l, struct chain_regs *ret, struct err *e)
 {
 	const struct taint_msg_detect *d = l->in->detect;
 	struct vmi_thread thread;
+	uint64_t cs = d->cs;
 
 	l->in_kernel = gva_is_kernel(gva(d->pc));
 	if (l->in_kernel) {
@@ -135,7 +160,9 @@ static int user_registers(struct live *l, struct chain_regs *ret, struct err *e)
 	if (d->code_offset != UINT64_MAX && vmi_find_code(l->in->vmi, &l->task, d->code_offset, &ret->pc, e))
 		return err_prefix(e, "the writer");
 	memcpy(ret->gpr, d->gpr, sizeof(ret->gpr));
-	l->src.is_32bit = (d->cs & 0xffff) == USER32_CS;
+	if (d->detector == TAINT_DETECT_FAULT && faulted_registers(l, &ret->gpr[X86_RSP], &cs, e))
+		return -1;
+	l->src.is_32bit = (cs & 0xffff) == USER32_CS;
 	return 0;
 }
 
@@ -150,6 +177,8 @@ static void start_at_table(struct live *l, const struct chain_regs *regs)
 
 	for (unsigned i = 0; i < d->object_len; i++)
 		l->indexed |= d->label[i].origin && d->label[i].flags & TAINT_LABEL_BY_ADDRESS;
+	/* behind a run that is known, the run tells */
+	l->indexed &= !l->f->start_address.v || l->f->start_address.v >= l->f->error_address.v;
 	if (!l->indexed || l->in_kernel || !code_read(&l->src.rd, regs->pc, bytes, sizeof(bytes)) ||
 	    !x86_decode_mode(mode, bytes, sizeof(bytes), &in) ||
 	    x86_store_decode_mode(mode, bytes, in.i.length, &st, NULL) || st.rip_relative || st.index == X86_NO_REG)

@@ -50,6 +50,21 @@ bool live_function_name(struct live *l, unsigned k, char ret[SYMTAB_NAME_MAX]);
 
 /* Which frame is the culprit's, and what it calls if it is not the innermost: fills the culprit's fields of *l and l->f. */
 int live_find_culprit(struct live *l, struct err *e) MUST_CHECK;
+/*
+ * Makes the call that frame k is in the midst of the culprit: fills the culprit's fields of *l and l->f. *l is as
+ * live_forget_culprit() leaves it.
+ */
+int live_set_call(struct live *l, unsigned k, struct err *e) MUST_CHECK;
+/*
+ * After that: the culprit is rather the jump at ci, to the named function, with which the called function was left. Takes
+ * over its code, fn.
+ */
+void live_set_tail(struct live *l, const struct cfi_fde *fde, struct code_fn *fn, const struct code_insn *ci,
+		   const char *name);
+/* Takes that back. before: what *l->f was. */
+void live_forget_culprit(struct live *l, const struct finding *before);
+/* Whether a module is the C library, or its loader. */
+bool live_is_c_library(const struct vmi_module *m);
 /* The function that does the same with a length, as a pointer of the culprit's module and a distance. */
 void live_find_helper(struct live *l);
 /* Where the object is, in terms of the culprit's frame: fills the object's fields of l->f. */

@@ -7,11 +7,13 @@
 #include "locate/arguments.h"
 #include "locate/bound.h"
 #include "locate/live.h"
+#include "locate/live_argument.h"
 #include "locate/x86.h"
 
 /* How sure a finding is, of 100. */
 enum { SURE = 90, LIKELY = 75, FAIR = 60, UNSURE = 40, GUESSED_LESS = 20 };
 
+#define SCANNED_ARGS_MAX 5u /* an argument's number, from 0 */
 #define CHECKED_MAX (1ll << 30) /* bytes of an object whose size the compiler knew */
 
 #define STRING_PREFIX_MAX 512u
@@ -66,7 +68,7 @@ static struct argument culprit_argument(const struct live *l, uint8_t n)
 {
 	const struct code_insn *ci = code_fn_insn(l->fn, l->f->culprit);
 	struct code_depth entry = {.rsp_known = true, .rsp = l->src.is_32bit ? 4 : 8}, *depth;
-	struct argument a = {ARGUMENT_UNKNOWN, 0};
+	struct argument a = {ARGUMENT_UNKNOWN, 0, 0};
 
 	if (l->f->kind != FINDING_CALL || n == CALL_NO_ARG || !ci)
 		return a;
@@ -102,6 +104,29 @@ static void bound_caller(struct live *l, const struct object *o)
 			f->confidence = FAIR;
 }
 
+/*
+ * Where scanf put the text: the lowest of the places that it is given which lies in what ran over. Other reading before may
+ * have left bytes right below it, which belong to the same run.
+ */
+static struct gva scanned_start(const struct live *l, struct gva start)
+{
+	const struct finding *f = l->f;
+	struct gva best = start;
+	bool found = false;
+
+	for (uint8_t n = f->src_arg + 1; n <= SCANNED_ARGS_MAX; n++) {
+		struct argument a = culprit_argument(l, n);
+		uint64_t at = (uint64_t)a.value + (a.kind == ARGUMENT_FRAME ? f->cfa_value : 0);
+
+		if ((a.kind != ARGUMENT_FRAME && a.kind != ARGUMENT_CONSTANT) || at < start.v ||
+		    at >= f->error_address.v || (found && at >= best.v))
+			continue;
+		best = gva(at);
+		found = true;
+	}
+	return best;
+}
+
 static int bound_stack(struct live *l, const struct object *o, struct err *e)
 {
 	const struct chain_frame *owner = &l->chain->frame[o->frame];
@@ -117,8 +142,8 @@ static int bound_stack(struct live *l, const struct object *o, struct err *e)
 	 * A call may be given the object's first byte while the run of tainted bytes begins further up (a prefix
 	 * of its own, what strcat found there): all that it writes from this frame's own bytes on must end here.
 	 */
-	if (f->kind == FINDING_CALL && f->effect != CALL_SCAN)
-		low = owner->sp;
+	if (f->kind == FINDING_CALL)
+		low = f->effect == CALL_SCAN ? scanned_start(l, o->start) : owner->sp;
 	if (dst.kind == ARGUMENT_FRAME && o->frame == l->frame && f->cfa_value + (uint64_t)dst.value >= owner->sp.v &&
 	    f->cfa_value + (uint64_t)dst.value <= o->start.v)
 		low = gva(f->cfa_value + (uint64_t)dst.value);
@@ -237,6 +262,25 @@ static int bound_object(struct live *l, const struct object *o, struct err *e)
 	return -1;
 }
 
+/* Where the object is and how large is told only by the call's own arguments, each time. */
+static void bound_argument(struct live *l)
+{
+	struct finding *f = l->f;
+	uint64_t dst, size;
+
+	f->bound = BOUND_ARGUMENT;
+	f->start_offset = 0;
+	f->end_offset = INT32_MAX;
+	if (live_argument(l, l->frame, f->chk_arg, &size) && size && size < INT32_MAX)
+		f->end_offset = (int64_t)size;
+	if (f->dst_arg != CALL_NO_ARG && live_argument(l, l->frame, f->dst_arg, &dst)) {
+		f->start_address = gva(dst);
+		f->error_address = gva_add(f->start_address, (uint64_t)f->end_offset);
+	}
+	f->confidence = SURE;
+	snprintf(f->object_text, sizeof(f->object_text), "object that %s was told the size of", f->callee);
+}
+
 /*
  * Nothing was overrun: a function that checks (__strcpy_chk and the like) is about to end the program. The object is
  * the call's argument, and its size, which the compiler knew, is another.
@@ -247,12 +291,16 @@ static int bound_checked(struct live *l, struct err *e)
 	struct argument dst = culprit_argument(l, f->dst_arg), size = culprit_argument(l, f->chk_arg);
 	int64_t base = 0;
 
-	if (dst.kind == ARGUMENT_UNKNOWN || size.kind != ARGUMENT_CONSTANT || size.value <= 0 ||
-	    size.value > CHECKED_MAX)
+	if (f->chk_arg == CALL_NO_ARG)
 		return err_set_addr(
 			e, ERR_REFUSED, f->culprit.v,
 			"the program is ending itself in %s, and which object was to be overrun is not known",
 			*f->callee ? f->callee : "a function");
+	if ((dst.kind != ARGUMENT_FRAME && dst.kind != ARGUMENT_CONSTANT) || size.kind != ARGUMENT_CONSTANT ||
+	    size.value <= 0 || size.value > CHECKED_MAX) {
+		bound_argument(l);
+		return 0;
+	}
 	f->bound = dst.kind == ARGUMENT_FRAME ? BOUND_FRAME : BOUND_MODULE;
 	if (f->bound == BOUND_MODULE)
 		base = (int64_t)f->module.bias;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "locate/live.h"
+#include "locate/live_format.h"
 #include "locate/x86.h"
 
 static unsigned mode_of(const struct live *l)
@@ -19,9 +20,9 @@ static unsigned mode_of(const struct live *l)
 	return l->src.is_32bit ? X86_MODE_32 : X86_MODE_64;
 }
 
-/* File names of the C libraries and their loaders, up to a version. */
-static bool is_c_library(const struct vmi_module *m)
+bool live_is_c_library(const struct vmi_module *m)
 {
+	/* file names up to a version */
 	static const char *const names[] = {"libc.", "libc-", "ld-linux", "ld-musl", "ld-2.", "libpthread"};
 	const char *base = strrchr(m->path, '/');
 
@@ -49,7 +50,7 @@ static int choose_frame(struct live *l, struct err *e)
 	const struct chain *c = l->chain;
 	unsigned first = 0, best;
 
-	while (first < c->n && (!c->frame[first].module || is_c_library(c->frame[first].module)))
+	while (first < c->n && (!c->frame[first].module || live_is_c_library(c->frame[first].module)))
 		first++;
 	if (first == c->n)
 		return err_set_addr(e, ERR_REFUSED, c->frame[0].pc.v,
@@ -177,10 +178,6 @@ static void set_callee(struct live *l, const char *name)
 	f->src_arg = k->src;
 	f->len_arg = k->len;
 	f->chk_arg = k->chk;
-	if (through_pointer(l) && k->format != CALL_NO_ARG) {
-		f->effect = CALL_FORMAT;
-		f->src_arg = k->format;
-	}
 }
 
 static int find_call(struct live *l, struct err *e)
@@ -196,6 +193,34 @@ static int find_call(struct live *l, struct err *e)
 	name_call(l, name);
 	set_callee(l, name);
 	return 0;
+}
+
+int live_set_call(struct live *l, unsigned k, struct err *e)
+{
+	l->frame = k;
+	return read_code(l, e) || find_call(l, e) ? -1 : 0;
+}
+
+void live_set_tail(struct live *l, const struct cfi_fde *fde, struct code_fn *fn, const struct code_insn *ci,
+		   const char *name)
+{
+	code_fn_destroy(l->fn);
+	l->fn = fn;
+	l->fde = *fde;
+	l->f->function = fde->start;
+	l->f->function_end = fde->end;
+	set_culprit(l, ci);
+	set_callee(l, name);
+}
+
+void live_forget_culprit(struct live *l, const struct finding *before)
+{
+	*l->f = *before;
+	code_fn_destroy(l->fn);
+	l->fn = NULL;
+	l->callee = NULL;
+	l->call_slot = gva(0);
+	l->frame = 0;
 }
 
 static int find_store(struct live *l, struct err *e)
@@ -223,12 +248,31 @@ static int leave_wrapper(struct live *l, struct err *e)
 	return 0;
 }
 
+/* What detectors that stop in the midst of it can say without a format. */
+static int check_detector(struct live *l, bool for_a_bound, struct err *e)
+{
+	const struct taint_msg_detect *d = l->in->detect;
+
+	if (d->detector == TAINT_DETECT_FAULT)
+		return err_set_addr(e, ERR_REFUSED, d->pc,
+				    "the access at 0x%" PRIx64 " fails, but in no call with a format from outside",
+				    d->pc);
+	if (d->detector == TAINT_DETECT_ABORT && !for_a_bound)
+		return err_set_addr(e, ERR_REFUSED, d->pc, "the program ends itself, but for no bound that it checks");
+	return 0;
+}
+
 int live_find_culprit(struct live *l, struct err *e)
 {
-	if (choose_frame(l, e) || (l->in_kernel && l->frame == 0 && leave_wrapper(l, e)) || read_code(l, e) ||
+	bool live = l->in->detect->detector != TAINT_DETECT_WATCH, for_a_bound = live && live_fails_bound(l);
+
+	if (live && !for_a_bound && live_find_format(l))
+		return 0;
+	if (check_detector(l, for_a_bound, e) || choose_frame(l, e) ||
+	    (l->in_kernel && l->frame == 0 && leave_wrapper(l, e)) || read_code(l, e) ||
 	    (l->frame ? find_call(l, e) : find_store(l, e)))
 		return -1;
-	if (through_pointer(l) && l->f->effect != CALL_FORMAT)
+	if (through_pointer(l) && !live_may_be_format(l))
 		return err_set_addr(
 			e, ERR_REFUSED, l->f->culprit.v,
 			"the write goes through a pointer from outside: what overwrote the pointer is the culprit");

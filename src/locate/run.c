@@ -4,6 +4,7 @@
 
 #define GAP_MAX 64 /* bytes */
 #define CHUNK 512 /* labels read at once */
+#define ENDS_MAX 8 /* bytes */
 
 /* The labels of one aligned chunk. */
 struct window {
@@ -55,13 +56,35 @@ static uint64_t walk(struct window *w, uint64_t from, uint32_t origin, uint32_t 
 	return last;
 }
 
+/*
+ * What a program puts behind bytes from the outside, such as a string's end, has the origin of the last of them: where these
+ * are, as far as they are right before it.
+ */
+static bool find_before_end(struct window *w, uint64_t at, uint32_t origin, uint64_t *ret_at, uint32_t *ret_writer)
+{
+	struct taint_label l;
+
+	for (uint64_t n = 0; n <= ENDS_MAX; n++) {
+		if (!label_at(w, at - n, &l) || ((l.origin ^ origin) & TAINT_POSITION))
+			return false;
+		if (!(l.flags & TAINT_LABEL_BY_ADDRESS)) {
+			*ret_at = at - n;
+			*ret_writer = l.writer;
+			return n > 0;
+		}
+	}
+	return false;
+}
+
 void run_find(const struct label_reader *lr, struct gva at, uint32_t origin, uint32_t writer, struct run *ret)
 {
 	struct window w = {.lr = lr};
-	uint64_t low, high;
+	uint64_t low, high, before = at.v;
+	uint32_t before_writer = writer;
 
 	ret->first_origin = origin;
-	low = walk(&w, at.v, origin, writer, -1, &ret->first_origin);
+	find_before_end(&w, at.v, origin, &before, &before_writer);
+	low = walk(&w, before, origin, before_writer, -1, &ret->first_origin);
 	high = walk(&w, at.v, origin, writer, 1, &ret->first_origin);
 	ret->start = gva(low);
 	ret->length = high - low + 1;

@@ -192,3 +192,43 @@ bool patch_is_applied(const struct patch *p, struct vmi *v, const struct vmi_tas
 
 	return !find_place(p, v, t, &at, NULL) && read_place(p, v, t, &at, &now) && in_place(p, &now);
 }
+
+bool patch_concerns(const struct patch *p, struct vmi *v, const struct vmi_task *t)
+{
+	struct place at;
+
+	return !find_place(p, v, t, &at, NULL);
+}
+
+/* Its build-id stands in a note near its headers. */
+static bool is_file_of(const struct patch *p, struct vmi *v, const struct vmi_task *t)
+{
+	uint8_t head[GUEST_PAGE_SIZE];
+
+	return p->inode.v && p->build_id_len && vmi_file_read(v, t, p->inode, 0, head, sizeof(head)) &&
+	       memmem(head, sizeof(head), p->build_id, p->build_id_len);
+}
+
+static bool read_file(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct contents *ret)
+{
+	return vmi_file_read(v, t, p->inode, p->site_offset, ret->site, p->site_len) &&
+	       vmi_file_read(v, t, p->inode, p->guard_offset, ret->guard, p->guard_len);
+}
+
+int patch_apply_to_file(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e)
+{
+	struct contents now;
+
+	if (p->is_private)
+		return err_set(e, ERR_REFUSED, "no process runs %s, whose memory the guard could go to", p->path);
+	if (!is_file_of(p, v, t) || !read_file(p, v, t, &now))
+		return err_set(e, ERR_REFUSED, "%s is not in the page cache as it was", p->path);
+	if (in_place(p, &now))
+		return 0;
+	if (memcmp(now.site, p->site_before, p->site_len) != 0 || !all_zero(now.guard, p->guard_len))
+		return err_set(e, ERR_REFUSED, "the code of %s is not what the patch is for", p->path);
+	if (!vmi_file_write(v, t, p->inode, p->guard_offset, p->guard, p->guard_len) ||
+	    !vmi_file_write(v, t, p->inode, p->site_offset, p->site_after, p->site_len))
+		return err_set(e, ERR_GUEST, "the patch could not be written to %s", p->path);
+	return 0;
+}

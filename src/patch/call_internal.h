@@ -22,6 +22,7 @@ extern const uint8_t call_arg_reg[CALL_REG_ARGS]; /* of 64-bit code */
 struct call {
 	struct guard g;
 	struct x86_insn in; /* the call */
+	bool jumps; /* it is a jump: the function is left with it, and the return address is there already */
 	uint8_t room; /* register: bytes from the destination to the object's end */
 	uint8_t spare; /* another one to use */
 	uint8_t dst_arg; /* the destination, or CALL_NO_ARG: it is in spare */

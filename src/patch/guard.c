@@ -235,7 +235,7 @@ static int check_finding(const struct finding *f, struct err *e)
 {
 	uint64_t before = f->culprit.v - f->bug.v;
 
-	if (f->bound > BOUND_CHUNK)
+	if (f->bound > BOUND_CHUNK && !(f->bound == BOUND_ARGUMENT && f->kind == FINDING_CALL))
 		return err_set(e, ERR_REFUSED, "objects at an absolute address are not guarded");
 	if (f->bug_len < 5 || f->bug_len > FINDING_BUG_MAX || before >= f->bug_len ||
 	    f->culprit_len > f->bug_len - before || f->culprit_len > sizeof(f->culprit_bytes) ||

@@ -131,7 +131,9 @@ bool guard_is_called(const struct finding *f)
 	uint64_t before = f->culprit.v - f->bug.v;
 	struct x86_insn in;
 
-	if (f->kind != FINDING_CALL)
+	if (f->kind != FINDING_CALL ||
+	    !x86_decode_mode(f->is_32bit ? X86_MODE_32 : X86_MODE_64, f->culprit_bytes, f->culprit_len, &in) ||
+	    in.i.meta.category != ZYDIS_CATEGORY_CALL)
 		return false;
 	for (uint64_t off = 0; off < before; off += in.i.length)
 		if (!x86_decode_mode(f->is_32bit ? X86_MODE_32 : X86_MODE_64, f->bug_bytes + off, f->bug_len - off,
@@ -144,7 +146,7 @@ bool guard_is_called(const struct finding *f)
 /* The return address, as the program's own call would have put it. */
 static void push_return(struct call *c)
 {
-	if (guard_is_called(c->g.f)) {
+	if (guard_is_called(c->g.f) || c->jumps) {
 		c->g.lower += word(c);
 	} else if (c->g.f->is_32bit) {
 		emit_push_address(c->g.em, way_back(c));
@@ -153,7 +155,7 @@ static void push_return(struct call *c)
 		emit_address(c->g.em, c->room, way_back(c));
 		call_push(c, c->room);
 	}
-	c->g.returns = way_back(c);
+	c->g.returns = c->jumps ? 0 : way_back(c);
 }
 
 void call_transfer(struct call *c, ZydisMnemonic m)
@@ -231,12 +233,25 @@ static void emit_chunk_room(struct call *c)
 	c->n_others += GUARD_CHUNK_JUMPS;
 }
 
+/* The compiler's own size; where it knew none that is the largest number. */
+static void room_by_argument(struct call *c)
+{
+	call_with_arg(c, ZYDIS_MNEMONIC_MOV, c->room, c->g.f->chk_arg);
+	emit_ri(c->g.em, ZYDIS_MNEMONIC_CMP, c->room, INT32_MAX);
+	call_other_if(c, ZYDIS_MNEMONIC_JNBE);
+}
+
 /* room = bytes that may be written at the destination; to the original call if it is not in the object. */
 void call_room(struct call *c)
 {
 	const struct finding *f = c->g.f;
-	uint32_t other = guard_check_caller(&c->g, c->room);
+	uint32_t other;
 
+	if (f->bound == BOUND_ARGUMENT) {
+		room_by_argument(c);
+		return;
+	}
+	other = guard_check_caller(&c->g, c->room);
 	if (other)
 		c->others[c->n_others++] = other;
 	if (f->bound == BOUND_CHUNK) {
@@ -469,14 +484,18 @@ static int check_call(struct call *c, struct err *e)
 	const struct finding *f = c->g.f;
 	unsigned mode = f->is_32bit ? X86_MODE_32 : X86_MODE_64;
 
-	if (!x86_decode_mode(mode, f->culprit_bytes, f->culprit_len, &c->in) || c->in.i.length != f->culprit_len ||
-	    c->in.i.meta.category != ZYDIS_CATEGORY_CALL)
+	if (!x86_decode_mode(mode, f->culprit_bytes, f->culprit_len, &c->in) || c->in.i.length != f->culprit_len)
+		return err_set(e, ERR_REFUSED, "the culprit is not a call");
+	c->jumps = c->in.i.meta.category == ZYDIS_CATEGORY_UNCOND_BR;
+	if (c->in.i.meta.category != ZYDIS_CATEGORY_CALL && !(c->jumps && f->effect == CALL_FORMAT))
 		return err_set(e, ERR_REFUSED, "the culprit is not a call");
 	if (f->culprit.v + f->culprit_len != f->bug.v + f->bug_len)
 		return err_set(e, ERR_REFUSED, "the call is not the last of the bug instructions");
 	if ((f->dst_arg > STACK_ARG_MAX && f->effect != CALL_FORMAT && f->effect != CALL_SCAN) ||
 	    (f->chk_arg != CALL_NO_ARG && f->chk_arg > STACK_ARG_MAX))
 		return err_set(e, ERR_REFUSED, "the call's arguments are not known");
+	if (f->bound == BOUND_ARGUMENT && f->chk_arg == CALL_NO_ARG)
+		return err_set(e, ERR_REFUSED, "the call has no argument that is the object's size");
 	if (f->bound != BOUND_CHUNK && f->end_offset - f->start_offset > INT32_MAX)
 		return err_set(e, ERR_REFUSED, "the finding's bounds make no sense");
 	return pick_registers(c, e);

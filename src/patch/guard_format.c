@@ -114,6 +114,9 @@ int call_format(struct call *c, struct err *e)
 
 	if (f->src_arg > CALL_REG_ARGS - 2)
 		return err_set(e, ERR_REFUSED, "which argument is the format is not known");
+	if (!f->module.is_main)
+		return err_set(e, ERR_REFUSED, "the formats of those who call %s cannot be told from hostile ones",
+			       f->module.path);
 	if (check_own(c, e))
 		return -1;
 	if (f->is_32bit)

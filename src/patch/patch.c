@@ -79,6 +79,7 @@ static void name_target(const struct vmi_module *m, const struct finding *f, str
 	p->build_id_len = m->build_id_len;
 	p->is_32bit = m->is_32bit;
 	p->site = f->bug;
+	p->inode = m->inode;
 	p->site_offset = f->bug.v - m->text.v + m->text_file_offset;
 	p->site_len = f->bug_len;
 	memcpy(p->site_before, f->bug_bytes, f->bug_len);

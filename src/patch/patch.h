@@ -32,6 +32,7 @@ struct patch {
 	uint64_t guard_offset; /* file offset of the guard; of what is private, as if the file were mapped as far */
 	uint8_t guard_len;
 	uint8_t guard[PATCH_GUARD_MAX]; /* its bytes before were all zero */
+	struct gva inode; /* the file's, in the kernel */
 	/* as applied in the process it was made for */
 	struct gva site, guard_at;
 };
@@ -49,6 +50,13 @@ int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task
  * Checks build-id and original bytes, and that no thread of any process that runs the code stands inside the displaced bytes.
  */
 int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e) MUST_CHECK;
+/* Whether process t runs the build of the file that the patch is for: where not, patch_apply() refuses. */
+bool patch_concerns(const struct patch *p, struct vmi *v, const struct vmi_task *t);
+/*
+ * Writes the patch into the file in the guest's page cache, for processes to come: a command that is started for each
+ * request. Only where no process runs it. Checks build-id and original bytes. t: any process.
+ */
+int patch_apply_to_file(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e) MUST_CHECK;
 /* Whether site and guard are in place in process t. */
 bool patch_is_applied(const struct patch *p, struct vmi *v, const struct vmi_task *t);
 

@@ -43,6 +43,10 @@ static void send(const struct plugin_vcpu *c, struct taint_msg *m, uint64_t vadd
 	m->detect.object_gpa = at.v;
 	m->detect.object_len = n;
 	memcpy(m->detect.label, labels, n * sizeof(*labels));
+	/* As they are in memory. */
+	for (unsigned i = 0; i < n; i++)
+		if (labels[i].flags & TAINT_LABEL_BY_ADDRESS)
+			m->detect.label[i].origin &= TAINT_POSITION;
 	__atomic_fetch_add(&plugin.shm->detections, 1, __ATOMIC_RELAXED);
 	link_send(m, -1);
 	link_wait_go(c->index);
@@ -53,16 +57,20 @@ void detect_report(const struct plugin_vcpu *c, enum taint_detector detector, co
 {
 	struct taint_msg m = {.type = TAINT_MSG_DETECT};
 
+	if (detector != TAINT_DETECT_WATCH && !plugin_detects(detector))
+		return;
 	fill(c, detector, site, &m.detect);
 	send(c, &m, vaddr, at, labels, n);
 }
 
-void detect_report_fault(const struct plugin_vcpu *c, const struct plugin_site *site, uint64_t address, uint64_t vaddr,
-			 struct gpa at, const struct taint_label *labels, unsigned n)
+void detect_report_access(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
+			  uint64_t address, uint64_t vaddr, struct gpa at, const struct taint_label *labels, unsigned n)
 {
 	struct taint_msg m = {.type = TAINT_MSG_DETECT};
 
-	fill(c, TAINT_DETECT_FAULT, site, &m.detect);
+	if (!plugin_detects(detector))
+		return;
+	fill(c, detector, site, &m.detect);
 	m.detect.access = address;
 	send(c, &m, vaddr, at, labels, n);
 }

@@ -286,9 +286,22 @@ static void load_slow(struct plugin_vcpu *c, const struct plugin_site *s, qemu_p
 	taint_insn_load(c->regs, &c->run, s->in, vaddr, labels, n);
 	sentry_note_load(c, s, vaddr, n);
 	settle(c);
+	if (s->in->restores)
+		sentry_restored(c, s, info, vaddr, labels, n);
 	/* What a store of the same instruction will write is in the scratch registers. */
 	if (s->in->has_store)
 		c->hot |= PLUGIN_HOT_GENERAL;
+}
+
+/* Of a store: what is before a byte that ends something counts too. */
+static bool quiet_store(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+			unsigned n, bool *ret_clean)
+{
+	if (s->ends && !memory_span_clean(c, info, vaddr, vaddr - 1, 1)) {
+		*ret_clean = memory_clean(c, info, vaddr, n);
+		return false;
+	}
+	return quiet(c, s, info, vaddr, n, ret_clean);
 }
 
 static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr)
@@ -296,9 +309,10 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 	struct taint_label labels[ACCESS_MAX];
 	unsigned n = memory_size(info);
 	bool clean, tainted = false;
-	uint32_t origin = 0;
+	uint32_t origin = 0, end = 0;
 
-	if (quiet(c, s, info, vaddr, n, &clean))
+	stray_stored(c, s, info, vaddr, n);
+	if (quiet_store(c, s, info, vaddr, n, &clean))
 		return;
 	c->line->followed++;
 	if (c->hot) {
@@ -307,7 +321,9 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 	}
 	if (c->hot)
 		origin = sentry_store(c, s, vaddr);
-	if (tainted)
+	if (!origin)
+		origin = end = memory_end(c, s, info, vaddr, tainted ? labels[0].origin : 0);
+	if (tainted && !end)
 		memory_set(c, s, info, vaddr, labels, n);
 	else if (origin)
 		memory_mark(c, s, info, vaddr, n, origin);
@@ -404,6 +420,15 @@ void follow_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, voi
 	store_slow(c, site, info, vaddr);
 }
 
+void follow_end_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site)
+{
+	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
+
+	if (memory_known_clean_to(c, vaddr - 1, vaddr) && (likely(!(c->hot & HOT)) || changes_nothing(c, site)))
+		return;
+	store_slow(c, site, info, vaddr);
+}
+
 void follow_seen(unsigned vcpu, void *site)
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
@@ -455,13 +480,16 @@ void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, vo
 	struct gpa at;
 	bool clean;
 
-	if (left_alone(c, s, vaddr, HOT) || quiet(c, s, info, vaddr, n, &clean))
+	if (left_alone(c, s, vaddr, HOT))
 		return;
-	if (c->hot)
-		clean = arrive_clean(c, s, clean);
-	if (!clean && memory_get(c, s->in, info, vaddr, labels, n) && memory_gpa(c, info, vaddr, &at))
-		detect_report(c, by_address(labels, n) ? TAINT_DETECT_INDEX : TAINT_DETECT_RETURN, s, vaddr, at, labels,
-			      n);
+	if (!quiet(c, s, info, vaddr, n, &clean)) {
+		if (c->hot)
+			clean = arrive_clean(c, s, clean);
+		if (!clean && memory_get(c, s->in, info, vaddr, labels, n) && memory_gpa(c, info, vaddr, &at))
+			detect_report(c, by_address(labels, n) ? TAINT_DETECT_INDEX : TAINT_DETECT_RETURN, s, vaddr, at,
+				      labels, n);
+	}
+	stray_return(c, s, info, vaddr);
 }
 
 /* A leader's access: its own, and then whether its members will meet tainted memory. */

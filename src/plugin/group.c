@@ -30,7 +30,7 @@ bool group_clean(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, const void *
 		const struct plugin_site *m = &s->block->site[i];
 
 		if (m->follows && m->group == s->group)
-			clean &= !memory_get_fresh(c, address(c, m), m->in->mem[0].size);
+			clean &= !memory_get_fresh(c, address(c, m) - m->ends, m->in->mem[0].size + m->ends);
 	}
 	return clean;
 }
@@ -51,7 +51,7 @@ void group_follow(struct plugin_vcpu *c, struct plugin_site *s)
 	const struct taint_insn *in = s->in;
 	uint64_t vaddr = address(c, s);
 	unsigned n = in->mem[0].size;
-	uint32_t origin;
+	uint32_t origin, end = 0;
 
 	if (in->has_load) {
 		if (!loaded(c, s, labels) && !touched)
@@ -60,14 +60,19 @@ void group_follow(struct plugin_vcpu *c, struct plugin_site *s)
 			sentry_through(c, s, vaddr);
 		taint_insn_load(c->regs, &c->run, in, vaddr, labels, n);
 		sentry_note_load(c, s, vaddr, n);
+		if (in->restores)
+			sentry_restored(c, s, MEMORY_NOT_TOLD, vaddr, labels, n);
 	} else if (in->n_ops) {
 		taint_insn_exec(c->regs, in);
 	}
 	if (!in->has_store)
 		return;
+	stray_stored(c, s, MEMORY_NOT_TOLD, vaddr, n);
 	tainted = taint_insn_store(c->regs, &c->run, in, vaddr, labels, n);
 	origin = touched ? sentry_store(c, s, vaddr) : 0;
-	if (tainted)
+	if (!origin && (tainted || c->pending))
+		origin = end = memory_end(c, s, MEMORY_NOT_TOLD, vaddr, tainted ? labels[0].origin : 0);
+	if (tainted && !end)
 		memory_set(c, s, MEMORY_NOT_TOLD, vaddr, labels, n);
 	else if (origin)
 		memory_mark(c, s, MEMORY_NOT_TOLD, vaddr, n, origin);

@@ -164,12 +164,19 @@ static bool any_tainted(const struct taint_label *labels, unsigned n)
 	return false;
 }
 
-/* What is no data does not count but for a return address. Returns whether any is left. */
-static bool only_data(struct taint_label *labels, unsigned n)
+/* What is no data does not count but for an address. Returns whether any is left. */
+static bool only_data(const struct taint_insn *in, struct taint_label *labels, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++)
-		if (labels[i].flags & TAINT_LABEL_BY_ADDRESS)
+	if (in->is_ret)
+		return any_tainted(labels, n);
+	for (unsigned i = 0; i < n; i++) {
+		if (!(labels[i].flags & TAINT_LABEL_BY_ADDRESS))
+			continue;
+		if (in->loads_pointer)
+			labels[i].origin |= TAINT_BY_INDEX;
+		else
 			labels[i] = (struct taint_label){0};
+	}
 	return any_tainted(labels, n);
 }
 
@@ -229,18 +236,18 @@ bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_
 	unsigned k = split(c, info, vaddr, n, p);
 	bool any = labels_of(p, k, ret);
 
-	if (any && !in->is_ret)
-		any = only_data(ret, n);
-	if (!any || in->updates || info == MEMORY_NOT_TOLD)
-		return any;
+	if (!any)
+		return false;
+	if (in->updates || info == MEMORY_NOT_TOLD)
+		return only_data(in, ret, n);
 	memory_bytes(info, bytes, n);
 	if (!taint_labels_drop_stale(ret, bytes, n))
-		return true;
+		return only_data(in, ret, n);
 	c->line->stale_loads++;
 	drop_stale_lines(c, p, k);
 	labels_of(p, k, ret);
 	taint_labels_drop_stale(ret, bytes, n);
-	return in->is_ret ? any_tainted(ret, n) : only_data(ret, n);
+	return only_data(in, ret, n);
 }
 
 bool memory_get_fresh(struct plugin_vcpu *c, uint64_t vaddr, unsigned n)
@@ -288,6 +295,22 @@ static bool exchanged(const struct piece p[2], unsigned k, const uint8_t *bytes)
 	return any;
 }
 
+/* Whether the last of n bytes has no label of its own: none, or that of an end that was loaded with what is before it. */
+static bool has_no_label(const struct taint_label *last)
+{
+	return !last->origin || (last->origin ^ last[-1].origin) == TAINT_BY_INDEX;
+}
+
+/* A string's end, or a string cut there, stored with what is before it: the input chose its place. */
+static void mark_end(const struct plugin_site *s, struct taint_label *labels, const uint8_t *bytes, unsigned n)
+{
+	if (n < 2 || !s->user || bytes[n - 1] || !labels[n - 2].origin || !has_no_label(&labels[n - 1]) ||
+	    (labels[n - 2].flags & TAINT_LABEL_BY_ADDRESS) || !plugin_detects(TAINT_DETECT_INDEX))
+		return;
+	labels[n - 1].origin = labels[n - 2].origin & TAINT_POSITION;
+	labels[n - 1].flags = TAINT_LABEL_BY_ADDRESS;
+}
+
 void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *labels, unsigned n)
 {
@@ -301,6 +324,7 @@ void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminf
 	stored_bytes(c, s->in, info, p, k, bytes, n);
 	if (s->in->exchanges && exchanged(p, k, bytes))
 		taint_insn_exchanged(c->regs, s->in, labels, n);
+	mark_end(s, labels, bytes, n);
 	for (unsigned i = 0; i < n; i++) {
 		labels[i].writer = writer;
 		labels[i].value = bytes[i];
@@ -323,6 +347,37 @@ void memory_mark(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_memin
 	for (unsigned i = 0; i < n; i++)
 		labels[i] = (struct taint_label){.origin = origin, .flags = TAINT_LABEL_BY_ADDRESS};
 	memory_set(c, s, info, vaddr, labels, n);
+}
+
+/* Pointers are copied byte by byte too: of those all bytes get such a label, or none. */
+#define END_WORD 8u
+
+static uint32_t before(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr)
+{
+	bool same_page = vaddr & GUEST_PAGE_MASK;
+	struct taint_label label;
+	struct gpa at;
+	uint8_t byte;
+
+	if (!memory_gpa(c, same_page ? info : MEMORY_NOT_TOLD, vaddr - 1, &at) ||
+	    !shadow_get(plugin.shadow, at, &label, 1) || !guest_read(c, at, &byte, 1) ||
+	    !taint_label_fits(&label, byte))
+		return 0;
+	if ((label.flags & TAINT_LABEL_BY_ADDRESS) && vaddr % END_WORD == 0)
+		return 0;
+	return label.origin & TAINT_POSITION;
+}
+
+uint32_t memory_end(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		    uint32_t origin)
+{
+	uint32_t found;
+
+	if (!s->ends || (origin && !(origin & TAINT_BY_INDEX)))
+		return 0;
+	found = before(c, info, vaddr);
+	/* An end that was loaded in a word, with what is before it. */
+	return origin && found != (origin & TAINT_POSITION) ? 0 : found;
 }
 
 void memory_clear(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n)

@@ -46,7 +46,10 @@ bool memory_gpa(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vadd
 unsigned memory_size(qemu_plugin_meminfo_t info);
 /* What was read or written, as it lies in memory. */
 void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned n);
-/* Labels of the bytes that an instruction read; returns whether any is tainted. */
+/*
+ * Labels of the bytes that an instruction read; returns whether any is tainted. Of what is no data only an instruction that
+ * loads a pointer learns, as of an index, and one that returns.
+ */
 bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *ret, unsigned n);
 /* Drops stale labels of n bytes, n <= ACCESS_MAX. Returns whether any is tainted. */
@@ -59,6 +62,12 @@ void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminf
 /* It wrote clean bytes to an address that the input byte of this origin chose. */
 void memory_mark(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n,
 		 uint32_t origin);
+/*
+ * It wrote a byte with this origin (0: clean), at an address that is clean. If it ends what is before it: an origin of the
+ * byte before, which came from the outside or was itself written behind one that did, in the same word; else 0.
+ */
+uint32_t memory_end(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		    uint32_t origin);
 /* It wrote clean bytes. */
 void memory_clear(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n);
 

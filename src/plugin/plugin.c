@@ -13,7 +13,8 @@
  * Non-goals: writing to the guest (the plugin API cannot), and surviving a detection: the engine that
  * detects is thrown away by the rollback.
  *
- * Arguments: link=FD, shadow=FD, ram=FD: descriptors inherited from the supervisor.
+ * Arguments: link=FD, shadow=FD, ram=FD: descriptors inherited from the supervisor; detectors=N: those that are on, a bit
+ * for each number.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +46,7 @@ static void vcpu_resume(qemu_plugin_id_t id, unsigned int vcpu)
 }
 
 /* Value of "name=NUMBER" among the arguments, -1 if it is not there. */
-static int fd_argument(int argc, char **argv, const char *name)
+static int number_argument(int argc, char **argv, const char *name)
 {
 	size_t n = strlen(name);
 
@@ -57,11 +58,12 @@ static int fd_argument(int argc, char **argv, const char *name)
 
 static int attach(int argc, char **argv)
 {
-	int shadow_fd = fd_argument(argc, argv, "shadow");
+	int shadow_fd = number_argument(argc, argv, "shadow");
 	struct err e;
 
-	plugin.link_fd = fd_argument(argc, argv, "link");
-	plugin.ram_fd = fd_argument(argc, argv, "ram");
+	plugin.link_fd = number_argument(argc, argv, "link");
+	plugin.ram_fd = number_argument(argc, argv, "ram");
+	plugin.detectors = (uint32_t)number_argument(argc, argv, "detectors");
 	if (plugin.link_fd < 0 || plugin.ram_fd < 0 || shadow_fd < 0)
 		return -1;
 	if (shadow_attach(shadow_fd, &plugin.shadow, &e) < 0) {

@@ -9,6 +9,7 @@
 
 #include "plugin/core/group.h"
 #include "plugin/core/insn.h"
+#include "plugin/core/returns.h"
 #include "plugin/core/shadow.h"
 #include "plugin/qemu_plugin_api.h"
 #include "taint_abi.h"
@@ -106,8 +107,17 @@ struct plugin_site {
 	uint8_t sees_reg,
 		sees_other; /* as in struct taint_insn; of a comparison, the stack protector's word is in sees_other */
 	uint8_t copy_to, copy_from; /* general registers, if it copies one to another; TAINT_GPR_NONE */
+	bool ends; /* stores one byte: perhaps the end of what came from the outside */
 } __attribute__((aligned(32)));
 static_assert(sizeof(struct plugin_site) == 96, "as little as that");
+
+/* Bytes of a return address, or a pointer. */
+#define PLUGIN_WORD_MAX 8u
+
+static inline unsigned plugin_word(const struct plugin_site *s)
+{
+	return s->mode32 ? 4 : PLUGIN_WORD_MAX;
+}
 
 /* A translation block: its instructions that can carry taint, in order. */
 struct plugin_block {
@@ -126,15 +136,22 @@ struct plugin {
 	qemu_plugin_id_t id;
 	int link_fd, ram_fd;
 	bool shared; /* there are several vCPUs */
+	uint32_t detectors; /* that are on: a bit for each enum taint_detector */
 	struct shadow *shadow;
 	struct taint_shm *shm;
 	struct qemu_plugin_scoreboard *board;
 	struct taint_msg_watch watch; /* set before the VM runs */
+	struct returns returns; /* of calls onto pages with tainted bytes */
 	qemu_plugin_u64 track; /* per vCPU: non-zero while registers may be tainted */
 };
 
 extern struct plugin plugin;
 extern struct plugin_vcpu plugin_vcpu[TAINT_VCPU_MAX];
+
+static inline bool plugin_detects(enum taint_detector detector)
+{
+	return plugin.detectors >> detector & 1;
+}
 
 /* follow.c: the callbacks that follow taint. */
 void follow_init_vcpu(unsigned index);
@@ -153,6 +170,8 @@ void follow_plain_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr
 void follow_plain_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
+/* Of one that ends what is before it. */
+void follow_end_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_wide_update(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 void follow_return(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *site);
 /* Of leaders; the mark is group_mark()'s. */
@@ -216,6 +235,10 @@ void link_wait_go(unsigned vcpu);
 /* sentry.c: the detectors, called with all followed that ran before. */
 /* What is known of a block's sites only when all are there: comparisons with the stack protector's word. */
 void sentry_complete(struct plugin_block *b);
+/* What of the kind a detector that is on wants to know of an instruction; TAINT_SEES_NONE: nothing. */
+enum taint_sees sentry_wanted(enum taint_sees sees);
+/* Whether a detector that is on looks at return addresses. */
+bool sentry_wants_returns(void);
 /* Whether a detector looks at what the instruction loads. */
 bool sentry_sees_load(const struct plugin_site *s);
 /* Adds the callbacks of their own that they need. */
@@ -236,14 +259,25 @@ void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64
  * it stores at, if that is on the stack; 0: it has none.
  */
 uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vaddr);
+/* It has popped a register that functions preserve: n bytes with these labels. */
+void sentry_restored(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		     const struct taint_label *labels, unsigned n);
 /* An access of it was not reported: it faulted. */
 void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s);
+
+/* stray.c: returns that do not match their call. */
+/* An instruction has stored n bytes on a page with tainted bytes; noted for return addresses. */
+void stray_stored(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		  unsigned n);
+/* It is about to return by an address that is clean, on a page with tainted bytes. */
+void stray_return(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr);
 
 /* detect.c: a detector fired: report, and hold the vCPU until the supervisor says otherwise. */
 void detect_report(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
 		   uint64_t vaddr, struct gpa at, const struct taint_label *labels, unsigned n);
-/* The same for an access to `address` that faulted: the supervisor is told that too. */
-void detect_report_fault(const struct plugin_vcpu *c, const struct plugin_site *site, uint64_t address, uint64_t vaddr,
-			 struct gpa at, const struct taint_label *labels, unsigned n);
+/* The same where the supervisor is to judge whether an access to `address`, or a return to it, is fatal. */
+void detect_report_access(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
+			  uint64_t address, uint64_t vaddr, struct gpa at, const struct taint_label *labels,
+			  unsigned n);
 
 #endif

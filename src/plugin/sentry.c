@@ -8,19 +8,24 @@
  *   code      the bytes executed are tainted, and their page can be written
  *   canary    a tainted word is compared with the stack protector's, and differs
  *   pointer   a store through a pointer that came whole from the outside
- *   fault     an access at a tainted address faults
+ *   index     an address to be used has bytes that were written where the input chose
+ *   fault     an access at a tainted address faults, or one while the program handles tainted data, where nothing is near
  *   abort     the program sends itself SIGABRT
  *
- * (The return address is looked at in follow.c.) An address that was computed from the input, a table's entry at an
+ * (The return address is looked at in follow.c and stray.c.) An address that was computed from the input, a table's entry at an
  * index from the network say, is no attack; one that is the input's bytes is. Registers have labels but no place, so
  * the vCPU remembers where a register's tainted content was loaded from: the object is there.
+ *
+ * Where the input chose the place of a byte but not its value (TAINT_LABEL_BY_ADDRESS), a return address or a register that a
+ * function preserves has been overwritten: whoever pushed it wrote all of it later than whatever lay there before. Of a
+ * pointer this holds if some of its bytes are such and some are not: a program may well put a whole one where an index
+ * says.
  */
 #include <string.h>
 
 #include "plugin/memory.h"
 #include "vmi/vmi.h"
 
-#define WORD_MAX 8u
 /* A displacement of a pointer to a structure, not of a table. */
 #define MEMBER_MAX 4096
 /* No pointer is lower. */
@@ -34,9 +39,27 @@
 /* Bytes: what is smaller is no pointer. */
 #define POINTER_SIZE_MIN 4u
 
-static unsigned word_size(const struct plugin_site *s)
+/* Which detectors want to know of instructions of a kind. */
+static const uint32_t wanting[] = {
+	[TAINT_SEES_BRANCH] = 1u << TAINT_DETECT_BRANCH | 1u << TAINT_DETECT_INDEX,
+	[TAINT_SEES_STACK] = 1u << TAINT_DETECT_STACK | 1u << TAINT_DETECT_INDEX,
+	[TAINT_SEES_CANARY] = 1u << TAINT_DETECT_CANARY,
+	[TAINT_SEES_CANARY_LOAD] = 1u << TAINT_DETECT_CANARY,
+	[TAINT_SEES_COMPARE] = 1u << TAINT_DETECT_CANARY,
+	[TAINT_SEES_KERNEL] = 1u << TAINT_DETECT_ABORT,
+};
+
+enum taint_sees sentry_wanted(enum taint_sees sees)
 {
-	return s->mode32 ? 4 : 8;
+	bool known = (unsigned)sees < sizeof(wanting) / sizeof(wanting[0]);
+
+	return known && (wanting[sees] & plugin.detectors) ? sees : TAINT_SEES_NONE;
+}
+
+bool sentry_wants_returns(void)
+{
+	return plugin_detects(TAINT_DETECT_RETURN) || plugin_detects(TAINT_DETECT_INDEX) ||
+	       plugin_detects(TAINT_DETECT_STRAY);
 }
 
 static uint64_t masked(uint64_t v, unsigned n)
@@ -55,11 +78,29 @@ static unsigned data_bytes(const struct taint_label *labels, unsigned n)
 }
 
 /* Labels of a register, as those of memory. Returns how many of its bytes are data from the outside. */
-static unsigned register_labels(const struct plugin_vcpu *c, unsigned reg, unsigned n, struct taint_label ret[WORD_MAX])
+static unsigned register_labels(const struct plugin_vcpu *c, unsigned reg, unsigned n,
+				struct taint_label ret[PLUGIN_WORD_MAX])
 {
 	for (unsigned i = 0; i < n; i++)
 		ret[i] = (struct taint_label){.origin = c->regs->reg[TAINT_REG_GPR + 8 * reg + i]};
 	return data_bytes(ret, n);
+}
+
+/* How many of the bytes were written where the input chose, with what is no data. */
+static unsigned placed_bytes(const struct taint_label *labels, unsigned n)
+{
+	unsigned placed = 0;
+
+	for (unsigned i = 0; labels && i < n; i++)
+		placed += labels[i].origin && (labels[i].flags & TAINT_LABEL_BY_ADDRESS);
+	return placed;
+}
+
+static bool partly_placed(const struct taint_label *labels, unsigned n)
+{
+	unsigned placed = placed_bytes(labels, n);
+
+	return placed && placed < n;
 }
 
 static bool shares_origin(const struct taint_label *a, const struct taint_label *b, unsigned n)
@@ -85,8 +126,8 @@ static bool is_computed(const struct taint_label *labels, unsigned n)
 }
 
 /* The n bytes at vaddr with their labels; false: not mapped, or over two pages. */
-static bool look_at(struct plugin_vcpu *c, uint64_t vaddr, unsigned n, struct gpa *ret_at, uint8_t bytes[WORD_MAX],
-		    struct taint_label labels[WORD_MAX])
+static bool look_at(struct plugin_vcpu *c, uint64_t vaddr, unsigned n, struct gpa *ret_at,
+		    uint8_t bytes[PLUGIN_WORD_MAX], struct taint_label labels[PLUGIN_WORD_MAX])
 {
 	struct vmi_page page;
 
@@ -96,12 +137,15 @@ static bool look_at(struct plugin_vcpu *c, uint64_t vaddr, unsigned n, struct gp
 	*ret_at = page.at;
 	if (shadow_get(plugin.shadow, page.at, labels, n))
 		taint_labels_drop_stale(labels, bytes, n);
+	for (unsigned i = 0; i < n; i++)
+		if (labels[i].flags & TAINT_LABEL_BY_ADDRESS)
+			labels[i].origin |= TAINT_BY_INDEX;
 	return true;
 }
 
 /* The tainted content of a register, and where in memory that is. */
 struct held {
-	struct taint_label label[WORD_MAX];
+	struct taint_label label[PLUGIN_WORD_MAX];
 	unsigned n;
 	uint64_t vaddr; /* 0: not known */
 	struct gpa at;
@@ -110,11 +154,11 @@ struct held {
 /* False: the register holds no data from the outside, or a number computed from some. */
 static bool find_held(struct plugin_vcpu *c, const struct plugin_site *s, unsigned reg, struct held *ret)
 {
-	struct taint_label loaded[WORD_MAX] = {0};
-	uint8_t bytes[WORD_MAX];
+	struct taint_label loaded[PLUGIN_WORD_MAX] = {0};
+	uint8_t bytes[PLUGIN_WORD_MAX];
 	unsigned tainted;
 
-	*ret = (struct held){.n = word_size(s)};
+	*ret = (struct held){.n = plugin_word(s)};
 	tainted = register_labels(c, reg, ret->n, ret->label);
 	if (!tainted)
 		return false;
@@ -125,12 +169,44 @@ static bool find_held(struct plugin_vcpu *c, const struct plugin_site *s, unsign
 	return !is_computed(loaded, ret->n);
 }
 
+/* Whether a word of memory holds this. */
+static bool holds(struct plugin_vcpu *c, uint64_t vaddr, uint64_t value, unsigned n, struct held *ret)
+{
+	uint8_t bytes[PLUGIN_WORD_MAX] = {0};
+	uint64_t now = 0;
+
+	if (!look_at(c, vaddr, n, &ret->at, bytes, ret->label))
+		return false;
+	memcpy(&now, bytes, n);
+	ret->n = n;
+	ret->vaddr = vaddr;
+	return now == value;
+}
+
+/* Whether the register has a label, and what it holds was loaded from memory that still says so. */
+static bool find_word(struct plugin_vcpu *c, const struct plugin_site *s, unsigned reg, struct held *ret)
+{
+	unsigned n = plugin_word(s);
+
+	return (c->regs->tainted >> reg & 1) && c->where[reg] &&
+	       holds(c, c->where[reg], masked(regs_read((enum plugin_reg)reg), n), n, ret);
+}
+
+static void report_held(const struct plugin_vcpu *c, const struct plugin_site *s, enum taint_detector detector,
+			const struct held *h)
+{
+	detect_report(c, detector, s, h->vaddr, h->at, h->label, h->n);
+}
+
+/* The register is about to be used as an address. */
 static void report_register(struct plugin_vcpu *c, struct plugin_site *s, enum taint_detector detector, unsigned reg)
 {
 	struct held h;
 
 	if (find_held(c, s, reg, &h))
-		detect_report(c, detector, s, h.vaddr, h.at, h.label, h.n);
+		report_held(c, s, detector, &h);
+	else if (find_word(c, s, reg, &h) && partly_placed(h.label, h.n))
+		report_held(c, s, TAINT_DETECT_INDEX, &h);
 }
 
 void sentry_complete(struct plugin_block *b)
@@ -159,27 +235,13 @@ void sentry_complete(struct plugin_block *b)
 	}
 }
 
-/* Whether a word of memory holds this. */
-static bool holds(struct plugin_vcpu *c, uint64_t vaddr, uint64_t value, unsigned n, struct held *ret)
-{
-	uint8_t bytes[WORD_MAX] = {0};
-	uint64_t now = 0;
-
-	if (!look_at(c, vaddr, n, &ret->at, bytes, ret->label))
-		return false;
-	memcpy(&now, bytes, n);
-	ret->n = n;
-	ret->vaddr = vaddr;
-	return now == value;
-}
-
 /*
  * What reg holds is clean or not, but was loaded through a pointer that came from the outside: that is the object, as
  * long as memory still says so. Returns whether it was reported.
  */
 static bool report_through(struct plugin_vcpu *c, struct plugin_site *s, unsigned reg)
 {
-	unsigned n = word_size(s);
+	unsigned n = plugin_word(s);
 	struct held target, pointer;
 
 	if (!c->through[reg].pointer || !holds(c, c->through[reg].pointer, c->through[reg].value, n, &pointer) ||
@@ -212,12 +274,21 @@ void sentry_instrument(struct qemu_plugin_insn *insn, struct plugin_site *s)
 							    QEMU_PLUGIN_COND_EQ, plugin.track, PLUGIN_TRACK_ALL, s);
 }
 
+/* The register has a word that should be the stack protector's and is not: however it became tainted. */
+static void report_canary(struct plugin_vcpu *c, struct plugin_site *s, unsigned reg)
+{
+	struct held h;
+
+	if (find_held(c, s, reg, &h) || find_word(c, s, reg, &h))
+		report_held(c, s, TAINT_DETECT_CANARY, &h);
+}
+
 static void canary_registers(struct plugin_vcpu *c, struct plugin_site *s)
 {
-	unsigned n = word_size(s);
+	unsigned n = plugin_word(s);
 
 	if (masked(regs_read((enum plugin_reg)s->sees_reg), n) != masked(regs_read((enum plugin_reg)s->sees_other), n))
-		report_register(c, s, TAINT_DETECT_CANARY, s->sees_reg);
+		report_canary(c, s, s->sees_reg);
 }
 
 /* System calls that send a signal, with the argument that says which. */
@@ -232,7 +303,7 @@ static const struct {
 
 static void kernel_call(struct plugin_vcpu *c, struct plugin_site *s)
 {
-	static const struct taint_label none[WORD_MAX];
+	static const struct taint_label none[PLUGIN_WORD_MAX];
 	uint64_t nr = regs_read(PLUGIN_REG_RAX);
 
 	for (size_t i = 0; i < sizeof(kills) / sizeof(kills[0]); i++)
@@ -268,19 +339,18 @@ static void canary_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugi
 {
 	bool loaded_canary = s->sees_other == TAINT_GPR_NONE;
 	enum plugin_reg reg = (enum plugin_reg)(loaded_canary ? s->sees_reg : s->sees_other);
-	struct taint_label seen[WORD_MAX];
 	uint8_t bytes[ACCESS_MAX] = {0};
 	uint64_t loaded = 0;
 	struct gpa at;
 
-	if (n > WORD_MAX || (loaded_canary ? !register_labels(c, reg, n, seen) : !data_bytes(labels, n)))
+	if (n > PLUGIN_WORD_MAX || (loaded_canary ? !(c->regs->tainted >> reg & 1) : !labels))
 		return;
 	memory_bytes(info, bytes, n);
 	memcpy(&loaded, bytes, n);
 	if (loaded == masked(regs_read(reg), n))
 		return;
 	if (loaded_canary)
-		report_register(c, s, TAINT_DETECT_CANARY, reg);
+		report_canary(c, s, reg);
 	else if (memory_gpa(c, info, vaddr, &at))
 		detect_report(c, TAINT_DETECT_CANARY, s, vaddr, at, labels, n);
 }
@@ -330,13 +400,24 @@ void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_memin
 	struct gpa at;
 
 	pointer = s->sees == TAINT_SEES_BRANCH && c->hot ? outside_pointer(c, s, vaddr) : 0;
-	if (pointer && holds(c, pointer, vaddr - (uint64_t)s->in->mem[0].disp, word_size(s), &h))
+	if (pointer && holds(c, pointer, vaddr - (uint64_t)s->in->mem[0].disp, plugin_word(s), &h))
 		detect_report(c, TAINT_DETECT_BRANCH, s, h.vaddr, h.at, h.label, h.n);
 	else if (s->sees == TAINT_SEES_CANARY)
 		canary_load(c, s, info, vaddr, labels, n);
 	else if (data_bytes(labels, n) && !is_computed(labels, n) && memory_gpa(c, info, vaddr, &at))
 		detect_report(c, s->sees == TAINT_SEES_STACK ? TAINT_DETECT_STACK : TAINT_DETECT_BRANCH, s, vaddr, at,
 			      labels, n);
+	else if (partly_placed(labels, n) && memory_gpa(c, info, vaddr, &at))
+		detect_report(c, TAINT_DETECT_INDEX, s, vaddr, at, labels, n);
+}
+
+void sentry_restored(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		     const struct taint_label *labels, unsigned n)
+{
+	struct gpa at;
+
+	if (placed_bytes(labels, n) && memory_gpa(c, info, vaddr, &at))
+		detect_report(c, TAINT_DETECT_INDEX, s, vaddr, at, labels, n);
 }
 
 /* The operand that it stores to, if its address is made of registers of the program; NULL: it is not. */
@@ -349,7 +430,7 @@ static const struct taint_mem *stored_operand(const struct plugin_site *s)
 
 static uint32_t register_origin(const struct plugin_vcpu *c, unsigned reg)
 {
-	for (unsigned i = 0; reg < TAINT_GPRS && i < WORD_MAX; i++)
+	for (unsigned i = 0; reg < TAINT_GPRS && i < PLUGIN_WORD_MAX; i++)
 		if (c->regs->reg[TAINT_REG_GPR + 8 * reg + i])
 			return c->regs->reg[TAINT_REG_GPR + 8 * reg + i];
 	return 0;
@@ -387,42 +468,77 @@ uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vad
 	origin = m->base == TAINT_GPR_RSP ? 0 : register_origin(c, m->base);
 	if (!origin)
 		origin = register_origin(c, m->index);
-	return origin && near_stack(c, s, vaddr) ? origin & TAINT_POSITION : 0;
+	return origin && plugin_detects(TAINT_DETECT_INDEX) && near_stack(c, s, vaddr) ? origin & TAINT_POSITION : 0;
+}
+
+/* Whether the register has an address that came from the outside, or that the input had overwritten. */
+static bool find_cause(struct plugin_vcpu *c, const struct plugin_site *s, unsigned reg, struct held *ret)
+{
+	return reg < TAINT_GPRS &&
+	       (find_held(c, s, reg, ret) || (find_word(c, s, reg, ret) && placed_bytes(ret->label, ret->n)));
+}
+
+static uint64_t operand_address(const struct plugin_site *s, const struct taint_mem *m)
+{
+	uint64_t address = (uint64_t)m->disp;
+
+	if (m->base < TAINT_GPRS)
+		address += regs_read((enum plugin_reg)m->base);
+	if (m->index < TAINT_GPRS)
+		address += regs_read((enum plugin_reg)m->index) * m->scale;
+	return masked(address, plugin_word(s));
+}
+
+#define USER_BITS 47 /* of a program's addresses */
+
+/* Programs have nothing there. */
+static bool is_nowhere(uint64_t address)
+{
+	return address < POINTER_MIN || address >> USER_BITS;
+}
+
+/* Whether memory there or next to it is in use: then a fault is most often an ordinary thing. */
+static bool is_in_use(struct plugin_vcpu *c, uint64_t address)
+{
+	struct vmi_page page;
+
+	return guest_translate(c, address, &page) || guest_translate(c, address - GUEST_PAGE_SIZE, &page) ||
+	       guest_translate(c, address + GUEST_PAGE_SIZE, &page);
 }
 
 /* The registers are still the program's but for the stack pointer. */
 void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s)
 {
+	static const struct taint_label none[PLUGIN_WORD_MAX];
 	const struct taint_mem *m = &s->in->mem[0];
 	uint64_t address;
 	struct held h;
 
-	if (!s->user || s->in->n_mem != 1 || !m->known || m->base == TAINT_GPR_RSP || m->base == TAINT_GPR_RIP)
+	/* the first is the operand; what call and push do to the stack is the second */
+	if (!s->user || !s->in->n_mem || !m->known || m->base == TAINT_GPR_RSP || m->base == TAINT_GPR_RIP ||
+	    !plugin_detects(TAINT_DETECT_FAULT))
 		return;
-	if (!(m->base < TAINT_GPRS && find_held(c, s, m->base, &h)) &&
-	    !(m->index < TAINT_GPRS && find_held(c, s, m->index, &h)))
-		return;
-	address = (uint64_t)m->disp;
-	if (m->base < TAINT_GPRS)
-		address += regs_read((enum plugin_reg)m->base);
-	if (m->index < TAINT_GPRS)
-		address += regs_read((enum plugin_reg)m->index) * m->scale;
-	detect_report_fault(c, s, masked(address, word_size(s)), h.vaddr, h.at, h.label, h.n);
+	address = operand_address(s, m);
+	if (find_cause(c, s, m->base, &h) || find_cause(c, s, m->index, &h))
+		detect_report_access(c, TAINT_DETECT_FAULT, s, address, h.vaddr, h.at, h.label, h.n);
+	else if (is_nowhere(address) || !is_in_use(c, address))
+		detect_report_access(c, TAINT_DETECT_FAULT, s, address, 0, gpa(0), none, 0);
 }
 
 static void follow_code(unsigned vcpu, void *site)
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
 	struct plugin_site *s = site;
-	struct taint_label labels[WORD_MAX];
-	uint8_t bytes[WORD_MAX];
+	struct taint_label labels[PLUGIN_WORD_MAX];
+	uint8_t bytes[PLUGIN_WORD_MAX];
 	uint64_t pc = regs_read(PLUGIN_REG_RIP);
 	struct vmi_page page;
 	struct gpa at;
 
-	if (look_at(c, pc, s->in->len < WORD_MAX ? s->in->len : WORD_MAX, &at, bytes, labels) && labels[0].origin &&
-	    guest_translate(c, pc, &page) && page.writable)
-		detect_report(c, TAINT_DETECT_CODE, s, pc, at, labels, s->in->len < WORD_MAX ? s->in->len : WORD_MAX);
+	if (look_at(c, pc, s->in->len < PLUGIN_WORD_MAX ? s->in->len : PLUGIN_WORD_MAX, &at, bytes, labels) &&
+	    labels[0].origin && guest_translate(c, pc, &page) && page.writable)
+		detect_report(c, TAINT_DETECT_CODE, s, pc, at, labels,
+			      s->in->len < PLUGIN_WORD_MAX ? s->in->len : PLUGIN_WORD_MAX);
 }
 
 void sentry_block(struct qemu_plugin_tb *tb, struct plugin_block *b)
@@ -431,8 +547,8 @@ void sentry_block(struct qemu_plugin_tb *tb, struct plugin_block *b)
 	struct plugin_site *s = &b->site[0];
 	struct vmi_page page;
 
-	if (!c || !s->user || !guest_translate(c, s->pc, &page) || !page.writable ||
-	    !shadow_page_tainted(plugin.shadow, page.at))
+	if (!plugin_detects(TAINT_DETECT_CODE) || !c || !s->user || !guest_translate(c, s->pc, &page) ||
+	    !page.writable || !shadow_page_tainted(plugin.shadow, page.at))
 		return;
 	qemu_plugin_register_vcpu_insn_exec_cb(qemu_plugin_tb_get_insn(tb, s->number), follow_code,
 					       QEMU_PLUGIN_CB_R_REGS, s);

@@ -124,6 +124,13 @@ static void note_copy(const struct taint_insn *in, struct plugin_site *s)
 	s->copy_from = (uint8_t)(op->src / 8);
 }
 
+/* Whether it stores single bytes: not those of a copy in one instruction, which may be a pointer's. */
+static bool ends(const struct taint_insn *in)
+{
+	return in->has_store && !in->has_load && in->n_mem == 1 && in->mem[0].size == 1 && !in->repeats &&
+	       plugin_detects(TAINT_DETECT_INDEX);
+}
+
 static void site_init(struct plugin_block *b, const struct known_insn *k, const struct qemu_plugin_insn *insn,
 		      size_t number, unsigned mode)
 {
@@ -139,7 +146,8 @@ static void site_init(struct plugin_block *b, const struct known_insn *k, const 
 				  .updates = k->in.has_load && k->in.has_store,
 				  .user = user,
 				  .mode32 = (mode & ~MODE_USER) == 32,
-				  .sees = k->in.sees,
+				  .sees = (uint8_t)sentry_wanted((enum taint_sees)k->in.sees),
+				  .ends = user && ends(&k->in),
 				  .sees_reg = k->in.sees_reg,
 				  .sees_other = k->in.sees_other,
 				  .has_memory = k->in.has_load || k->in.has_store,
@@ -197,16 +205,20 @@ static void instrument_memory(struct qemu_plugin_insn *insn, struct plugin_site 
 	bool plain = !s->block->vectors;
 	qemu_plugin_vcpu_mem_cb_t leader = plain ? follow_plain_lead : follow_lead;
 
-	if (in->is_ret)
+	if (in->is_ret && sentry_wants_returns())
 		on_memory(insn, follow_return, QEMU_PLUGIN_MEM_R, s, s);
+	else if (in->is_ret)
+		return;
 	else if (in->has_load && mark && !in->has_store)
 		on_memory(insn, leader, QEMU_PLUGIN_MEM_R, s, mark);
 	else if (in->has_load)
 		on_memory(insn, load_callback(s), QEMU_PLUGIN_MEM_R, s, s);
-	if (in->is_ret || !in->has_store)
+	if (!in->has_store)
 		return;
 	if (mark)
 		on_memory(insn, leader, QEMU_PLUGIN_MEM_W, s, mark);
+	else if (s->ends)
+		on_memory(insn, follow_end_store, QEMU_PLUGIN_MEM_W, s, s);
 	else
 		on_memory(insn, plain ? follow_plain_store : follow_store, QEMU_PLUGIN_MEM_W, s, s);
 }
@@ -306,7 +318,8 @@ static void complete(struct plugin_block *b)
 		b->vectors |= (s->touches & ~TAINT_GENERAL) != 0;
 		s->touched_since = touches;
 		s->since = since;
-		s->tells = s->has_memory && !s->follows && !s->in->repeats && s->in->cls != TAINT_INSN_REFUSED;
+		s->tells = s->has_memory && !s->follows && !s->in->repeats && s->in->cls != TAINT_INSN_REFUSED &&
+			   (!s->in->is_ret || sentry_wants_returns());
 		if (s->follows || mixes(s))
 			b->tell_end = i + 1;
 		if (s->has_memory && !s->follows) {

@@ -68,7 +68,7 @@ static void add_devices(struct arg_list *l, const struct engine_config *c, const
 	arg_add(l, "virtio-net-pci,netdev=clouder-net,id=clouder-nic,romfile=%s%s", c->mac ? ",mac=" : "",
 		c->mac ? c->mac : "");
 	arg_add(l, "-plugin");
-	arg_add(l, "%s,link=%d,shadow=%d,ram=%d", c->plugin, f->link, f->shadow, f->ram);
+	arg_add(l, "%s,link=%d,shadow=%d,ram=%d,detectors=%u", c->plugin, f->link, f->shadow, f->ram, c->detectors);
 	if (f->console >= 0) {
 		arg_add(l, "-add-fd");
 		arg_add(l, "fd=%d,set=1,opaque=clouder-console", f->console);

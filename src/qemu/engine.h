@@ -43,6 +43,7 @@ struct engine_config {
 	const char *mac; /* of the guest's network device, NULL: QEMU's default */
 	const struct engine_args *args;
 	int ram_fd, shadow_fd, console_fd; /* console_fd -1: the operator's own -serial options */
+	uint32_t detectors; /* of the plugin that are on: a bit for each enum taint_detector */
 	bool incoming; /* wait for a checkpoint */
 };
 

@@ -190,22 +190,49 @@ bool vmi_task_read(struct vmi *v, const struct vmi_task *t, struct gva at, void 
 	return true;
 }
 
+/* One page's part of the bytes of a file: where it is, and how long. False: not in the cache. */
+static bool file_piece(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, uint64_t left,
+		       struct gpa *ret_at, uint64_t *ret_len)
+{
+	uint64_t in_page = offset & GUEST_PAGE_MASK;
+	struct gpa page;
+
+	if (!vmi_cached_page(v, t, inode, offset - in_page, &page))
+		return false;
+	*ret_at = gpa_add(page, in_page);
+	*ret_len = GUEST_PAGE_SIZE - in_page < left ? GUEST_PAGE_SIZE - in_page : left;
+	return true;
+}
+
 bool vmi_file_read(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, void *ret, size_t len)
 {
-	uint64_t done = 0;
+	uint64_t n;
+	struct gpa at;
 
 	if (offset + len < offset)
 		return false;
-	while (done < len) {
-		uint64_t in_page = (offset + done) & GUEST_PAGE_MASK, n = GUEST_PAGE_SIZE - in_page;
-		struct gpa page;
-
-		n = n < len - done ? n : len - done;
-		if (!vmi_cached_page(v, t, inode, offset + done - in_page, &page) ||
-		    !gmem_read(v->kernel.gm, gpa_add(page, in_page), (uint8_t *)ret + done, n))
+	for (uint64_t done = 0; done < len; done += n)
+		if (!file_piece(v, t, inode, offset + done, len - done, &at, &n) ||
+		    !gmem_read(v->kernel.gm, at, (uint8_t *)ret + done, n))
 			return false;
-		done += n;
-	}
+	return true;
+}
+
+bool vmi_file_write(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, const void *buf,
+		    size_t len)
+{
+	uint64_t n;
+	struct gpa at;
+
+	if (offset + len < offset)
+		return false;
+	for (uint64_t done = 0; done < len; done += n)
+		if (!file_piece(v, t, inode, offset + done, len - done, &at, &n))
+			return false;
+	for (uint64_t done = 0; done < len; done += n)
+		if (!file_piece(v, t, inode, offset + done, len - done, &at, &n) ||
+		    !gmem_write(v->kernel.gm, at, (const uint8_t *)buf + done, n))
+			return false;
 	return true;
 }
 

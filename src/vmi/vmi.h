@@ -163,6 +163,12 @@ struct vmi_module {
  */
 bool vmi_file_read(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, void *ret,
 		   size_t len) MUST_CHECK;
+/*
+ * Changes them there: every process that maps the file sees it, now or later, but for private copies of a page. All or
+ * nothing. The file system is not told, so a page may be dropped and read anew where there is a disk behind it.
+ */
+bool vmi_file_write(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, const void *buf,
+		    size_t len) MUST_CHECK;
 
 /*
  * The module that covers `at` in the process: finds the mapping, then the ELF header at the start of that file's

@@ -50,10 +50,11 @@ address_of() {
 	echo $(($2 - off + vaddr))
 }
 
-# What the culprit of a form looks like to the disassembler: a loop's store of a byte, the store of the index form, else a call.
+# What the culprit of a form looks like to the disassembler: a loop's store of a byte, or of the end behind them, the store of the
+# index form, else a call.
 culprit_kind() {
 	case $1 in
-	*-loop | *-count | *-gets) echo 'mov +%([abcd]l|sil|dil|bpl|r[0-9]+b),.*\(' ;;
+	*-loop | *-count | *-gets) echo '(mov +%([abcd]l|sil|dil|bpl|r[0-9]+b)|movb +\$0x0),.*\(' ;;
 	index-*) echo 'mov[lq] +\$0x1,' ;;
 	*) echo '(call|jmp) ' ;;
 	esac

@@ -27,11 +27,9 @@ qemu_args() {
 
 # protected NAME RUN "HOST:GUEST ..." [OPTION...]: a VM under CloudER with services RUN, waited for; 1: not ready.
 protected() {
-	local name=$1 net=user forward
+	local name=$1 net
 	qemu_args "$2"
-	for forward in $3; do
-		net+=,hostfwd=tcp:127.0.0.1:${forward%%:*}-:${forward##*:}
-	done
+	net=user$(forwards "$3")
 	: >"$T/$name.console"
 	launch_as "$name" "$CLOUDER" run --name "$name" --console "$T/$name.console" --net "$net" "${@:4}" -- \
 		"${QEMU_ARGS[@]}"

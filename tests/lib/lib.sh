@@ -9,7 +9,8 @@
 #   wait_end NAME               waits until NAME ends; its exit code
 #   stop NAME [SIGNAL]          ends NAME and waits for it
 #   free_port                   a TCP port of the loopback that nobody listens on and that was not given before
-#   plain_vm NAME RUN [FORWARDS]  starts the guest under plain QEMU with services RUN, forwards "HOST:GUEST ..."
+#   plain_vm NAME RUN [FORWARDS]  starts the guest under plain QEMU with services RUN, forwards "HOST:GUEST ...", GUEST/udp
+#   forwards "HOST:GUEST ..."   options of a user network for these, each with a comma before it
 #   guest_args RUN              the QEMU arguments that boot the guest with services RUN, in the array GUEST_ARGS
 #   check TEXT COMMAND...       counts a passed or failed check; check_not: COMMAND must fail
 #   skip TEXT                   counts a skipped check
@@ -97,12 +98,20 @@ guest_args() {
 		-append "console=ttyS0 quiet panic=-1 clouder.run=$1")
 }
 
-plain_vm() {
-	local name=$1 net=user,id=net0 forward
-	guest_args "$2"
-	for forward in ${3:-}; do
-		net+=,hostfwd=tcp:127.0.0.1:${forward%%:*}-:${forward##*:}
+forwards() {
+	local forward protocol
+	for forward in $1; do
+		protocol=tcp
+		[[ $forward != */udp ]] || protocol=udp
+		forward=${forward%/udp}
+		printf ',hostfwd=%s:127.0.0.1:%s-:%s' "$protocol" "${forward%%:*}" "${forward##*:}"
 	done
+}
+
+plain_vm() {
+	local name=$1 net=user,id=net0
+	guest_args "$2"
+	net+=$(forwards "${3:-}")
 	start "$name" qemu-system-x86_64 -accel tcg -machine q35 -cpu max "${GUEST_ARGS[@]}" \
 		-netdev "$net" -device virtio-net-pci,netdev=net0,romfile=
 }

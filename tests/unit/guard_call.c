@@ -123,25 +123,29 @@ struct finding make_finding(const struct request *rq)
 {
 	const struct setting *s = rq->s;
 	int64_t bias = s->fixed ? 0 : MADE;
-	struct finding f = {
-		.kind = FINDING_CALL,
-		.is_32bit = s->is_32bit,
-		.module = {.is_32bit = s->is_32bit, .low = {MADE}, .high = {MADE + IMAGE_SIZE}, .bias = (uint64_t)bias},
-		.function = {MADE + FUNCTION},
-		.bug = {MADE + SITE},
-		.bound = s->bound,
-		.cfa = {s->cfa_reg, s->cfa_reg == RSP ? CFA - SP : 16},
-		.start_offset = END_OFFSET - (int64_t)rq->size,
-		.end_offset = END_OFFSET,
-		.caller_return = {MADE + CALLER_RETURN},
-		.caller_slot = (int64_t)CALLER_SLOT - (int64_t)CFA,
-		.effect = rq->effect,
-		.dst_arg = rq->dst_arg,
-		.src_arg = rq->src_arg,
-		.len_arg = rq->len_arg,
-		.chk_arg = rq->chk_arg,
-		.helper_slot = {rq->helper_direct ? 0 : MADE + HELPER_SLOT},
-		.helper_delta = rq->helper_direct ? (int64_t)(MADE + HELPER_STUB) - bias : rq->helper_delta};
+	struct finding f = {.kind = FINDING_CALL,
+			    .is_32bit = s->is_32bit,
+			    .module = {.is_32bit = s->is_32bit,
+				       .is_main = true,
+				       .low = {MADE},
+				       .high = {MADE + IMAGE_SIZE},
+				       .bias = (uint64_t)bias},
+			    .function = {MADE + FUNCTION},
+			    .bug = {MADE + SITE},
+			    .bound = s->bound,
+			    .cfa = {s->cfa_reg, s->cfa_reg == RSP ? CFA - SP : 16},
+			    .start_offset = END_OFFSET - (int64_t)rq->size,
+			    .end_offset = END_OFFSET,
+			    .caller_return = {MADE + CALLER_RETURN},
+			    .caller_slot = (int64_t)CALLER_SLOT - (int64_t)CFA,
+			    .effect = rq->effect,
+			    .dst_arg = rq->dst_arg,
+			    .src_arg = rq->src_arg,
+			    .len_arg = rq->len_arg,
+			    .chk_arg = rq->chk_arg,
+			    .helper_slot = {rq->helper_direct ? 0 : MADE + HELPER_SLOT},
+			    .helper_delta =
+				    rq->helper_direct ? (int64_t)(MADE + HELPER_STUB) - bias : rq->helper_delta};
 
 	snprintf(f.callee, sizeof(f.callee), "%s", rq->callee);
 	if (rq->helper)

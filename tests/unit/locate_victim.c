@@ -287,23 +287,93 @@ NOCLONE static int form_heap(const char *in, size_t len)
 	return keep(b) + keep(after);
 }
 
-/* The format comes from outside and writes through a pointer. */
+/* The format comes from outside and writes through a pointer. What is marked is the format. */
+static int written[2];
+static char out[4 * SIZE];
+static const char hostile[] = "1234%n";
+char global_text[SIZE];
+
 NOCLONE static int form_format(const char *in, size_t len)
 {
-	static int written[2];
-	char b[SIZE];
+	char text[SIZE];
 
 	(void)in;
-	MARK(b, SIZE, written, form_format);
-	snprintf(b, len < SIZE ? len : SIZE, "1234%n", written);
-	return keep(b);
+	memcpy(text, hostile, sizeof(hostile));
+	MARK(text, SIZE, written, form_format);
+	snprintf(out, len < SIZE ? len : SIZE, text, written);
+	return keep(text);
+}
+
+NOCLONE static int log_line(const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(out, sizeof(out), format, args);
+	va_end(args);
+	return n + keep(out);
+}
+
+int (*log_elsewhere)(const char *format, ...) = log_line;
+
+NOCLONE static int form_logged(const char *in, size_t len)
+{
+	char text[SIZE];
+
+	(void)in;
+	(void)len;
+	memcpy(text, hostile, sizeof(hostile));
+	MARK(text, SIZE, written, log_line);
+	return log_line(text, written) + keep(text);
+}
+
+/* A jump to another function, where the compiler can. */
+NOCLONE static void put_line(int level, const char *text)
+{
+	dprintf(level + 2, text, written);
+}
+
+void (*put_line_elsewhere)(int level, const char *text) = put_line;
+
+NOCLONE static int form_left(const char *in, size_t len)
+{
+	char text[SIZE];
+
+	(void)in;
+	(void)len;
+	memcpy(text, hostile, sizeof(hostile));
+	MARK(text, SIZE, written, put_line);
+	put_line(0, text);
+	return keep(text);
+}
+
+NOCLONE static int form_kept(const char *in, size_t len)
+{
+	char *text = malloc(SIZE);
+
+	(void)in;
+	(void)len;
+	memcpy(text, hostile, sizeof(hostile));
+	MARK(text, SIZE, written, form_kept);
+	return fprintf(stderr, text, written) + keep(text);
+}
+
+NOCLONE static int form_global(const char *in, size_t len)
+{
+	(void)in;
+	(void)len;
+	memcpy(global_text, hostile, sizeof(hostile));
+	MARK(global_text, SIZE, written, form_global);
+	return snprintf(out, sizeof(out), global_text, written) + keep(out);
 }
 
 static const struct {
 	const char *name;
 	form_fn *fn;
 } forms[] = {
-	{"format", form_format},     {"switch", form_switch}, {"strcpy", form_strcpy},	 {"strcat", form_strcat},
+	{"format", form_format},     {"logged", form_logged}, {"left", form_left},	 {"kept", form_kept},
+	{"global", form_global},     {"switch", form_switch}, {"strcpy", form_strcpy},	 {"strcat", form_strcat},
 	{"strncpy", form_strncpy},   {"memcpy", form_memcpy}, {"sprintf", form_sprintf}, {"vsprintf", form_vsprintf},
 	{"snprintf", form_snprintf}, {"sscanf", form_sscanf}, {"read", form_read},	 {"recv", form_recv},
 	{"fgets", form_fgets},	     {"tail", form_tail},     {"deep", form_deep},	 {"loop", form_loop},

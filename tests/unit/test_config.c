@@ -12,6 +12,7 @@
 
 #include "daemon/config.h"
 #include "daemon/daemon.h"
+#include "plugin/core/detector.h"
 
 #define ARGS_MAX 32
 
@@ -75,6 +76,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c.log_level, LOG_LEVEL_INFO);
 	assert_null(c.console);
 	assert_int_equal(c.boot_timeout_s, 120);
+	assert_int_equal(c.detectors, TAINT_DETECTORS_ALL);
 	assert_int_equal(c.n_qemu_args, 2);
 	assert_string_equal(c.qemu_args[1], "512");
 	assert_null(c.qemu_args[2]);
@@ -238,24 +240,57 @@ static void test_no_file(void **state)
 
 static void test_usage(void **state)
 {
-	static const char *const options[] = {"--config FILE",
-					      "--name NAME",
-					      "--net SPEC",
-					      "--plugin FILE",
-					      "--qemu PROGRAM",
-					      "--respond auto|observe",
-					      "--checkpoint-interval MS",
-					      "--checkpoints N",
-					      "--console FILE",
-					      "--boot-timeout S",
-					      "--verbose\n",
-					      "--quiet\n",
-					      "-- QEMU-ARGUMENTS\n"};
+	static const char *const options[] = {"--config FILE",	  "--name NAME",
+					      "--net SPEC",	  "--plugin FILE",
+					      "--qemu PROGRAM",	  "--respond auto|observe",
+					      "--detectors LIST", "--checkpoint-interval MS",
+					      "--checkpoints N",  "--console FILE",
+					      "--boot-timeout S", "--verbose\n",
+					      "--quiet\n",	  "-- QEMU-ARGUMENTS\n"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
 		if (!strstr(daemon_run_usage, options[i]))
 			fail_msg("%s is not in:\n%s", options[i], daemon_run_usage);
+}
+
+/* A list changes what was on; the file's comes before the line's. */
+static void test_detectors(void **state)
+{
+	const uint32_t code = 1u << TAINT_DETECT_CODE, end = 1u << TAINT_DETECT_ABORT;
+	struct config c = good("--detectors -tainted-code,-abort -- x");
+	char line[256];
+
+	(void)state;
+	assert_int_equal(c.detectors, TAINT_DETECTORS_ALL & ~(code | end));
+	config_deinit(&c);
+	c = good("--detectors -all,tainted-code --detectors +abort -- x");
+	assert_int_equal(c.detectors, code | end);
+	config_deinit(&c);
+	write_file("[vm]\ndetectors=-all,+abort\n[qemu]\nargs=x\n");
+	snprintf(line, sizeof(line), "--detectors tainted-code --config %s", file);
+	c = good(line);
+	assert_int_equal(c.detectors, code | end);
+	config_deinit(&c);
+	bad("--detectors abort,-tainted-cod,x -- x", "no detector is called \"-tainted-cod\"");
+	bad("--detectors abort, -- x", "no detector is called \"\"");
+}
+
+/* Each detector has its name, and is explained to the operator. */
+static void test_detector_names(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < TAINT_DETECTORS; i++) {
+		const char *name = taint_detector_name(i);
+		bool is_one = TAINT_DETECTORS_ALL & 1u << i;
+
+		assert_int_equal(strcmp(name, "unknown") != 0, is_one);
+		assert_int_equal(taint_detector_find(name, strlen(name)), is_one ? i : 0);
+		if (is_one && !strstr(daemon_run_usage, name))
+			fail_msg("%s is not in:\n%s", name, daemon_run_usage);
+	}
+	assert_string_equal(taint_detector_name(TAINT_DETECTORS), "unknown");
+	assert_false(TAINT_DETECTORS_ALL & 1u << TAINT_DETECT_WATCH);
 }
 
 static int make_file(void **state)
@@ -275,9 +310,11 @@ static int remove_file(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_defaults), cmocka_unit_test(test_options),   cmocka_unit_test(test_bad_lines),
-		cmocka_unit_test(test_file),	 cmocka_unit_test(test_line_wins), cmocka_unit_test(test_bad_files),
-		cmocka_unit_test(test_no_file),	 cmocka_unit_test(test_usage),
+		cmocka_unit_test(test_defaults),  cmocka_unit_test(test_options),
+		cmocka_unit_test(test_bad_lines), cmocka_unit_test(test_file),
+		cmocka_unit_test(test_line_wins), cmocka_unit_test(test_bad_files),
+		cmocka_unit_test(test_no_file),	  cmocka_unit_test(test_usage),
+		cmocka_unit_test(test_detectors), cmocka_unit_test(test_detector_names),
 	};
 
 	return cmocka_run_group_tests(tests, make_file, remove_file);

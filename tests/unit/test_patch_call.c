@@ -208,6 +208,41 @@ static void test_appends(void **state)
 	}
 }
 
+/* The compiler's size is all that is known of the object; where it knew none the call is as it was. */
+static void test_by_argument(void **state)
+{
+	static const struct request kinds[] = {
+		{.callee = "__strcpy_chk",
+		 .effect = CALL_STRING_COPY,
+		 .src_arg = 1,
+		 .len_arg = CALL_NO_ARG,
+		 .chk_arg = 2,
+		 .n_args = 3},
+		{.callee = "__memcpy_chk", .effect = CALL_LENGTH, .len_arg = 2, .chk_arg = 3, .n_args = 4},
+	};
+	static const uint32_t of_size[] = {1, 40, 300};
+
+	(void)state;
+	for (size_t n = 0; n < 2 * 2 * 3; n++) {
+		const struct setting s = {n & 1, false, BOUND_ARGUMENT, RSP, FORM_REL};
+		struct request rq = kinds[n / 2 & 1];
+
+		rq.s = &s;
+		rq.size = of_size[n / 4];
+		rq.arg[rq.chk_arg] = rq.size;
+		for (uint32_t len = 0; len < 1000; len += rq.size) {
+			if (rq.len_arg == CALL_NO_ARG)
+				check_string(&rq, 0, len);
+			else
+				check_length(&rq, len);
+		}
+		rq.arg[rq.chk_arg] = s.is_32bit ? UINT32_MAX : UINT64_MAX;
+		run_request(&rq);
+		go(&rq);
+		check_called(&rq, NULL);
+	}
+}
+
 /* --- print ------------------------------------------------------------------------------------------------- */
 
 static const char format_64[] = "%d %s %g %x %d %d %s %g";
@@ -581,6 +616,7 @@ static void test_refusals(void **state)
 	REFUSED(f.chk_arg = 100);
 	REFUSED(f.effect = CALL_LENGTH);
 	REFUSED(f.bound = BOUND_ABSOLUTE);
+	REFUSED(f.bound = BOUND_ARGUMENT);
 	REFUSED(f.bug_len++; f.bug_bytes[5] = 0x90); /* not the last instruction */
 	REFUSED(f.start_offset = f.end_offset - (1ll << 32));
 	/* not a call; and what is called is in the guard's own register */
@@ -593,9 +629,11 @@ static void test_refusals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lengths),	 cmocka_unit_test(test_copies),		 cmocka_unit_test(test_appends),
-		cmocka_unit_test(test_prints),	 cmocka_unit_test(test_print_elsewhere), cmocka_unit_test(test_chunks),
-		cmocka_unit_test(test_refusals), cmocka_unit_test(test_random),		 cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_lengths),		cmocka_unit_test(test_copies),
+		cmocka_unit_test(test_appends),		cmocka_unit_test(test_prints),
+		cmocka_unit_test(test_print_elsewhere), cmocka_unit_test(test_chunks),
+		cmocka_unit_test(test_refusals),	cmocka_unit_test(test_random),
+		cmocka_unit_test(test_by_argument),	cmocka_unit_test(test_lines),
 	};
 
 	return cmocka_run_group_tests(tests, guard_call_setup, guard_call_teardown);

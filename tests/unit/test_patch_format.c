@@ -105,6 +105,39 @@ static void test_last_register(void **state)
 	}
 }
 
+/* The function is left with the call: it returns to who called the function. */
+static void check_jump(const struct setting *s, const struct request *kind)
+{
+	struct request rq = print_request(kind, s);
+	struct finding f = make_finding(&rq);
+
+	put_headers(s);
+	begin_request(&rq);
+	put_call(s, &f);
+	image[SITE] = f.bug_bytes[0] = f.culprit_bytes[0] = 0xe9;
+	put_guard(&rq, &f);
+	memcpy(image + HOSTILE, evil, sizeof(evil));
+	rq.arg[0] = base + object(&rq);
+	rq.arg[rq.src_arg] = base + HOSTILE;
+	put_args(&rq);
+	put_word(s, SP - word(s), base + SITE + f.bug_len);
+	run.gpr[RSP] -= word(s);
+	go_anywhere(s->is_32bit);
+	assert_int_equal(run.seen[0].count, 1);
+	assert_int_equal(run.seen[0].sp & 15, s->is_32bit ? 12 : 8);
+	assert_int_equal(run.gpr[RSP], base + SP);
+	assert_int_equal(result(&rq, false), strlen(evil));
+	check_memory(&rq, object(&rq), evil, sizeof(evil));
+}
+
+static void test_jump(void **state)
+{
+	(void)state;
+	for (size_t n = 0; n < SETTINGS * 4; n++)
+		if (settings[n / 4].form == FORM_REL)
+			check_jump(&settings[n / 4], &print_kinds[n % 4]);
+}
+
 /* --- scanf ------------------------------------------------------------------------------------------------- */
 
 /* What the compiler has before the call: the format's address, somehow. */
@@ -295,9 +328,9 @@ static void test_scan_refusals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hostile),	      cmocka_unit_test(test_own),
-		cmocka_unit_test(test_last_register), cmocka_unit_test(test_scan),
-		cmocka_unit_test(test_scan_refusals), cmocka_unit_test(test_scan_list),
+		cmocka_unit_test(test_hostile),	  cmocka_unit_test(test_own),  cmocka_unit_test(test_last_register),
+		cmocka_unit_test(test_jump),	  cmocka_unit_test(test_scan), cmocka_unit_test(test_scan_refusals),
+		cmocka_unit_test(test_scan_list),
 	};
 
 	return cmocka_run_group_tests(tests, guard_call_setup, guard_call_teardown);

@@ -326,6 +326,30 @@ int vmi_module_at(struct vmi *v, const struct vmi_task *t, struct gva at, struct
 	return 0;
 }
 
+/* The victim's file has no page cache that one could look into. */
+bool vmi_file_read(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, void *ret, size_t len)
+{
+	(void)v;
+	(void)t;
+	(void)inode;
+	(void)offset;
+	(void)ret;
+	(void)len;
+	return false;
+}
+
+bool vmi_file_write(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, const void *buf,
+		    size_t len)
+{
+	(void)v;
+	(void)t;
+	(void)inode;
+	(void)offset;
+	(void)buf;
+	(void)len;
+	return false;
+}
+
 int vmi_find_code(struct vmi *v, const struct vmi_task *t, uint64_t ram_offset, struct gva *ret, struct err *e)
 {
 	(void)v;

@@ -105,14 +105,20 @@ static bool stretch(struct leader *l, int64_t distance, int64_t n)
 	return true;
 }
 
+/* The byte before a byte that is stored tells what it is. */
+static int64_t looks_before(const struct taint_insn *in)
+{
+	return in->has_store && in->mem[0].size == 1;
+}
+
 static bool lead_by(struct search *s, struct leader *l, const struct taint_insn *in, const struct address *at,
 		    struct taint_place *ret, struct taint_place *place)
 {
 	struct taint_place *first = &ret[l->insn];
-	int64_t distance = at->plus - l->at.plus;
+	int64_t distance = at->plus - l->at.plus, before = looks_before(in);
 
 	if (!same_but_constant(&l->at, at) || (in->has_store && !l->stores) ||
-	    (!first->leads && s->groups == TAINT_GROUPS) || !stretch(l, distance, in->mem[0].size))
+	    (!first->leads && s->groups == TAINT_GROUPS) || !stretch(l, distance - before, in->mem[0].size + before))
 		return false;
 	if (!first->leads)
 		*first = (struct taint_place){.group = (uint8_t)s->groups++, .leads = true};
@@ -124,8 +130,8 @@ static void add_leader(struct search *s, unsigned insn, const struct taint_insn 
 {
 	if (s->leaders == TAINT_GROUP_LEADERS || !can_lead(in))
 		return;
-	s->leader[s->leaders++] =
-		(struct leader){.at = *at, .insn = insn, .stores = in->has_store, .hi = in->mem[0].size};
+	s->leader[s->leaders++] = (struct leader){
+		.at = *at, .insn = insn, .stores = in->has_store, .lo = -looks_before(in), .hi = in->mem[0].size};
 }
 
 static void place_access(struct search *s, unsigned insn, const struct taint_insn *in, bool shared,

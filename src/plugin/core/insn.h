@@ -204,6 +204,9 @@ struct taint_insn {
 	uint64_t touches;
 	uint8_t sees; /* enum taint_sees; of code in user mode only */
 	uint8_t sees_reg, sees_other; /* general registers in encoding order, TAINT_GPR_NONE */
+	/* In user mode: it loads a word that may be used as an address; a register that functions preserve is popped. */
+	bool loads_pointer, restores;
+	bool calls; /* in user mode: what it stores is a return address */
 	bool sets_flags; /* all that it says of the flags' label does not depend on the label before */
 	bool uses_flags;
 	uint16_t mnemonic; /* ZydisMnemonic, for counting */

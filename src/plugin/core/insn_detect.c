@@ -6,7 +6,15 @@
  */
 #include "plugin/core/insn_internal.h"
 
+#define RBX 3u
 #define RBP 5u
+#define RSI 6u
+#define RDI 7u
+#define R12 12u
+
+/* Registers that functions preserve, in code of 64 bits and of 32. */
+#define PRESERVED_64 (1u << RBX | 1u << RBP | 0xfu << R12)
+#define PRESERVED_32 (1u << RBX | 1u << RBP | 1u << RSI | 1u << RDI)
 
 /* Where a thread keeps the stack protector's word: fs:0x28, in 32-bit code gs:0x14. */
 static bool is_canary(const struct build *b, const ZydisDecodedOperand *op)
@@ -91,11 +99,29 @@ static bool is_system_call(const struct build *b)
 	       (b->zi->mnemonic == ZYDIS_MNEMONIC_INT && b->ops[0].imm.value.u == 0x80);
 }
 
-void insn_note_detection(struct build *b)
+/* A word that goes to a general register as it is, or that is used as an address at once. */
+static bool loads_pointer(const struct build *b)
 {
-	uint8_t dst = b->zi->operand_count_visible ? operand_gpr(&b->ops[0]) : TAINT_GPR_NONE;
+	const struct taint_insn *in = b->in;
+	bool moves = in->n_ops && in->op[0].kind == TAINT_OP_COPY && in->op[0].dst < TAINT_REG_FLAGS;
 
-	b->in->sees_reg = b->in->sees_other = TAINT_GPR_NONE;
+	return in->has_load && in->load_len == (b->zi->machine_mode == ZYDIS_MACHINE_MODE_LONG_64 ? 8 : 4) &&
+	       (moves || in->restores || in->sees == TAINT_SEES_BRANCH || in->sees == TAINT_SEES_STACK);
+}
+
+/* Functions pop what they pushed when they began; scratch space is given back by popping other registers. */
+static bool restores(const struct build *b, uint8_t dst)
+{
+	bool is64 = b->zi->machine_mode == ZYDIS_MACHINE_MODE_LONG_64;
+
+	if (b->zi->mnemonic == ZYDIS_MNEMONIC_LEAVE)
+		return true;
+	return b->zi->mnemonic == ZYDIS_MNEMONIC_POP && dst != TAINT_GPR_NONE &&
+	       ((is64 ? PRESERVED_64 : PRESERVED_32) >> dst & 1);
+}
+
+static void note_sight(struct build *b, uint8_t dst)
+{
 	switch (b->zi->mnemonic) {
 	case ZYDIS_MNEMONIC_CALL:
 	case ZYDIS_MNEMONIC_JMP:
@@ -118,4 +144,15 @@ void insn_note_detection(struct build *b)
 		see(b, TAINT_SEES_CANARY_LOAD, dst);
 	else if (dst == TAINT_GPR_RSP)
 		see_stack(b);
+}
+
+void insn_note_detection(struct build *b)
+{
+	uint8_t dst = b->zi->operand_count_visible ? operand_gpr(&b->ops[0]) : TAINT_GPR_NONE;
+
+	b->in->sees_reg = b->in->sees_other = TAINT_GPR_NONE;
+	b->in->restores = restores(b, dst);
+	b->in->calls = b->zi->mnemonic == ZYDIS_MNEMONIC_CALL && b->zi->meta.branch_type != ZYDIS_BRANCH_TYPE_FAR;
+	note_sight(b, dst);
+	b->in->loads_pointer = loads_pointer(b);
 }

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Benign traffic for the programs of Debian and the re-created servers: COUNT rounds of requests made from SEED.
+ *
+ * Prints "REQUEST -> ANSWER" for each answer, so that two runs with the same arguments can be compared byte for byte. Exit
+ * code 1: an answer is missing or is not the one that a right service gives. sngrep does not answer: it counts on its own
+ * output.
+ */
+#include "client.h"
+#include "hep.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WORD_MAX 40
+
+/* xorshift64*: the same everywhere. */
+static uint64_t next_random(uint64_t *state)
+{
+	*state ^= *state >> 12;
+	*state ^= *state << 25;
+	*state ^= *state >> 27;
+	return *state * UINT64_C(2685821657736338717) >> 16;
+}
+
+/* Small letters. */
+static void make_word(uint64_t *state, char ret[WORD_MAX + 1])
+{
+	size_t len = 1 + next_random(state) % WORD_MAX;
+
+	for (size_t k = 0; k < len; k++)
+		ret[k] = (char)('a' + next_random(state) % 26);
+	ret[len] = '\0';
+}
+
+/* The next line must be this, or with wanted NULL anything. */
+static bool expect(struct client *c, const char *request, const char *wanted)
+{
+	char line[1024];
+	size_t len;
+
+	if (client_line(c, line, sizeof(line)) != CLIENT_LINE) {
+		fprintf(stderr, "%s: no answer\n", request);
+		return false;
+	}
+	len = strlen(line);
+	if (len > 0 && line[len - 1] == '\r')
+		line[len - 1] = '\0';
+	printf("%s -> %s\n", request, line);
+	if (!wanted || strcmp(line, wanted) == 0)
+		return true;
+	fprintf(stderr, "%s: wrong answer: %s\n", request, line);
+	return false;
+}
+
+static bool ask(struct client *c, const char *request, const char *end, const char *wanted)
+{
+	return client_send(c, request, strlen(request)) == 0 && client_send(c, end, strlen(end)) == 0 &&
+	       expect(c, request, wanted);
+}
+
+/* It ends as it began: at 145 MHz. */
+static bool round_rigctld(const char *where, uint64_t *state)
+{
+	char set[32], wanted[16];
+	struct client c;
+	bool good;
+
+	snprintf(wanted, sizeof(wanted), "%lu", (unsigned long)(14000000 + next_random(state) % 350000));
+	snprintf(set, sizeof(set), "F %s", wanted);
+	good = client_open(&c, where) == 0 && ask(&c, "\\get_freq", "\n", "145000000") &&
+	       ask(&c, set, "\n", "RPRT 0") && ask(&c, "\\get_freq", "\n", wanted) && ask(&c, "m", "\n", "FM") &&
+	       expect(&c, "m", "15000") && ask(&c, "F 145000000", "\n", "RPRT 0");
+	client_close(&c);
+	return good;
+}
+
+static bool get_page(const char *where, const char *path, const char *status, const char *body)
+{
+	char request[WORD_MAX + 32], line[256];
+	struct client c;
+	bool good;
+
+	snprintf(request, sizeof(request), "GET %s", path);
+	good = client_open(&c, where) == 0 && ask(&c, request, " HTTP/1.0\r\n\r\n", status);
+	while (good && client_line(&c, line, sizeof(line)) == CLIENT_LINE && strcmp(line, "\r") != 0)
+		printf("%s -> %s\n", request, line);
+	good = good && expect(&c, request, body);
+	client_close(&c);
+	return good;
+}
+
+static bool round_web(const char *where, uint64_t *state)
+{
+	char name[WORD_MAX + 1], path[WORD_MAX + 2], page[128];
+
+	make_word(state, name);
+	snprintf(path, sizeof(path), "/%s", name);
+	snprintf(page, sizeof(page), "<html><h1>404 Not Found</h1>This cannot be served: %s", path);
+	return get_page(where, "/", "HTTP/1.0 200 OK", "<html><h1>It works</h1>") &&
+	       get_page(where, path, "HTTP/1.0 404 Not Found", page) &&
+	       get_page(where, "/about.txt", "HTTP/1.0 200 OK", "A page about nothing.");
+}
+
+static bool round_ftp(const char *where, uint64_t *state)
+{
+	char name[WORD_MAX + 1], user[WORD_MAX + 8], exec[WORD_MAX + 16], wanted[WORD_MAX + 32], line[WORD_MAX + 8];
+	struct client c;
+	bool good;
+
+	make_word(state, name);
+	snprintf(user, sizeof(user), "USER %s", name);
+	snprintf(wanted, sizeof(wanted), "331 Password required for %s.", name);
+	good = client_open(&c, where) == 0 && expect(&c, "connect", "220 FTP server ready.") &&
+	       ask(&c, user, "\r\n", wanted);
+	snprintf(wanted, sizeof(wanted), "230 User %s logged in.", name);
+	snprintf(exec, sizeof(exec), "SITE EXEC LS %s", name);
+	snprintf(line, sizeof(line), "200-ls %s", name);
+	good = good && ask(&c, "PASS guest", "\r\n", wanted) && ask(&c, "SYST", "\r\n", "215 UNIX Type: L8") &&
+	       ask(&c, exec, "\r\n", line) && expect(&c, exec, "200 End of SITE EXEC.") &&
+	       ask(&c, "QUIT", "\r\n", "221 Goodbye.");
+	client_close(&c);
+	return good;
+}
+
+static bool round_ncompress(const char *where, uint64_t *state)
+{
+	char name[WORD_MAX + 1];
+	struct client c;
+	bool good;
+
+	make_word(state, name);
+	good = client_open(&c, where) == 0 && ask(&c, name, "\n", NULL) && ask(&c, "/nothing/there", "\n", "exit 1 -1");
+	client_close(&c);
+	return good;
+}
+
+static bool round_sngrep(const char *where, uint64_t *state)
+{
+	char id[WORD_MAX + 1];
+
+	make_word(state, id);
+	return hep_send_invite(where, id, "Warning: 399 example.org \"benign\"") == 0;
+}
+
+static const struct {
+	const char *name;
+	bool (*round)(const char *where, uint64_t *state);
+} services[] = {
+	{"rigctld", round_rigctld},	{"web", round_web},	  {"ftp", round_ftp},
+	{"ncompress", round_ncompress}, {"sngrep", round_sngrep},
+};
+
+int main(int argc, char **argv)
+{
+	unsigned long count;
+	uint64_t state;
+	bool good = true;
+
+	for (size_t i = 0; argc == 5 && i < sizeof(services) / sizeof(services[0]); i++) {
+		if (strcmp(services[i].name, argv[2]) != 0)
+			continue;
+		state = (strtoull(argv[3], NULL, 10) + 1) * UINT64_C(0x9e3779b97f4a7c15);
+		count = strtoul(argv[4], NULL, 10);
+		for (unsigned long k = 0; k < count && good; k++)
+			good = services[i].round(argv[1], &state);
+		return good ? 0 : 1;
+	}
+	fprintf(stderr, "usage: %s ADDRESS:PORT rigctld|web|ftp|ncompress|sngrep SEED COUNT\n", argv[0]);
+	return 2;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Hostile formats. What goes wrong while printing by a format from outside is its doing, whatever it is: a store through
+ * a pointer of the attacker's, an access to no memory, the end of a program that checks for it. The culprit is the innermost
+ * call of the program that was given the format. A function of the program's own that hands it on (a logger) has the
+ * culprit; its guard tells the program's own formats from others.
+ */
+#include "locate/live_format.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "locate/arguments.h"
+#include "locate/live_argument.h"
+#include "locate/x86.h"
+
+#define FRAMES_MAX 16u /* of the chain that are looked at */
+
+static bool takes_format(const struct callee_known *k)
+{
+	return k && k->format != CALL_NO_ARG && k->effect != CALL_SCAN;
+}
+
+static void blame_format(struct live *l)
+{
+	l->f->effect = CALL_FORMAT;
+	l->f->src_arg = l->callee->format;
+}
+
+static bool is_hostile(struct live *l, unsigned k, unsigned n)
+{
+	uint64_t at;
+
+	return live_argument(l, k, n, &at) && live_hostile_format(l, gva(at), &l->f->run_first_origin);
+}
+
+/* A function that was left by a jump to one of printf's family. */
+struct tail {
+	struct cfi_fde fde;
+	struct code_fn *fn;
+	const struct code_insn *jump;
+	struct callee_target to;
+};
+
+/* Finds the one such jump in t->fn. */
+static bool find_jump(const struct callee_source *src, struct tail *t)
+{
+	for (uint32_t i = 0; i < t->fn->n_insn; i++) {
+		const struct code_insn *ci = &t->fn->insn[i];
+		struct callee_target to;
+
+		if (ci->flow != CODE_JUMP || !callee_follow(src, gva_add(t->fn->start, ci->off), ci->len, &to) ||
+		    !takes_format(callee_known(to.name)))
+			continue;
+		if (t->jump)
+			return false;
+		t->jump = ci;
+		t->to = to;
+	}
+	return t->jump;
+}
+
+/* Which of the function's own arguments is the format at the jump; false: none. */
+static bool handed_on(const struct tail *t, unsigned *ret)
+{
+	struct code_depth entry = {.rsp_known = true, .rsp = t->fn->mode == X86_MODE_64 ? 8 : 4}, *depth;
+	struct argument a = {ARGUMENT_UNKNOWN, 0, 0};
+
+	depth = calloc(t->fn->n_insn, sizeof(*depth));
+	if (!depth)
+		return false;
+	code_fn_depths(t->fn, &entry, depth);
+	a = argument_of_call(t->fn, depth, (uint32_t)(t->jump - t->fn->insn), callee_known(t->to.name)->format);
+	free(depth);
+	*ret = (unsigned)a.value;
+	return a.kind == ARGUMENT_PARAMETER;
+}
+
+/* The function that the call at the culprit calls, where frame k - 1 is another: it was left. */
+static bool find_tail(struct live *l, unsigned k, struct tail *t)
+{
+	const struct vmi_module *m = &l->f->module;
+	struct cfi cfi = chain_cfi(&l->src, m);
+	struct callee_source src;
+
+	live_source(l, l->chain->frame[k].module, &src);
+	if (l->src.is_32bit || !callee_follow(&src, l->f->culprit, l->f->culprit_len, &t->to) || !t->to.at.v ||
+	    t->to.slot.v || t->to.at.v == l->chain->frame[k - 1].function.v || cfi_find(&cfi, t->to.at, &t->fde, NULL))
+		return false;
+	if (code_fn_create_mode(X86_MODE_64, &l->src.rd, t->fde.start, t->fde.end, m->text,
+				gva_add(m->text, m->text_file_size), &t->fn, NULL))
+		return false;
+	if (find_jump(&src, t))
+		return true;
+	code_fn_destroy(t->fn);
+	return false;
+}
+
+static bool is_hostile_tail(struct live *l, unsigned k)
+{
+	struct tail t = {0};
+	unsigned n;
+
+	if (!find_tail(l, k, &t))
+		return false;
+	if (!handed_on(&t, &n) || !is_hostile(l, k, n)) {
+		code_fn_destroy(t.fn);
+		return false;
+	}
+	live_set_tail(l, &t.fde, t.fn, t.jump, t.to.name);
+	blame_format(l);
+	return true;
+}
+
+/* Whether the culprit calls what it was named by: a function of the program between them may change the arguments. */
+static bool calls_it(struct live *l, unsigned k)
+{
+	struct cfi cfi = chain_cfi(&l->src, &l->f->module);
+	struct callee_target to, beyond;
+	struct callee_source src;
+	struct cfi_fde fde;
+
+	live_source(l, l->chain->frame[k].module, &src);
+	if (!callee_follow(&src, l->f->culprit, l->f->culprit_len, &to))
+		return false;
+	return !to.at.v || to.slot.v || callee_known(to.name) ||
+	       (!cfi_find(&cfi, to.at, &fde, NULL) && callee_passes_on(&src, to.at, fde.end, &beyond));
+}
+
+/* Whether frame k is in a call with a format from outside. Then it is the culprit. */
+static bool is_hostile_call(struct live *l, unsigned k)
+{
+	struct err e;
+
+	if (live_set_call(l, k, &e))
+		return false;
+	if (is_hostile_tail(l, k))
+		return true;
+	if (!takes_format(l->callee) || !calls_it(l, k) || !is_hostile(l, k, l->callee->format))
+		return false;
+	blame_format(l);
+	return true;
+}
+
+/* Whether the program has the C library in it. */
+static bool is_static(const struct live *l)
+{
+	for (unsigned k = 0; k < l->chain->n_modules; k++)
+		if (live_is_c_library(&l->chain->module[k]))
+			return false;
+	return true;
+}
+
+static bool is_library_function(struct live *l, unsigned k)
+{
+	char name[SYMTAB_NAME_MAX];
+
+	return live_is_c_library(l->chain->frame[k].module) ||
+	       (is_static(l) && live_function_name(l, k, name) && takes_format(callee_known(name)));
+}
+
+bool live_find_format(struct live *l)
+{
+	const struct chain *c = l->chain;
+	const struct finding before = *l->f;
+
+	for (unsigned k = 1; k < c->n && k < FRAMES_MAX; k++) {
+		if (!c->frame[k].module || is_library_function(l, k))
+			continue;
+		if (is_hostile_call(l, k))
+			return true;
+		live_forget_culprit(l, &before);
+	}
+	return false;
+}
+
+bool live_may_be_format(struct live *l)
+{
+	uint64_t at;
+
+	if (!takes_format(l->callee) || live_argument(l, l->frame, l->callee->format, &at))
+		return false;
+	blame_format(l);
+	return true;
+}
+
+bool live_fails_bound(struct live *l)
+{
+	char name[SYMTAB_NAME_MAX];
+
+	for (unsigned k = 0; k < l->chain->n && k < FRAMES_MAX; k++)
+		if (live_function_name(l, k, name) && !strcmp(name, "__chk_fail"))
+			return true;
+	return false;
+}
