@@ -68,11 +68,12 @@ static bool comes_from_outside(struct vm *vm, const struct taint_msg_detect *d)
 /* A function that checks a bound ends the program: the call that led there would have broken it. Or the heap is broken. */
 static bool ends_for_a_check(struct vm *vm, struct taint_msg_detect *d)
 {
-	const struct locate_input in = {.vmi = vm->vmi, .shadow = vm->shadow, .detect = d};
+	struct locate_input in = {.vmi = vm->vmi, .shadow = vm->shadow, .detect = d};
 	const struct finding nothing = {0};
 	struct finding f;
 	struct err e;
 
+	ladder_hide_patches(vm, &in);
 	return vm->vmi && (locate_live(&in, &nothing, &f, &e) == 0 || locate_heap(&in, d, &e) == 0);
 }
 

@@ -49,7 +49,10 @@ static bool read_process(void *arg, struct gva at, void *ret, size_t len)
 {
 	const struct work *w = arg;
 
-	return vmi_task_read(w->in->vmi, &w->task, at, ret, len);
+	if (!vmi_task_read(w->in->vmi, &w->task, at, ret, len))
+		return false;
+	locate_unpatch(w->in, at, ret, len);
+	return true;
 }
 
 static bool get_labels(void *arg, struct gva at, struct taint_label *ret, size_t n)
@@ -142,6 +145,23 @@ static int read_record(struct work *w, struct err *e)
 			    w->record.pc, f->culprit_text);
 }
 
+/* A culprit that a guard let through: what the program had in its place. */
+static int leave_guard(struct work *w, struct err *e)
+{
+	const struct locate_patch *p = locate_guard_at(w->in, w->f->culprit);
+	struct finding *f = w->f;
+
+	if (!p)
+		return 0;
+	f->culprit = p->culprit;
+	f->culprit_len = p->culprit_len;
+	if (!read_process(w, f->culprit, f->culprit_bytes, f->culprit_len))
+		return err_set_addr(e, ERR_GUEST, f->culprit.v, "the patched culprit at 0x%" PRIx64 " cannot be read",
+				    f->culprit.v);
+	x86_text(f->culprit_bytes, f->culprit_len, f->culprit.v, f->culprit_text, sizeof(f->culprit_text));
+	return 0;
+}
+
 static int find_culprit(struct work *w, struct err *e)
 {
 	uint8_t now[X86_INSN_MAX];
@@ -157,6 +177,8 @@ static int find_culprit(struct work *w, struct err *e)
 		return err_set_addr(e, ERR_GUEST, f->culprit.v,
 				    "the code at 0x%" PRIx64 " is not what ran there when it did the damage",
 				    f->culprit.v);
+	if (leave_guard(w, e))
+		return -1;
 	if (vmi_module_at(w->in->vmi, &w->task, f->culprit, &f->module, e))
 		return err_prefix(e, "culprit at 0x%" PRIx64, f->culprit.v);
 	if (f->culprit.v < f->module.text.v || f->culprit.v - f->module.text.v >= f->module.text_file_size)
@@ -204,6 +226,7 @@ static int find_function(struct work *w, struct err *e)
 		return -1;
 	if (x86_store_decode_mode(mode_of(f), f->culprit_bytes, f->culprit_len, &w->store, e))
 		return -1;
+	f->has_calls = code_fn_calls(w->fn);
 	w->bound.culprit_fde = &w->culprit_fde;
 	w->bound.culprit_fn = w->fn;
 	w->bound.store = &w->store;

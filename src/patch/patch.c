@@ -83,6 +83,7 @@ static void name_target(const struct vmi_module *m, const struct finding *f, str
 	p->site_offset = f->bug.v - m->text.v + m->text_file_offset;
 	p->site_len = f->bug_len;
 	memcpy(p->site_before, f->bug_bytes, f->bug_len);
+	memcpy(p->site_original, f->bug_bytes, f->bug_len);
 	p->guard_at = guard;
 	p->guard_offset = guard.v - m->text.v + m->text_file_offset;
 }
@@ -120,7 +121,7 @@ static int choose_process(const struct process *p, const struct vmi_module *m, c
 
 /* The guard in the first home that has room for it. */
 static int emit_guard(const struct process *pr, const struct vmi_module *m, const struct finding *f, struct patch *p,
-		      struct emitter *em, struct err *e)
+		      struct guard_link *link, struct emitter *em, struct err *e)
 {
 	const struct code_reader rd = {read_process, (void *)(uintptr_t)pr};
 	bool have_cave;
@@ -132,7 +133,7 @@ static int emit_guard(const struct process *pr, const struct vmi_module *m, cons
 		if (!have_cave && choose_process(pr, m, f, &at, &room, e))
 			return -1;
 		emit_init(em, at.v);
-		if (guard_emit(em, f, &rd, &p->strategy, e))
+		if (guard_emit_linked(em, f, &rd, link, &p->strategy, e))
 			return -1;
 		p->is_private = !have_cave;
 		p->home = have_cave ? "cave" : "process";
@@ -145,8 +146,11 @@ static int emit_guard(const struct process *pr, const struct vmi_module *m, cons
 	}
 }
 
-int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task *t, struct patch *ret, struct err *e)
+/* Behind another guard of the same culprit, if next is one: the address of its part for the culprit. */
+static int generate(const struct finding *f, struct vmi *v, const struct vmi_task *t, uint64_t next, struct patch *ret,
+		    struct err *e)
 {
+	struct guard_link link = {.next = next};
 	struct process process = {v, t};
 	struct vmi_module m;
 	struct emitter em;
@@ -154,13 +158,39 @@ int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task
 
 	if (vmi_module_at(v, t, f->bug, &m, e))
 		return -1;
-	if (check_module(&m, f, e) || emit_guard(&process, &m, f, &p, &em, e))
+	if (check_module(&m, f, e) || emit_guard(&process, &m, f, &p, &link, &em, e))
 		return -1;
 	name_target(&m, f, gva(em.at), &p);
+	p.part_at = link.part_at;
+	p.culprit_at = link.culprit_at;
+	p.lower = link.lower;
 	p.guard_len = (uint8_t)em.len;
 	memcpy(p.guard, em.buf, em.len);
 	if (emit_site(f, gva(em.at), p.site_after, e))
 		return -1;
+	*ret = p;
+	return 0;
+}
+
+int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task *t, struct patch *ret, struct err *e)
+{
+	return generate(f, v, t, 0, ret, e);
+}
+
+int patch_generate_over(const struct patch *old, bool keep, const struct finding *f, struct vmi *v,
+			const struct vmi_task *t, struct patch *ret, struct err *e)
+{
+	struct gva site, guard;
+	struct patch p;
+
+	if (old->is_private)
+		return err_set(e, ERR_REFUSED, "the earlier patch is in the process's own memory");
+	if (patch_place(old, v, t, &site, &guard, e) || generate(f, v, t, keep ? guard.v + old->part_at : 0, &p, e))
+		return -1;
+	if (site.v != f->bug.v || old->site_len != f->bug_len ||
+	    memcmp(old->site_original, p.site_original, p.site_len) != 0)
+		return err_set_addr(e, ERR_REFUSED, f->bug.v, "the earlier patch displaces other bytes");
+	memcpy(p.site_before, old->site_after, p.site_len);
 	*ret = p;
 	return 0;
 }
