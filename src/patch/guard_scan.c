@@ -2,6 +2,8 @@
 /*
  * Guards of scanf's family: the format is exchanged for one that has a width where the program's has none.
  *
+ * The width is the object's at the time; a heap chunk of another size is left alone.
+ *
  * The format must be a constant of the program's, with one %s or %[ that has no width. Where it is, the code before the
  * call says: constant addresses in the function are looked at, the nearest first, for such a text. The guard compares at run
  * time, so that a wrong guess leaves the call as it is. The new format is kept behind the guard's code.
@@ -239,7 +241,7 @@ int call_scan(struct call *c, struct err *e)
 	struct format format;
 	int n;
 
-	if (f->bound == BOUND_CHUNK || size < 2 || !c->g.rd || f->src_arg > CALL_REG_ARGS)
+	if (size < 2 || !c->g.rd || f->src_arg > CALL_REG_ARGS)
 		return err_set(e, ERR_REFUSED, "a text of what width would fit is not known");
 	if (find_format(c, &format, e))
 		return -1;

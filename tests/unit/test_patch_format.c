@@ -207,17 +207,16 @@ static void check_scan(struct request *rq, uint32_t format, uint32_t len, uint32
 
 static void test_scan(void **state)
 {
-	static const uint32_t of_size[] = {2, 8, 11, 128};
+	static const uint32_t of_size[] = {2, 8, 11, 128}, of_chunk[] = {24, 40, 56, 136};
 	static const char *const formats[] = {"%d:%s", "%d:%[^]%s]", "%d%*c%s%*s%3s"};
 
 	(void)state;
 	for (size_t n = 0; n < SETTINGS * 12; n++) {
 		const struct setting *s = &settings[n / 12];
-		uint32_t size = of_size[n % 4], lens[] = {1, size - 1, size, 300};
+		uint32_t size = s->bound == BOUND_CHUNK ? of_chunk[n % 4] + (s->is_32bit ? 4 : 0) : of_size[n % 4];
+		uint32_t lens[] = {1, size - 1, size, 300};
 		struct request rq = scan_request(s, size, formats[n / 4 % 3]);
 
-		if (s->bound == BOUND_CHUNK)
-			continue;
 		for (size_t k = 0; k < 4; k++)
 			check_scan(&rq, FORMAT, lens[k], lens[k] < size ? lens[k] : size - 1);
 		/* other memory, another format, another caller */
@@ -314,7 +313,7 @@ static void test_scan_refusals(void **state)
 
 		put_call(rq.s, &f);
 		if (k == 13)
-			f.bound = BOUND_CHUNK;
+			f.end_offset = f.start_offset + 1; /* room for a zero */
 		else if (k == 14)
 			f.function = f.culprit;
 		else if (k == 15)
