@@ -15,7 +15,7 @@
 
 /* Where the patch goes in one process. */
 struct place {
-	struct gva site, guard;
+	struct gva site, guard, routine; /* routine: only if the patch has one */
 };
 
 static bool is_target(const struct patch *p, const struct vmi_module *m)
@@ -32,6 +32,7 @@ static bool place_in(const struct patch *p, const struct vmi_module *m, struct p
 		return false;
 	ret->site = gva_add(m->text, p->site_offset - m->text_file_offset);
 	ret->guard = gva_add(m->text, p->guard_offset - m->text_file_offset);
+	ret->routine = gva_add(m->text, p->routine_offset - m->text_file_offset);
 	return true;
 }
 
@@ -81,19 +82,28 @@ static bool all_zero(const uint8_t *p, size_t n)
 }
 
 struct contents {
-	uint8_t site[PATCH_SITE_MAX], guard[PATCH_GUARD_MAX];
+	uint8_t site[PATCH_SITE_MAX], guard[PATCH_GUARD_MAX], routine[PATCH_GUARD_MAX];
 };
 
 static bool read_place(const struct patch *p, struct vmi *v, const struct vmi_task *t, const struct place *at,
 		       struct contents *ret)
 {
 	return vmi_task_read(v, t, at->site, ret->site, p->site_len) &&
-	       vmi_task_read(v, t, at->guard, ret->guard, p->guard_len);
+	       vmi_task_read(v, t, at->guard, ret->guard, p->guard_len) &&
+	       (!p->routine_len || vmi_task_read(v, t, at->routine, ret->routine, p->routine_len));
 }
 
 static bool in_place(const struct patch *p, const struct contents *c)
 {
-	return memcmp(c->site, p->site_after, p->site_len) == 0 && memcmp(c->guard, p->guard, p->guard_len) == 0;
+	return memcmp(c->site, p->site_after, p->site_len) == 0 && memcmp(c->guard, p->guard, p->guard_len) == 0 &&
+	       memcmp(c->routine, p->routine, p->routine_len) == 0;
+}
+
+/* The guard's place and the routine's are unused, or have what is to go there. */
+static bool have_room(const struct patch *p, const struct contents *c)
+{
+	return (all_zero(c->guard, p->guard_len) || memcmp(c->guard, p->guard, p->guard_len) == 0) &&
+	       (all_zero(c->routine, p->routine_len) || memcmp(c->routine, p->routine, p->routine_len) == 0);
 }
 
 /* Whether ip is inside bytes like those to displace, at the same place of a page: wherever the file is mapped there. */
@@ -162,22 +172,24 @@ int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, 
 
 	if (find_place(p, v, t, &at, e))
 		return -1;
-	if (read_place(p, v, t, &at, &now) && in_place(p, &now))
-		return 0;
-	if (!vmi_task_read(v, t, at.site, now.site, p->site_len) ||
-	    (!p->is_private && !vmi_task_read(v, t, at.guard, now.guard, p->guard_len)))
+	if (read_place(p, v, t, &at, &now)) {
+		if (in_place(p, &now))
+			return 0;
+	} else if (!p->is_private ||
+		   !vmi_task_read(v, t, at.site, now.site, p->site_len)) /* the guard is nowhere yet */
 		return err_set_addr(e, ERR_GUEST, at.site.v, "the code to patch is not in memory");
 	if (memcmp(now.site, p->site_before, p->site_len) != 0)
 		return err_set_addr(e, ERR_REFUSED, at.site.v, "the code at 0x%" PRIx64 " is not what the patch is for",
 				    at.site.v);
 	if (p->is_private)
 		return enter(p, v, t, &at, e);
-	if (!all_zero(now.guard, p->guard_len) && memcmp(now.guard, p->guard, p->guard_len) != 0)
+	if (!have_room(p, &now))
 		return err_set_addr(e, ERR_REFUSED, at.guard.v, "the guard's place at 0x%" PRIx64 " is in use",
 				    at.guard.v);
 	if (check_processes(p, v, at.site, e))
 		return -1;
-	if (!vmi_task_write(v, t, at.guard, p->guard, p->guard_len) ||
+	if ((p->routine_len && !vmi_task_write(v, t, at.routine, p->routine, p->routine_len)) ||
+	    !vmi_task_write(v, t, at.guard, p->guard, p->guard_len) ||
 	    !vmi_task_write(v, t, at.site, p->site_after, p->site_len))
 		return err_set_addr(e, ERR_GUEST, at.site.v, "the patch could not be written");
 	if (!read_place(p, v, t, &at, &now) || !in_place(p, &now))
@@ -224,7 +236,8 @@ static bool is_file_of(const struct patch *p, struct vmi *v, const struct vmi_ta
 static bool read_file(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct contents *ret)
 {
 	return vmi_file_read(v, t, p->inode, p->site_offset, ret->site, p->site_len) &&
-	       vmi_file_read(v, t, p->inode, p->guard_offset, ret->guard, p->guard_len);
+	       vmi_file_read(v, t, p->inode, p->guard_offset, ret->guard, p->guard_len) &&
+	       (!p->routine_len || vmi_file_read(v, t, p->inode, p->routine_offset, ret->routine, p->routine_len));
 }
 
 int patch_apply_to_file(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e)
@@ -237,9 +250,10 @@ int patch_apply_to_file(const struct patch *p, struct vmi *v, const struct vmi_t
 		return err_set(e, ERR_REFUSED, "%s is not in the page cache as it was", p->path);
 	if (in_place(p, &now))
 		return 0;
-	if (memcmp(now.site, p->site_before, p->site_len) != 0 || !all_zero(now.guard, p->guard_len))
+	if (memcmp(now.site, p->site_before, p->site_len) != 0 || !have_room(p, &now))
 		return err_set(e, ERR_REFUSED, "the code of %s is not what the patch is for", p->path);
-	if (!vmi_file_write(v, t, p->inode, p->guard_offset, p->guard, p->guard_len) ||
+	if ((p->routine_len && !vmi_file_write(v, t, p->inode, p->routine_offset, p->routine, p->routine_len)) ||
+	    !vmi_file_write(v, t, p->inode, p->guard_offset, p->guard, p->guard_len) ||
 	    !vmi_file_write(v, t, p->inode, p->site_offset, p->site_after, p->site_len))
 		return err_set(e, ERR_GUEST, "the patch could not be written to %s", p->path);
 	return 0;

@@ -548,3 +548,17 @@ int guard_emit_call(struct guard *g, const char **ret_name, struct err *e)
 	return err_set(e, ERR_REFUSED, "what %s does to its arguments is not known",
 		       g->f->callee[0] ? g->f->callee : "the called function");
 }
+
+int guard_emit_call_routine(struct guard *g, struct err *e)
+{
+	struct call c = {.g = *g, .dst_arg = g->f->dst_arg};
+
+	if (g->f->is_32bit || g->f->effect != CALL_PRINT)
+		return err_set(e, ERR_REFUSED, "the guard has no part that others have");
+	if (check_call(&c, e))
+		return -1;
+	c.g.lower = word(&c);
+	if (call_print_within(&c, e))
+		return -1;
+	return emit_check(g->em, e);
+}

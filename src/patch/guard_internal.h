@@ -61,6 +61,9 @@ void guard_chunk_distance(const struct guard *g, uint8_t dst, uint8_t mem, struc
  */
 int guard_span(const struct finding *f, int32_t *ret, struct err *e) MUST_CHECK;
 
+/* The routine of a guarded call, which is entered with the return address on the stack. */
+int guard_emit_call_routine(struct guard *g, struct err *e) MUST_CHECK;
+
 /* The whole of a guarded call, which is the last of the bug instructions. *ret_name: the strategy's name. */
 int guard_emit_call(struct guard *g, const char **ret_name, struct err *e) MUST_CHECK;
 

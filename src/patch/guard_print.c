@@ -137,6 +137,15 @@ static int emit_print_32(struct call *c, struct err *e)
 	return 0;
 }
 
+int call_print_within(struct call *c, struct err *e)
+{
+	if (c->g.f->is_32bit ? emit_print_32(c, e) : emit_print_64(c, e))
+		return -1;
+	emit_written(c);
+	emit_plain(c->g.em, ZYDIS_MNEMONIC_RET);
+	return 0;
+}
+
 int call_print(struct call *c, struct err *e)
 {
 	const struct finding *f = c->g.f;
@@ -144,9 +153,10 @@ int call_print(struct call *c, struct err *e)
 	if (!f->helper[0] || f->dst_arg != 0 || (f->src_arg != 1 && f->src_arg != 3))
 		return err_set(e, ERR_REFUSED, "no function is known that prints with a length");
 	call_room(c);
-	if (f->is_32bit ? emit_print_32(c, e) : emit_print_64(c, e))
+	if (c->g.link->routine)
+		emit_jump(c->g.em, c->g.link->routine);
+	else if (call_print_within(c, e))
 		return -1;
-	emit_written(c);
-	call_return(c);
+	call_original(c);
 	return 0;
 }

@@ -119,6 +119,54 @@ static int choose_process(const struct process *p, const struct vmi_module *m, c
 	return 0;
 }
 
+#define ALIGN 16u
+
+/* The same routine, made for an earlier guard, among the bytes behind the code up to `end`. false: none is there. */
+static bool find_routine(const struct code_reader *rd, const struct vmi_module *m, const struct finding *f,
+			 uint64_t end, struct emitter *ret)
+{
+	uint64_t at = (m->text.v + m->text_file_size + ALIGN - 1) & ~(uint64_t)(ALIGN - 1);
+	uint8_t have[EMIT_MAX];
+
+	for (; at < end && end - at <= GUEST_PAGE_SIZE; at += ALIGN) {
+		emit_init(ret, at);
+		if (guard_emit_routine(ret, f, NULL))
+			return false;
+		if (ret->len <= end - at && code_read(rd, gva(at), have, ret->len) &&
+		    memcmp(have, ret->buf, ret->len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A guard that is larger than wanted becomes a smaller one and a routine, which the module's other guards have too. Nothing
+ * changes if that cannot be.
+ */
+static void split(const struct code_reader *rd, const struct vmi_module *m, const struct finding *f, struct gva cave,
+		  uint32_t room, struct guard_link *link, struct patch *p, struct emitter *em)
+{
+	struct guard_link with = *link;
+	struct emitter routine, guard;
+	uint64_t at = cave.v;
+
+	if (!find_routine(rd, m, f, cave.v, &routine)) {
+		emit_init(&routine, cave.v);
+		if (guard_emit_routine(&routine, f, NULL))
+			return;
+		at = (cave.v + routine.len + ALIGN - 1) & ~(uint64_t)(ALIGN - 1);
+	}
+	with.routine = routine.at;
+	emit_init(&guard, at);
+	if (guard_emit_linked(&guard, f, rd, &with, &p->strategy, NULL) || at + guard.len > cave.v + room)
+		return;
+	*em = guard;
+	*link = with;
+	p->routine_offset = routine.at - m->text.v + m->text_file_offset;
+	p->routine_len = (uint8_t)routine.len;
+	memcpy(p->routine, routine.buf, routine.len);
+}
+
 /* The guard in the first home that has room for it. */
 static int emit_guard(const struct process *pr, const struct vmi_module *m, const struct finding *f, struct patch *p,
 		      struct guard_link *link, struct emitter *em, struct err *e)
@@ -137,6 +185,8 @@ static int emit_guard(const struct process *pr, const struct vmi_module *m, cons
 			return -1;
 		p->is_private = !have_cave;
 		p->home = have_cave ? "cave" : "process";
+		if (have_cave && em->len > PATCH_GUARD_WANTED)
+			split(&rd, m, f, at, room, link, p, em);
 		if (em->len <= room)
 			return 0;
 		err_set_addr(e, ERR_REFUSED, at.v,

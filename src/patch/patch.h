@@ -16,6 +16,7 @@
 
 #define PATCH_SITE_MAX 16
 #define PATCH_GUARD_MAX 152
+#define PATCH_GUARD_WANTED 96 /* what is larger is split, if it can be */
 
 /* Names its target by build-id and file offset; carries the original bytes; refuses anything else. */
 struct patch {
@@ -31,8 +32,11 @@ struct patch {
 	uint8_t site_before[PATCH_SITE_MAX], site_after[PATCH_SITE_MAX];
 	uint8_t site_original[PATCH_SITE_MAX]; /* the program's; not site_before if there was an earlier patch */
 	uint64_t guard_offset; /* file offset of the guard; of what is private, as if the file were mapped as far */
-	uint8_t guard_len;
+	uint8_t guard_len, routine_len;
 	uint8_t guard[PATCH_GUARD_MAX]; /* its bytes before were all zero */
+	uint64_t
+		routine_offset; /* file offset of code that this guard and others of the module jump to; routine_len 0: none */
+	uint8_t routine[PATCH_GUARD_MAX];
 	uint8_t part_at, culprit_at; /* in the guard, see struct guard_link */
 	uint16_t lower;
 	struct gva inode; /* the file's, in the kernel */

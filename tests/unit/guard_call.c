@@ -225,16 +225,32 @@ void put_headers(const struct setting *s)
 	}
 }
 
+static void put_routine(const struct finding *f, struct guard_link *link)
+{
+	struct emitter em;
+	struct err e;
+
+	emit_init(&em, MADE + ROUTINE);
+	if (guard_emit_routine(&em, f, &e))
+		fail_msg("%s", e.text);
+	assert_true(em.len <= GUARD_MAX && em.buf[em.len - 1]);
+	memcpy(image + ROUTINE, em.buf, em.len);
+	link->routine = em.at;
+}
+
 const char *put_guard(const struct request *rq, const struct finding *f)
 {
+	struct guard_link link = {0};
 	struct emitter em, site;
 	const char *name;
 	struct err e;
 
 	emit_init(&em, MADE + GUARD);
-	if (guard_emit(&em, f, &made_reader, &name, &e))
+	if (rq->split)
+		put_routine(f, &link);
+	if (guard_emit_linked(&em, f, &made_reader, &link, &name, &e))
 		fail_msg("%s: %s", rq->callee, e.text);
-	if (em.len > GUARD_MAX)
+	if (em.len > (rq->split ? 96u : GUARD_MAX))
 		fail_msg("%s, %u bits, bound %u: a guard of %u bytes", rq->callee, f->is_32bit ? 32 : 64, f->bound,
 			 em.len);
 	assert_int_not_equal(em.buf[em.len - 1], 0); /* or the next guard would be put over its end */

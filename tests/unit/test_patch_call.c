@@ -351,8 +351,10 @@ static void test_prints(void **state)
 			rq.helper_direct = size == 100;
 			rq.helper_delta = size == 300 ? 0x1230 : 0; /* no heap object has that size */
 			rq.arg[2] = dst & 1 ? size / 2 + 1 : UINT32_MAX;
-			for (size_t n = 0; n < sizeof(lens) / sizeof(lens[0]); n++)
+			for (size_t n = 0; n < sizeof(lens) / sizeof(lens[0]); n++) {
+				rq.split = n & 1 && rq.effect == CALL_PRINT && !s->is_32bit;
 				check_print(&rq, lens[n]);
+			}
 		}
 	}
 }
@@ -608,6 +610,10 @@ static void test_refusals(void **state)
 	REFUSED(f.effect = CALL_GETS; f.helper[0] = '\0');
 	REFUSED(f.effect = CALL_GETS; f.dst_arg = 1);
 	REFUSED(f.helper[0] = '\0');
+	f = good;
+	f.effect = CALL_PRINT_V; /* short enough in one piece */
+	emit_init(&em, MADE + GUARD);
+	assert_int_equal(guard_emit_routine(&em, &f, &e), -1);
 	REFUSED(f.helper_slot = gva(MADE + IMAGE_SIZE)); /* another module: elsewhere in another process */
 	REFUSED(f.helper_delta = 1ll << 40);
 	REFUSED(f.dst_arg = CALL_NO_ARG);
