@@ -3,7 +3,7 @@
  * Bounds relative to a frame.
  *
  * The upper bound is the lowest saved register or return address above the
- * run's start: nothing in the function's body may write there. The lower bound is the run's
+ * lower bound: nothing in the function's body may write there. The lower bound is the run's
  * start or, if the store itself names a place in the frame ([rbp + rax - 112]),
  * that place when it is lower: an index usually counts from the object's first byte.
  */
@@ -40,13 +40,13 @@ static int row_at(const struct bound_input *in, const struct cfi_fde *fde, struc
 	return 0;
 }
 
-/* Lowest slot above `start` (both from the CFA) that holds what the function must give back; 0: none. */
-static int64_t lowest_slot(const struct cfi_row *row, int64_t start)
+/* Lowest slot that ends above `start` (both from the CFA) and holds what the function must give back; 0: none. */
+static int64_t lowest_slot(const struct bound_input *in, const struct cfi_row *row, int64_t start)
 {
 	int64_t best = 0;
 
 	for (unsigned k = 0; k < CFI_REGS; k++)
-		if (row->reg[k].rule == CFI_SAVED && row->reg[k].offset > start && row->reg[k].offset < best)
+		if (row->reg[k].rule == CFI_SAVED && row->reg[k].offset + word(in) > start && row->reg[k].offset < best)
 			best = row->reg[k].offset;
 	return best;
 }
@@ -130,19 +130,17 @@ static int own_frame(const struct bound_input *in, struct finding *f, struct err
 	f->cfa = (struct finding_cfa){row.cfa_reg, (int32_t)row.cfa_offset};
 	f->cfa_value = cfa_of_slot(in).v;
 	run = (int64_t)(f->start_address.v - f->cfa_value);
-	f->start_offset = run;
-	f->end_offset = lowest_slot(&row, run);
-	if (run >= f->end_offset || !f->end_offset)
-		return err_set_addr(
-			e, ERR_REFUSED, f->start_address.v,
-			"the culprit wrote the saved registers from their first byte on: no object to bound");
 	depth = depths_of(in, in->culprit_fde, in->culprit_fn);
 	if (!depth)
 		return err_set_errno(e, "no memory for code analysis");
 	f->pointer_store = !frame_store(in->store, &row, &depth[ci - in->culprit_fn->insn], &place);
 	free(depth);
-	if (!f->pointer_store && place < run)
-		f->start_offset = place;
+	f->start_offset = !f->pointer_store && place < run ? place : run;
+	f->end_offset = lowest_slot(in, &row, f->start_offset);
+	if (f->start_offset >= f->end_offset)
+		return err_set_addr(
+			e, ERR_REFUSED, f->start_address.v,
+			"the culprit wrote the saved registers from their first byte on: no object to bound");
 	if (f->pointer_store && calls_itself(in->culprit_fn))
 		return err_set_addr(
 			e, ERR_REFUSED, f->culprit.v,
@@ -210,7 +208,7 @@ static bool read_site(const struct bound_input *in, const struct finding *f, con
 	else
 		return false;
 	ret->names_object = names_object(fn, depth, k, object);
-	return object >= -ret->depth && object < lowest_slot(&ret->row, object);
+	return object >= -ret->depth && object < lowest_slot(in, &ret->row, object);
 }
 
 /* Chooses among the calls: the only one, or the only one that names the object. */
@@ -257,7 +255,7 @@ static int fill_from_site(const struct bound_input *in, const struct call_site *
 	f->cfa = (struct finding_cfa){row.cfa_reg, (int32_t)row.cfa_offset};
 	f->cfa_value = cfa_hit - (uint64_t)site->depth;
 	f->start_offset = run + site->depth;
-	f->end_offset = lowest_slot(&site->row, run) + site->depth;
+	f->end_offset = lowest_slot(in, &site->row, run) + site->depth;
 	f->caller_return = site->ret;
 	f->caller_slot = -word(in);
 	f->pointer_store = true;

@@ -94,7 +94,7 @@ static void catch_up(struct plugin_vcpu *c, uint32_t end)
 		else
 			taint_insn_exec(c->regs, s->in);
 		if (s->copy_to != TAINT_GPR_NONE)
-			c->where[s->copy_to] = c->where[s->copy_from];
+			sentry_note_copy(c, s);
 	}
 }
 
@@ -284,10 +284,10 @@ static void load_slow(struct plugin_vcpu *c, const struct plugin_site *s, qemu_p
 	if (s->user && n >= 4)
 		sentry_through(c, s, vaddr);
 	taint_insn_load(c->regs, &c->run, s->in, vaddr, labels, n);
-	sentry_note_load(c, s, vaddr, n);
+	sentry_note_load(c, s, vaddr, labels, n);
 	settle(c);
 	if (s->in->restores)
-		sentry_restored(c, s, info, vaddr, labels, n);
+		sentry_restored(c, s, vaddr, labels, n);
 	/* What a store of the same instruction will write is in the scratch registers. */
 	if (s->in->has_store)
 		c->hot |= PLUGIN_HOT_GENERAL;
@@ -309,7 +309,7 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 	struct taint_label labels[ACCESS_MAX];
 	unsigned n = memory_size(info);
 	bool clean, tainted = false;
-	uint32_t origin = 0, end = 0;
+	uint32_t origin = 0;
 
 	stray_stored(c, s, info, vaddr, n);
 	if (quiet_store(c, s, info, vaddr, n, &clean))
@@ -321,9 +321,9 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 	}
 	if (c->hot)
 		origin = sentry_store(c, s, vaddr);
-	if (!origin)
-		origin = end = memory_end(c, s, info, vaddr, tainted ? labels[0].origin : 0);
-	if (tainted && !end)
+	if (!tainted && !origin)
+		origin = memory_end(c, s, info, vaddr);
+	if (tainted)
 		memory_set(c, s, info, vaddr, labels, n);
 	else if (origin)
 		memory_mark(c, s, info, vaddr, n, origin);

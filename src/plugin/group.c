@@ -51,7 +51,7 @@ void group_follow(struct plugin_vcpu *c, struct plugin_site *s)
 	const struct taint_insn *in = s->in;
 	uint64_t vaddr = address(c, s);
 	unsigned n = in->mem[0].size;
-	uint32_t origin, end = 0;
+	uint32_t origin;
 
 	if (in->has_load) {
 		if (!loaded(c, s, labels) && !touched)
@@ -59,9 +59,9 @@ void group_follow(struct plugin_vcpu *c, struct plugin_site *s)
 		if (s->user && n >= 4)
 			sentry_through(c, s, vaddr);
 		taint_insn_load(c->regs, &c->run, in, vaddr, labels, n);
-		sentry_note_load(c, s, vaddr, n);
+		sentry_note_load(c, s, vaddr, labels, n);
 		if (in->restores)
-			sentry_restored(c, s, MEMORY_NOT_TOLD, vaddr, labels, n);
+			sentry_restored(c, s, vaddr, labels, n);
 	} else if (in->n_ops) {
 		taint_insn_exec(c->regs, in);
 	}
@@ -70,9 +70,9 @@ void group_follow(struct plugin_vcpu *c, struct plugin_site *s)
 	stray_stored(c, s, MEMORY_NOT_TOLD, vaddr, n);
 	tainted = taint_insn_store(c->regs, &c->run, in, vaddr, labels, n);
 	origin = touched ? sentry_store(c, s, vaddr) : 0;
-	if (!origin && (tainted || c->pending))
-		origin = end = memory_end(c, s, MEMORY_NOT_TOLD, vaddr, tainted ? labels[0].origin : 0);
-	if (tainted && !end)
+	if (!tainted && !origin && c->pending)
+		origin = memory_end(c, s, MEMORY_NOT_TOLD, vaddr);
+	if (tainted)
 		memory_set(c, s, MEMORY_NOT_TOLD, vaddr, labels, n);
 	else if (origin)
 		memory_mark(c, s, MEMORY_NOT_TOLD, vaddr, n, origin);

@@ -164,20 +164,20 @@ static bool any_tainted(const struct taint_label *labels, unsigned n)
 	return false;
 }
 
-/* What is no data does not count but for an address. Returns whether any is left. */
+/* What is no data does not count, but whoever loads a pointer learns of it. Returns whether any is left. */
 static bool only_data(const struct taint_insn *in, struct taint_label *labels, unsigned n)
 {
+	bool placed = false;
+
 	if (in->is_ret)
 		return any_tainted(labels, n);
 	for (unsigned i = 0; i < n; i++) {
 		if (!(labels[i].flags & TAINT_LABEL_BY_ADDRESS))
 			continue;
-		if (in->loads_pointer)
-			labels[i].origin |= TAINT_BY_INDEX;
-		else
-			labels[i] = (struct taint_label){0};
+		placed = true;
+		labels[i] = (struct taint_label){.flags = TAINT_LABEL_BY_ADDRESS};
 	}
-	return any_tainted(labels, n);
+	return any_tainted(labels, n) || (placed && in->loads_pointer);
 }
 
 /*
@@ -295,17 +295,32 @@ static bool exchanged(const struct piece p[2], unsigned k, const uint8_t *bytes)
 	return any;
 }
 
-/* Whether the last of n bytes has no label of its own: none, or that of an end that was loaded with what is before it. */
-static bool has_no_label(const struct taint_label *last)
+/* Whether what is waited for is among the bytes that are written. */
+static bool is_watched(uint64_t vaddr, const struct taint_label *labels, unsigned n)
 {
-	return !last->origin || (last->origin ^ last[-1].origin) == TAINT_BY_INDEX;
+	const struct taint_msg_watch *w = &plugin.watch;
+
+	if (!w->anywhere)
+		return w->gva - vaddr < n && labels[w->gva - vaddr].origin == w->origin;
+	for (unsigned i = 0; i < n; i++)
+		if (labels[i].origin == w->origin && labels[i].value == w->value &&
+		    (vaddr + i - w->gva) % TAINT_STACK_ALIGN == 0)
+			return !gva_is_kernel(gva(vaddr));
+	return false;
+}
+
+/* Whether the bytes before the last are text as it came: of what is computed, a pointer say, all bytes have one label. */
+static bool follows_text(const struct taint_label *labels, unsigned n)
+{
+	return n < 3 || ((labels[n - 2].origin - labels[n - 3].origin) & TAINT_POSITION) == 1;
 }
 
 /* A string's end, or a string cut there, stored with what is before it: the input chose its place. */
 static void mark_end(const struct plugin_site *s, struct taint_label *labels, const uint8_t *bytes, unsigned n)
 {
-	if (n < 2 || !s->user || bytes[n - 1] || !labels[n - 2].origin || !has_no_label(&labels[n - 1]) ||
-	    (labels[n - 2].flags & TAINT_LABEL_BY_ADDRESS) || !plugin_detects(TAINT_DETECT_INDEX))
+	if (n < 2 || !s->user || bytes[n - 1] || labels[n - 1].origin || !labels[n - 2].origin ||
+	    !follows_text(labels, n) || (labels[n - 2].flags & TAINT_LABEL_BY_ADDRESS) ||
+	    !plugin_detects(TAINT_DETECT_INDEX))
 		return;
 	labels[n - 1].origin = labels[n - 2].origin & TAINT_POSITION;
 	labels[n - 1].flags = TAINT_LABEL_BY_ADDRESS;
@@ -334,8 +349,7 @@ void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminf
 			shadow_set(plugin.shadow, p[i].at, labels + done, p[i].n);
 		done += p[i].n;
 	}
-	if (plugin.watch.gva && plugin.watch.gva - vaddr < n &&
-	    labels[plugin.watch.gva - vaddr].origin == plugin.watch.origin && memory_gpa(c, info, vaddr, &at))
+	if (plugin.watch.gva && is_watched(vaddr, labels, n) && memory_gpa(c, info, vaddr, &at))
 		detect_report(c, TAINT_DETECT_WATCH, s, vaddr, at, labels, n);
 }
 
@@ -352,32 +366,20 @@ void memory_mark(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_memin
 /* Pointers are copied byte by byte too: of those all bytes get such a label, or none. */
 #define END_WORD 8u
 
-static uint32_t before(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr)
+uint32_t memory_end(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr)
 {
 	bool same_page = vaddr & GUEST_PAGE_MASK;
-	struct taint_label label;
+	struct taint_label before;
 	struct gpa at;
 	uint8_t byte;
 
-	if (!memory_gpa(c, same_page ? info : MEMORY_NOT_TOLD, vaddr - 1, &at) ||
-	    !shadow_get(plugin.shadow, at, &label, 1) || !guest_read(c, at, &byte, 1) ||
-	    !taint_label_fits(&label, byte))
+	if (!s->ends || !memory_gpa(c, same_page ? info : MEMORY_NOT_TOLD, vaddr - 1, &at) ||
+	    !shadow_get(plugin.shadow, at, &before, 1) || !guest_read(c, at, &byte, 1) ||
+	    !taint_label_fits(&before, byte))
 		return 0;
-	if ((label.flags & TAINT_LABEL_BY_ADDRESS) && vaddr % END_WORD == 0)
+	if ((before.flags & TAINT_LABEL_BY_ADDRESS) && vaddr % END_WORD == 0)
 		return 0;
-	return label.origin & TAINT_POSITION;
-}
-
-uint32_t memory_end(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
-		    uint32_t origin)
-{
-	uint32_t found;
-
-	if (!s->ends || (origin && !(origin & TAINT_BY_INDEX)))
-		return 0;
-	found = before(c, info, vaddr);
-	/* An end that was loaded in a word, with what is before it. */
-	return origin && found != (origin & TAINT_POSITION) ? 0 : found;
+	return before.origin & TAINT_POSITION;
 }
 
 void memory_clear(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n)

@@ -47,8 +47,8 @@ unsigned memory_size(qemu_plugin_meminfo_t info);
 /* What was read or written, as it lies in memory. */
 void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned n);
 /*
- * Labels of the bytes that an instruction read; returns whether any is tainted. Of what is no data only an instruction that
- * loads a pointer learns, as of an index, and one that returns.
+ * Labels of the bytes that an instruction read; returns whether any is tainted. What is no data has none, but the flag
+ * TAINT_LABEL_BY_ADDRESS, which counts for an instruction that loads a pointer; one that returns gets it as it is.
  */
 bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *ret, unsigned n);
@@ -63,11 +63,10 @@ void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminf
 void memory_mark(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n,
 		 uint32_t origin);
 /*
- * It wrote a byte with this origin (0: clean), at an address that is clean. If it ends what is before it: an origin of the
- * byte before, which came from the outside or was itself written behind one that did, in the same word; else 0.
+ * It wrote a clean byte at an address that is clean. If it ends what is before it: an origin of the byte before, which came
+ * from the outside or was itself written behind one that did, in the same word; else 0.
  */
-uint32_t memory_end(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
-		    uint32_t origin);
+uint32_t memory_end(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr);
 /* It wrote clean bytes. */
 void memory_clear(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n);
 

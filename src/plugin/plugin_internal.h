@@ -58,6 +58,7 @@ struct plugin_vcpu {
 	struct {
 		uint64_t pointer, value, loaded;
 	} through[TAINT_GPRS];
+	uint64_t followed_before; /* accesses followed when the kernel was last entered by an interrupt or exception */
 	uint64_t stack; /* user's stack pointer at the last store that a detector looked at and that is no member */
 	uint64_t clean[PLUGIN_TLB_SIZE]; /* pages without tainted bytes: address ^ key; see memory.c */
 	struct plugin_tlb_entry tlb[PLUGIN_TLB_SIZE];
@@ -196,6 +197,7 @@ enum plugin_reg {
 	PLUGIN_REG_RIP = TAINT_GPRS,
 	PLUGIN_REG_CS,
 	PLUGIN_REG_CR0,
+	PLUGIN_REG_CR2,
 	PLUGIN_REG_CR3,
 	PLUGIN_REG_CR4,
 	PLUGIN_REG_EFER,
@@ -252,15 +254,17 @@ void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_memin
 		 const struct taint_label *labels, unsigned n);
 /* It loads; notes whether through a pointer that came from the outside. */
 void sentry_through(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr);
-/* It has loaded n bytes from there. */
-void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr, unsigned n);
+/* It has loaded n bytes with these labels from there; it has copied a register. */
+void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr,
+		      const struct taint_label *labels, unsigned n);
+void sentry_note_copy(struct plugin_vcpu *c, const struct plugin_site *s);
 /*
  * It stores; of a group's member after its leader, whose address has the same labels. Returns an origin of the address that
  * it stores at, if that is on the stack; 0: it has none.
  */
 uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vaddr);
 /* It has popped a register that functions preserve: n bytes with these labels. */
-void sentry_restored(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+void sentry_restored(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr,
 		     const struct taint_label *labels, unsigned n);
 /* An access of it was not reported: it faulted. */
 void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s);
@@ -275,9 +279,17 @@ void stray_return(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugi
 /* detect.c: a detector fired: report, and hold the vCPU until the supervisor says otherwise. */
 void detect_report(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
 		   uint64_t vaddr, struct gpa at, const struct taint_label *labels, unsigned n);
-/* The same where the supervisor is to judge whether an access to `address`, or a return to it, is fatal. */
+/* An access, or a return, of which the supervisor is to judge whether it is fatal. */
+struct detect_access {
+	uint64_t address;
+	uint32_t error; /* PAGE_FAULT_*, 0: not known */
+};
+#define PAGE_FAULT_PRESENT 0x01u
+#define PAGE_FAULT_WRITE 0x02u
+#define PAGE_FAULT_USER 0x04u
+#define PAGE_FAULT_FETCH 0x10u
 void detect_report_access(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
-			  uint64_t address, uint64_t vaddr, struct gpa at, const struct taint_label *labels,
+			  struct detect_access access, uint64_t vaddr, struct gpa at, const struct taint_label *labels,
 			  unsigned n);
 
 #endif

@@ -206,6 +206,13 @@ static void test_spans(void **state)
 	assert_int_equal(find("488b4308 488b4b10", false, NULL), 1);
 	assert_int_equal(group[0].lo, 0);
 	assert_int_equal(group[0].hi, 2);
+	/* Of a byte that is stored the one before is looked at too: mov [rbx+8], rax; mov byte [rbx+8], 0. */
+	assert_int_equal(find("48894308 c6430800", false, NULL), 1);
+	assert_int_equal(group[0].lo, -1);
+	assert_int_equal(find("48894308 c6430900", false, NULL), 1);
+	assert_int_equal(group[0].lo, 0);
+	assert_int_equal(find("c6430800 48894309", false, NULL), 1);
+	assert_int_equal(group[0].lo, -1);
 	assert_int_equal(find("8b4308 8b4b04 8b4b0b", false, NULL), 1); /* 4 bytes at 8, 4 and 11 */
 	assert_int_equal(group[0].lo, -1);
 	assert_int_equal(group[0].hi, 1);

@@ -73,11 +73,52 @@ static void test_kernel(void **state)
 	}
 }
 
+/* What of an instruction matters beside what it sees: a pointer loaded, a preserved register popped, an address pushed. */
+static void test_words(void **state)
+{
+	static const struct {
+		const char *text;
+		unsigned mode;
+		uint8_t bytes[12];
+		uint8_t len;
+		bool loads, restores, calls;
+	} words[] = {
+		{"mov rax, [rsp+8]", 64, {0x48, 0x8b, 0x44, 0x24, 0x08}, 5, true, false, false},
+		{"mov eax, [rsp+8]", 64, {0x8b, 0x44, 0x24, 0x08}, 4, false, false, false},
+		{"mov eax, [esp+8]", 32, {0x8b, 0x44, 0x24, 0x08}, 4, true, false, false},
+		{"movzx eax, byte [rax]", 64, {0x0f, 0xb6, 0x00}, 3, false, false, false},
+		{"add rax, [rsp+8]", 64, {0x48, 0x03, 0x44, 0x24, 0x08}, 5, false, false, false},
+		{"movq xmm0, [rsp]", 64, {0xf3, 0x0f, 0x7e, 0x04, 0x24}, 5, false, false, false},
+		{"jmp [rax]", 64, {0xff, 0x20}, 2, true, false, false},
+		{"call [rax]", 64, {0xff, 0x10}, 2, true, false, true},
+		{"call rel32", 64, {0xe8, 0, 0, 0, 0}, 5, false, false, true},
+		{"pop rbx", 64, {0x5b}, 1, true, true, false},
+		{"pop r15", 64, {0x41, 0x5f}, 2, true, true, false},
+		{"pop rsi", 64, {0x5e}, 1, true, false, false},
+		{"pop esi", 32, {0x5e}, 1, true, true, false},
+		{"pop rcx", 64, {0x59}, 1, true, false, false},
+		{"leave", 64, {0xc9}, 1, true, true, false},
+		{"push rbx", 64, {0x53}, 1, false, false, false},
+	};
+	struct taint_insn in;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		print_message("%s\n", words[i].text);
+		assert_int_equal(taint_insn_compile(words[i].mode, true, words[i].bytes, words[i].len, &in),
+				 words[i].len);
+		assert_int_equal(in.loads_pointer, words[i].loads);
+		assert_int_equal(in.restores, words[i].restores);
+		assert_int_equal(in.calls, words[i].calls);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_kernel),
+		cmocka_unit_test(test_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

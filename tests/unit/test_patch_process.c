@@ -744,6 +744,13 @@ static void test_place(void **state)
 	assert_int_equal(f.start_address.v, (uintptr_t)a.buffer + 3);
 	assert_int_equal(f.cfa_value + (uint64_t)f.start_offset, (uintptr_t)a.buffer);
 	assert_int_equal(f.confidence, 85);
+	/* even if it begins with a register that the function saved: that is none of the array's */
+	memset(&world.label[(uintptr_t)a.buffer - world.label_base], 0,
+	       (call_cfa - 16 - (uintptr_t)a.buffer) * sizeof(struct taint_label));
+	assert_int_equal(find(&a, &f, &e), 0);
+	assert_int_equal(f.start_address.v, call_cfa - 16);
+	assert_int_equal(f.cfa_value + (uint64_t)f.start_offset, (uintptr_t)a.buffer);
+	assert_int_equal(f.cfa_value + (uint64_t)f.end_offset, call_cfa - 16);
 }
 
 static void test_recursive(void **state)

@@ -53,6 +53,11 @@ static void see_branch(struct build *b)
 	if (b->zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 		return;
 	see(b, TAINT_SEES_BRANCH, operand_gpr(op));
+	/* A jump moves no data, but where it leads is loaded. */
+	if (insn_is_mem(op) && !b->in->has_load) {
+		b->in->has_load = true;
+		b->in->load_len = (uint8_t)(op->size / 8u);
+	}
 }
 
 /* The destination is the stack pointer. */

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A service with errors for detectors that the attack lab has no form for. "echo ERROR TEXT":
+ *
+ *   code      what follows is copied to a page and executed, unless it begins with a space
+ *   canary    a child copies the text into an array of 32 bytes; the answer says how the child ended
+ *   unescape  each 'a' becomes a byte 7, by comparing, in an array of 32 bytes: nothing of the input is in it
+ *   end       up to 16 bytes are copied into an array of 16 bytes, and the end is put behind them, onto a pointer to a function
+ */
+#include "service.h"
+
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ROOM 32
+#define NAME_ROOM 16
+#define PAGE 4096
+#define NOINLINE __attribute__((noinline))
+
+static void say(const char *word, long number)
+{
+	char line[64];
+
+	snprintf(line, sizeof(line), "%s %ld", word, number);
+	service_reply(line, sizeof(line));
+}
+
+static void see_code(const char *text)
+{
+	char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return;
+	snprintf(page, PAGE, "%s", text);
+	say("code", *page == ' ' ? 0 : ((int (*)(void))(uintptr_t)page)());
+	munmap(page, PAGE);
+}
+
+__attribute__((noinline, stack_protect)) static int copy_out(const char *text)
+{
+	char copy[ROOM];
+
+	strcpy(copy, text);
+	return copy[0];
+}
+
+static void see_canary(const char *text)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		signal(SIGABRT, SIG_DFL);
+		_exit(copy_out(text) & 0x7f);
+	}
+	waitpid(pid, &status, 0);
+	say("child", status);
+}
+
+/* One byte at a time, none of which is of the input: the comparison tells what it is. */
+static NOINLINE long unescape(const char *text)
+{
+	volatile char plain[ROOM];
+	long n = 0;
+
+	for (; text[n]; n++)
+		if (text[n] == 'a')
+			plain[n] = 7;
+	return n + plain[0];
+}
+
+static void see_unescape(const char *text)
+{
+	say("plain", unescape(text));
+}
+
+static long name_length(const char *name)
+{
+	return (long)strlen(name);
+}
+
+static NOINLINE long name_it(const char *text)
+{
+	struct {
+		char name[NAME_ROOM];
+		long (*volatile call)(const char *name);
+	} s = {"", name_length};
+	volatile char *to = s.name;
+	size_t n = 0;
+
+	for (; text[n] && n < NAME_ROOM; n++)
+		to[n] = text[n];
+	to[n] = '\0';
+	return s.call(s.name);
+}
+
+static void see_end(const char *text)
+{
+	say("named", name_it(text));
+}
+
+static const struct {
+	const char *name;
+	void (*see)(const char *text);
+} errors[] = {
+	{"code", see_code},
+	{"canary", see_canary},
+	{"unescape", see_unescape},
+	{"end", see_end},
+};
+
+static void answer(const char *request)
+{
+	size_t len = strcspn(request, " ");
+
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+		if (strlen(errors[i].name) == len && memcmp(errors[i].name, request, len) == 0)
+			errors[i].see(request + len + (request[len] == ' '));
+}
+
+int main(int argc, char **argv)
+{
+	return service_run(argc, argv, answer);
+}
