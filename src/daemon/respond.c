@@ -223,25 +223,30 @@ static void kill_active(struct vm *vm)
 
 /*
  * A process that has the patch's module mapped: the one attacked, or, if it did not exist yet at the checkpoint, another. If
- * none has: the file itself.
+ * none has: the file itself. A private patch: all that have.
  */
 static int apply_to_some_task(struct response *r, const struct patch *p, struct err *e)
 {
 	static struct vmi_task tasks[1024];
-	bool concerns_some = false;
+	bool concerns_some = false, taken = false;
 	int n, last = -1;
 
-	if (r->have_task && patch_apply(p, r->vm->vmi, &r->task, e) == 0)
+	if (!p->is_private && r->have_task && patch_apply(p, r->vm->vmi, &r->task, e) == 0)
 		return 0;
 	n = vmi_tasks(r->vm->vmi, tasks, sizeof(tasks) / sizeof(tasks[0]), e);
 	for (int i = 0; i < n; i++) {
 		if (!tasks[i].mm.v)
 			continue;
-		if (patch_apply(p, r->vm->vmi, &tasks[i], e) == 0)
-			return 0;
+		if (patch_apply(p, r->vm->vmi, &tasks[i], e) == 0) {
+			if (!p->is_private)
+				return 0;
+			taken = true;
+		}
 		concerns_some |= patch_concerns(p, r->vm->vmi, &tasks[i]);
 		last = i;
 	}
+	if (taken)
+		return 0;
 	if (last >= 0 && !concerns_some && patch_apply_to_file(p, r->vm->vmi, &tasks[last], e) == 0)
 		return 0;
 	return err_prefix(e, "no process at the checkpoint takes the patch");

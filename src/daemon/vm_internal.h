@@ -33,7 +33,7 @@ struct vm_arrival {
 };
 
 #define VM_ARRIVALS 1024u
-#define VM_PATCHES_MAX 64u
+#define VM_PATCHES_MAX 1024u /* more than one module's caves have room for */
 #define VM_STANDBYS 2u /* engines that wait */
 
 /* A patch that is in the guest, and must be put in again after a rollback. */

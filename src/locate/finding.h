@@ -112,7 +112,7 @@ struct finding {
 	uint8_t dst_arg, src_arg, len_arg;
 	uint8_t chk_arg; /* the object's size as the compiler saw it (__strcpy_chk and the like) */
 	/*
-	 * A function that does the same with a length (snprintf for sprintf, fgets for gets): its address is what the
+	 * A function to do the same within bounds (vsnprintf for sprintf, getchar for gets): its address is what the
 	 * pointer at helper_slot holds, plus helper_delta; helper_slot 0: at helper_delta from module.bias. "" in helper: none.
 	 */
 	char helper[FINDING_NAME_MAX];

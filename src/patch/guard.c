@@ -356,3 +356,16 @@ int guard_emit_linked(struct emitter *em, const struct finding *f, const struct 
 	emit_end(em);
 	return emit_check(em, e);
 }
+
+int guard_emit_routine(struct emitter *em, const struct finding *f, struct err *e)
+{
+	struct guard_link link = {0};
+	struct guard g = {.em = em, .f = f, .link = &link};
+
+	if (f->kind != FINDING_CALL)
+		return err_set(e, ERR_REFUSED, "the guard has no part that others have");
+	if (check_finding(f, e))
+		return -1;
+	em->is_32bit = f->is_32bit;
+	return guard_emit_call_routine(&g, e);
+}

@@ -16,10 +16,20 @@ struct emit_mem guard_frame(const struct guard *g, int64_t offset)
 	return EMIT_MEM(cfa->reg, cfa->offset + offset + (cfa->reg == X86_RSP ? g->lower : 0));
 }
 
+void guard_address(const struct guard *g, uint8_t dst, uint64_t address)
+{
+	if (!g->returns || !g->f->is_32bit || g->em->is_fixed) {
+		emit_address(g->em, dst, address);
+		return;
+	}
+	emit_rm(g->em, ZYDIS_MNEMONIC_MOV, dst, EMIT_MEM(X86_RSP, g->lower - guard_word(g)));
+	emit_lea(g->em, dst, EMIT_MEM(dst, (int32_t)(uint32_t)(address - g->returns)));
+}
+
 void guard_bound(const struct guard *g, uint8_t dst, int64_t offset)
 {
 	if (g->f->bound == BOUND_MODULE)
-		emit_address(g->em, dst, g->f->module.bias + (uint64_t)offset);
+		guard_address(g, dst, g->f->module.bias + (uint64_t)offset);
 	else
 		emit_lea(g->em, dst, guard_frame(g, offset));
 }
@@ -28,7 +38,7 @@ uint32_t guard_check_caller(const struct guard *g, uint8_t scratch)
 {
 	if (g->f->bound != BOUND_CALLER)
 		return 0;
-	emit_address(g->em, scratch, g->f->caller_return.v);
+	guard_address(g, scratch, g->f->caller_return.v);
 	emit_mr(g->em, ZYDIS_MNEMONIC_CMP, guard_frame(g, g->f->caller_slot), scratch);
 	return emit_forward(g->em, ZYDIS_MNEMONIC_JNZ);
 }

@@ -14,12 +14,16 @@ struct guard {
 	const struct code_reader *rd; /* the process; may be NULL */
 	struct guard_link *link;
 	int32_t lower; /* bytes by which the stack pointer is lower now than at the culprit */
+	uint64_t returns; /* of a call: what the word below the culprit's stack pointer holds; 0: not known */
 };
 
 static inline int32_t guard_word(const struct guard *g)
 {
 	return g->f->is_32bit ? 4 : 8;
 }
+
+/* dst = an address of the module, by the return address on the stack where that is shorter. */
+void guard_address(const struct guard *g, uint8_t dst, uint64_t address);
 
 /* The place `offset` from the CFA. */
 struct emit_mem guard_frame(const struct guard *g, int64_t offset);
@@ -56,6 +60,9 @@ void guard_chunk_distance(const struct guard *g, uint8_t dst, uint8_t mem, struc
  * was found corrupted: the next variable may be what the pointer points to next time. ERR_REFUSED: cannot be told.
  */
 int guard_span(const struct finding *f, int32_t *ret, struct err *e) MUST_CHECK;
+
+/* The routine of a guarded call, which is entered with the return address on the stack. */
+int guard_emit_call_routine(struct guard *g, struct err *e) MUST_CHECK;
 
 /* The whole of a guarded call, which is the last of the bug instructions. *ret_name: the strategy's name. */
 int guard_emit_call(struct guard *g, const char **ret_name, struct err *e) MUST_CHECK;

@@ -315,3 +315,60 @@ int vmi_thread_at(struct vmi *v, const struct vmi_task *t, uint64_t rsp, struct 
 	*ret = s.thread;
 	return 0;
 }
+
+struct waiting_list {
+	const struct vmi *v;
+	struct vmi_thread *threads;
+	size_t n, max, n_other;
+};
+
+/* Asleep, so in the kernel; struct seccomp begins with its mode. */
+static bool is_waiting(const struct vmi *v, struct gva task)
+{
+	uint32_t state, mode;
+
+	return v->layout.f[TASK_STATE].size && v->layout.f[TASK_SECCOMP].size &&
+	       vmi_read(&v->kernel, vmi_member(v, task, TASK_STATE), &state, sizeof(state)) && state != 0 &&
+	       vmi_read(&v->kernel, vmi_member(v, task, TASK_SECCOMP), &mode, sizeof(mode)) && mode == 0;
+}
+
+static bool add_waiting(void *arg, struct gva node)
+{
+	struct waiting_list *l = arg;
+	struct vmi_thread th = {.task = owner(l->v, node, TASK_THREAD_NODE), .stack_size = kernel_stack_size(l->v)};
+	struct gva regs;
+	uint64_t pid;
+
+	if (!is_waiting(l->v, th.task) || !vmi_get(l->v, th.task, TASK_PID, &pid) ||
+	    !vmi_get_ptr(l->v, th.task, TASK_STACK, &th.stack) || !saved_regs(l->v, th.stack, &regs) ||
+	    !read_saved(l->v, regs, &th) || (int64_t)th.number < 0) {
+		l->n_other++;
+		return true;
+	}
+	th.pid = (int32_t)pid;
+	l->threads[l->n++] = th;
+	return l->n < l->max;
+}
+
+int vmi_threads_waiting(struct vmi *v, const struct vmi_task *t, struct vmi_thread *ret, size_t max,
+			size_t *ret_n_other, struct err *e)
+{
+	struct waiting_list l = {v, ret, 0, max, 0};
+	struct gva signal;
+
+	if (!vmi_get_ptr(v, t->task, TASK_SIGNAL, &signal))
+		return err_set_addr(e, ERR_GUEST, t->task.v, "process %d of the guest has no list of threads", t->pid);
+	if (max)
+		vmi_list_each(v, vmi_member(v, signal, SIGNAL_THREAD_HEAD), VMI_THREADS_MAX, add_waiting, &l);
+	*ret_n_other = l.n_other;
+	return (int)l.n;
+}
+
+bool vmi_thread_redirect(struct vmi *v, const struct vmi_thread *th, struct gva ip, struct gva sp)
+{
+	struct gva regs;
+
+	return saved_regs(v, th->stack, &regs) &&
+	       vmi_write(&v->kernel, vmi_member(v, regs, REGS_IP), &ip.v, sizeof(ip.v)) &&
+	       vmi_write(&v->kernel, vmi_member(v, regs, REGS_SP), &sp.v, sizeof(sp.v));
+}
