@@ -238,10 +238,26 @@ static void put_routine(const struct finding *f, struct guard_link *link)
 	link->routine = em.at;
 }
 
+void put_site(const struct finding *f, uint32_t guard)
+{
+	struct emitter site;
+
+	emit_init(&site, MADE + SITE);
+	if (guard_is_called(f)) {
+		for (unsigned k = 5; k < f->bug_len; k++)
+			emit_bytes(&site, (uint8_t[]){0x90}, 1);
+		emit_call(&site, MADE + guard);
+	} else {
+		emit_jump(&site, MADE + guard);
+	}
+	memset(image + SITE, 0xcc, f->bug_len);
+	memcpy(image + SITE, site.buf, site.len);
+}
+
 const char *put_guard(const struct request *rq, const struct finding *f)
 {
 	struct guard_link link = {0};
-	struct emitter em, site;
+	struct emitter em;
 	const char *name;
 	struct err e;
 
@@ -256,16 +272,7 @@ const char *put_guard(const struct request *rq, const struct finding *f)
 	assert_int_not_equal(em.buf[em.len - 1], 0); /* or the next guard would be put over its end */
 	guard_len = em.len;
 	memcpy(image + GUARD, em.buf, em.len);
-	emit_init(&site, MADE + SITE);
-	if (guard_is_called(f)) {
-		for (unsigned k = 5; k < f->bug_len; k++)
-			emit_bytes(&site, (uint8_t[]){0x90}, 1);
-		emit_call(&site, MADE + GUARD);
-	} else {
-		emit_jump(&site, MADE + GUARD);
-	}
-	memset(image + SITE, 0xcc, f->bug_len);
-	memcpy(image + SITE, site.buf, site.len);
+	put_site(f, GUARD);
 	put_indirect(rq->s, SITE + f->bug_len, 0x25, EXIT_SLOT);
 	return name;
 }

@@ -91,6 +91,8 @@ void put_headers(const struct setting *s);
 /* What reads the program where its patch was made. */
 extern const struct code_reader made_reader;
 /* The guard, and the jump to it; its strategy's name. */
+/* Puts into the program how the site leads to a guard. */
+void put_site(const struct finding *f, uint32_t guard);
 const char *put_guard(const struct request *rq, const struct finding *f);
 /* Registers and memory, but not the code. */
 void begin_request(const struct request *rq);

@@ -255,7 +255,6 @@ static void run_call_chain(const struct setting *s, int64_t dst, uint64_t len)
 	struct finding f = make_finding(&rq);
 	struct guard_link first = {0}, second = {0};
 	uint64_t want[SEEN_ARGS], room;
-	struct emitter site;
 
 	begin_request(&rq);
 	rq.arg[1] = base + object(&rq) + (uint64_t)dst;
@@ -266,9 +265,7 @@ static void run_call_chain(const struct setting *s, int64_t dst, uint64_t len)
 	second.next = MADE + GUARD + first.part_at;
 	f.end_offset = f.start_offset + PART;
 	emit_linked(&f, GUARD2, &second);
-	emit_init(&site, MADE + SITE);
-	emit_jump(&site, MADE + GUARD2);
-	memcpy(image + SITE, site.buf, site.len);
+	put_site(&f, GUARD2);
 	go(&rq);
 	memcpy(want, rq.arg, sizeof(want));
 	room = dst < 0 || dst > size_of(s) ? len : (uint64_t)((dst <= PART ? PART : size_of(s)) - dst);
