@@ -19,6 +19,7 @@
 #define NUMBER (MACHINE_DATA + 0x6000u) /* an int for %n */
 #define FILLER 0xa5
 #define FD 7u
+#define START_JUMPS 8u /* calls and jumps until main is handed over */
 #define CALLS_MAX 16u /* system calls */
 
 /* --- copies ---------------------------------------------------------------------------------------------- */
@@ -499,4 +500,17 @@ const char *behaviour_of_format(struct machine *m, struct gva function, const st
 bool behaviour_is_vsnprintf(struct machine *m, struct gva function)
 {
 	return run_example(m, function, &bounded, 0) && came_out(m, bounded.outcome) && !machine_used_others(m);
+}
+
+struct gva behaviour_library(struct machine *m, struct gva entry, struct gva code, uint64_t code_size)
+{
+	struct gva to;
+	uint64_t arg;
+
+	machine_reset(m);
+	machine_call(m, entry, NULL, 0);
+	for (unsigned k = 0; k < START_JUMPS && machine_run_to_jump(m, &to, &arg); k++)
+		if (arg - code.v < code_size)
+			return to.v - code.v < code_size && arg < to.v ? to : gva(0);
+	return gva(0);
 }

@@ -29,6 +29,12 @@ const char *behaviour_of_copy(struct machine *m, struct gva function);
 /* Which of printf's family it is like, from where its format is: "printf", "vsnprintf", ... NULL: it stores nothing for a %n. */
 const char *behaviour_of_format(struct machine *m, struct gva function, const struct behaviour_streams *streams);
 
+/*
+ * Where the C library begins in a program's code, if it is in there: linkers put it behind the program, whose first
+ * instructions call a function of the library with the address of main. 0: elsewhere, or not known.
+ */
+struct gva behaviour_library(struct machine *m, struct gva entry, struct gva code, uint64_t code_size);
+
 /* Whether it does what vsnprintf does, and with four arguments and no more. */
 bool behaviour_is_vsnprintf(struct machine *m, struct gva function);
 

@@ -11,6 +11,7 @@
 #include "locate/x86.h"
 
 #define SCAN_WORDS 1024u /* of the stack, for a return address */
+#define FRAME_SIZE_MAX (1u << 20) /* bytes */
 #define NEAR_CALLEE (64u << 10) /* bytes from a function's start to an instruction of it */
 
 struct walk {
@@ -186,21 +187,34 @@ enum outcome { FAILED, STEPPED, ENDED };
 
 static enum outcome by_cfi(const struct walk *w, struct chain_frame *f, struct chain_frame *next);
 
+/* Whether a frame that returns to pc may have been entered by the call before that: it called its function, or is indirect. */
+static bool called_itself(const struct walk *w, const struct chain_frame *f, struct gva pc)
+{
+	struct gva call;
+	uint64_t target;
+
+	if (!chain_behind_call(w->src, w->c, pc, &call))
+		return true;
+	target = call_target(w, call);
+	return !target || target == f->function.v;
+}
+
 /* Whether f, left by its return address `pc`, has a caller that makes sense: one that called its function itself. */
 static bool caller_unwinds(const struct walk *w, const struct chain_frame *f, const struct cfi_row *row, uint64_t pc)
 {
 	struct chain_frame next, beyond;
-	struct gva call;
-	uint64_t target;
 
 	enter_caller(w, f, pc, &next);
 	restore_registers(w, f, row, &next);
-	if (by_cfi(w, &next, &beyond) == FAILED)
-		return false;
-	if (!next.slot.v || !chain_behind_call(w->src, w->c, beyond.pc, &call))
+	switch (by_cfi(w, &next, &beyond)) {
+	case STEPPED:
+		return called_itself(w, &next, beyond.pc);
+	case ENDED:
 		return true;
-	target = call_target(w, call);
-	return !target || target == next.function.v;
+	case FAILED:
+		break;
+	}
+	return false;
 }
 
 /* The calls of f's function in one page whose return address is *pc but for the bits of `lost`: counts those that unwind. */
@@ -286,26 +300,44 @@ static enum outcome by_cfi(const struct walk *w, struct chain_frame *f, struct c
 	return STEPPED;
 }
 
-/* Whether the frame that pc returns to makes sense, with frame information: so does its own return address. */
-static bool next_unwinds(const struct walk *w, struct chain_frame *next)
+/*
+ * Whether the frame that pc returns to makes sense, with frame information: so does its own return address. Any frame pointer
+ * into what is overrun seems to, and those of frames further out do; sure: only one that has its return address where the overrun
+ * ends, or that returns behind a call of its function.
+ */
+static bool next_unwinds(const struct walk *w, struct chain_frame *next, bool sure)
 {
 	struct chain_frame beyond;
+	enum outcome o = by_cfi(w, next, &beyond);
 
-	return by_cfi(w, next, &beyond) != FAILED;
+	if (!sure)
+		return o != FAILED;
+	return o == STEPPED ? called_itself(w, next, beyond.pc)
+			    : o == ENDED && next->slot.v + w->word >= w->src->overrun_end.v;
 }
 
-/* The frame pointer is as it was, or among what was pushed between the stack pointer and the return address. */
-static bool try_frame_pointers(const struct walk *w, const struct chain_frame *f, struct chain_frame *next)
+/*
+ * The frame pointer is as it was, or among what was pushed between the stack pointer and the return address, by functions further
+ * in if it can be made sure.
+ */
+static bool try_frame_pointers(const struct walk *w, const struct chain_frame *f, struct chain_frame *next, bool sure)
 {
-	for (uint64_t at = f->slot.v - w->word; at >= f->sp.v && at < f->slot.v; at -= w->word) {
-		uint64_t v;
+	uint64_t low = sure ? w->c->frame[0].sp.v : f->sp.v;
 
-		if (!read_word(w->src, at, &v) || v < f->cfa.v)
+	if (next_unwinds(w, next, sure))
+		return true;
+	if (f->slot.v - low > SCAN_WORDS * w->word)
+		low = f->slot.v - SCAN_WORDS * w->word;
+	for (uint64_t at = f->slot.v - w->word; at >= low && at < f->slot.v; at -= w->word) {
+		struct chain_frame other = *next;
+
+		if (!read_word(w->src, at, &other.gpr[X86_RBP]) || other.gpr[X86_RBP] - f->cfa.v > FRAME_SIZE_MAX)
 			continue;
-		next->gpr[X86_RBP] = v;
-		next->known |= 1u << X86_RBP;
-		if (next_unwinds(w, next))
-			return true;
+		other.known |= 1u << X86_RBP;
+		if (!next_unwinds(w, &other, sure))
+			continue;
+		*next = other;
+		return true;
 	}
 	return false;
 }
@@ -329,7 +361,7 @@ static bool try_slot(const struct walk *w, struct chain_frame *f, uint64_t at, s
 			next->gpr[k] = f->gpr[k];
 			next->known |= (uint16_t)(1u << k);
 		}
-	if (next_unwinds(w, next) || try_frame_pointers(w, f, next))
+	if (try_frame_pointers(w, f, next, true) || try_frame_pointers(w, f, next, false))
 		return true;
 	if (next->function.v || next->module != f->module)
 		return false;

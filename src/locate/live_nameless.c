@@ -2,8 +2,7 @@
 /*
  * Static programs that were stripped: which functions are the C library's, and what they are.
  *
- * Linkers put the library behind the program. Where it begins is told by the program's first instructions, which call a function
- * of the library with the address of main. What a function is, is found by running it in miniature (behaviour.c).
+ * Both are found by running code in miniature (behaviour.c): where the library begins, and what a function of it does.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +11,6 @@
 #include "locate/live.h"
 #include "locate/x86.h"
 
-#define START_JUMPS 8u /* calls and jumps until main is handed over */
 #define STREAMS_MAX 48u
 #define CANDIDATES_MAX 8192u
 #define NEAR (128u << 10) /* bytes around a function of the library where its relatives are */
@@ -22,19 +20,6 @@
 static bool in_text(const struct vmi_module *m, uint64_t at)
 {
 	return at - m->text.v < m->text_file_size;
-}
-
-/* The first call of the program with an address in its code as the argument: that of main. */
-static struct gva find_library(struct live *l, const struct vmi_module *m)
-{
-	struct gva to;
-	uint64_t arg;
-
-	machine_call(l->machine, m->entry, NULL, 0);
-	for (unsigned k = 0; k < START_JUMPS && machine_run_to_jump(l->machine, &to, &arg); k++)
-		if (in_text(m, arg))
-			return in_text(m, to.v) && arg < to.v ? to : gva(0);
-	return gva(0);
 }
 
 static void make_machine(struct live *l, const struct vmi_module *m)
@@ -47,7 +32,7 @@ static void make_machine(struct live *l, const struct vmi_module *m)
 
 	l->machine = machine_create(&src);
 	if (l->machine)
-		l->library = find_library(l, m);
+		l->library = behaviour_library(l->machine, m->entry, m->text, m->text_file_size);
 }
 
 /* Whether frame k's module is a static program without names, with a library in it. */

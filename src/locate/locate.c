@@ -249,14 +249,21 @@ static bool was_return(struct work *w)
 	       x86_decode_mode(mode_of(w->f), bytes, sizeof(bytes), &in) && in.i.meta.category == ZYDIS_CATEGORY_RET;
 }
 
-/* A function that copies for others, as in a static program: the culprit is who called it. */
+/* The C library's copies in a static program: the culprit is who called them. */
 static int refuse_copy(struct work *w, struct err *e)
 {
 	const struct machine_source src = {.rd = w->bound.rd, .is_32bit = w->f->is_32bit};
-	struct machine *m = machine_create(&src);
-	const char *name = m ? behaviour_of_copy(m, w->f->function) : NULL;
+	const struct vmi_module *m = &w->f->module;
+	struct machine *machine = machine_create(&src);
+	const char *name = NULL;
+	struct gva library;
 
-	machine_destroy(m);
+	if (!machine)
+		return err_set_errno(e, "no memory to look at the culprit's function");
+	library = behaviour_library(machine, m->entry, m->text, m->text_file_size);
+	if (library.v && w->f->function.v >= library.v)
+		name = behaviour_of_copy(machine, w->f->function);
+	machine_destroy(machine);
 	if (!name)
 		return 0;
 	return err_set_addr(e, ERR_REFUSED, w->f->culprit.v,
