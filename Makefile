@@ -73,7 +73,7 @@ $(BUILD)/unit/guard_runner%: tests/unit/guard_runner.c tests/unit/guard_runner.h
 	$(call say,LD)
 	$(Q)$(CC) $(CPPFLAGS) $(CSTD) $(WARN) -O2 -m$* -fno-pie -no-pie -o $@ $<
 
-$(addprefix $(BUILD)/unit/test_patch_,call format store): $(BUILD)/tests/unit/guard_call.o | $(BUILD)/unit/guard_runner64 $(BUILD)/unit/guard_runner32
+$(addprefix $(BUILD)/unit/test_patch_,call chunk format store): $(BUILD)/tests/unit/guard_call.o | $(BUILD)/unit/guard_runner64 $(BUILD)/unit/guard_runner32
 
 .PHONY: check-unit
 check-unit: $(UNIT_BIN) ## run the unit tests

@@ -19,7 +19,8 @@
 #define STACK_MAX (8ull << 20)
 
 /* Of a page fault's error code. */
-#define ERROR_WRITE 0x2u
+#define ERROR_WRITE 0x02u
+#define ERROR_FETCH 0x10u
 
 /* Whether what is mapped at the address, or will be when the stack grows, has one of the permissions. */
 static bool allows(const struct vmi_vma *vma, int n, uint64_t at, uint64_t permissions)
@@ -59,6 +60,13 @@ static bool access_is_fatal(struct vm *vm, const struct taint_msg_detect *d, uin
 	       is_fatal(vm, &task, d->access, permissions);
 }
 
+static uint64_t needed(uint32_t error)
+{
+	if (error & ERROR_FETCH)
+		return VM_EXEC;
+	return error & ERROR_WRITE ? VM_WRITE : VM_ANY;
+}
+
 /*
  * Input is being handled, or the fault would not have been reported. It is an attack if the address came from the outside, if
  * the program ends of it, or if it can be told what went wrong: a program with a handler may well mean to fault.
@@ -72,7 +80,7 @@ static bool fault_is_attack(struct vm *vm, const struct taint_msg_detect *d)
 	struct err e;
 
 	if (!vm->vmi || vmi_task_by_cr3(vm->vmi, d->cr3, &task, NULL) < 0 ||
-	    !is_fatal(vm, &task, d->access, d->access_error & ERROR_WRITE ? VM_WRITE : VM_ANY))
+	    !is_fatal(vm, &task, d->access, needed(d->access_error)))
 		return false;
 	return d->object_len || !vmi_task_handles(vm->vmi, &task, SIGSEGV) || locate_live(&in, &nothing, &f, &e) == 0;
 }
@@ -80,11 +88,12 @@ static bool fault_is_attack(struct vm *vm, const struct taint_msg_detect *d)
 /* A function that checks a bound ends the program: the call that led there would have broken it. Or the heap is broken. */
 static bool ends_for_a_check(struct vm *vm, struct taint_msg_detect *d)
 {
-	const struct locate_input in = {.vmi = vm->vmi, .shadow = vm->shadow, .detect = d};
+	struct locate_input in = {.vmi = vm->vmi, .shadow = vm->shadow, .detect = d};
 	const struct finding nothing = {0};
 	struct finding f;
 	struct err e;
 
+	ladder_hide_patches(vm, &in);
 	return vm->vmi && (locate_live(&in, &nothing, &f, &e) == 0 || locate_heap(&in, d, &e) == 0);
 }
 

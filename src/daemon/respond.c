@@ -75,20 +75,6 @@ static int have_vmi(struct response *r, struct err *e)
 	return vmi_create(&space, &r->vm->vmi, e);
 }
 
-static const struct vm_patch *known_patch(const struct response *r)
-{
-	for (unsigned i = 0; i < r->vm->n_patches; i++) {
-		const struct vm_patch *p = &r->vm->patch[i];
-
-		if (p->culprit_offset == r->finding.culprit_file_offset &&
-		    p->patch.build_id_len == r->finding.module.build_id_len &&
-		    !memcmp(p->patch.build_id, r->finding.module.build_id, p->patch.build_id_len) &&
-		    !strcmp(p->patch.path, r->finding.module.path))
-			return p;
-	}
-	return NULL;
-}
-
 /* The plugin knows where the instruction lies in RAM, but at which address only of the process translated first. */
 static void resolve_pc(struct response *r)
 {
@@ -127,6 +113,7 @@ static int locate(struct response *r, struct locate_input *in, struct err *e)
 	snprintf(r->in.comm, sizeof(r->in.comm), "%s", r->task.comm);
 	resolve_pc(r);
 	in->vmi = r->vm->vmi;
+	ladder_hide_patches(r->vm, in);
 	rc = locate_now(r, in);
 	if (rc < 0)
 		rc = locate_culprit(in, &r->finding, e);
@@ -138,16 +125,12 @@ static int locate(struct response *r, struct locate_input *in, struct err *e)
 
 static int make_patch(struct response *r, const struct locate_input *in, struct err *e)
 {
-	const struct vm_patch *known = known_patch(r);
-
-	if (known)
-		return err_set(e, ERR_REFUSED, "the culprit got a patch in incident %lld and was reached again",
-			       (long long)known->incident);
 	if (r->vm->n_patches == VM_PATCHES_MAX)
 		return err_set(e, ERR_LIMIT, "%u patches are in place, no more are kept", VM_PATCHES_MAX);
-	if (patch_generate(&r->finding, r->vm->vmi, &r->task, &r->patch, e) < 0)
+	if (ladder_generate(r->vm, &r->task, &r->finding, &r->patch, e) < 0)
 		return -1;
 	r->have_patch = true;
+	describe_finding(&r->finding, &r->in);
 	describe_patch(&r->patch, &r->in);
 	r->n_siblings = locate_siblings(in, &r->finding, r->sibling, SIBLINGS_MAX);
 	return 0;
@@ -268,8 +251,8 @@ static void remember_patch(struct response *r, const struct patch *p, const stru
 {
 	struct vm *vm = r->vm;
 
-	vm->patch[vm->n_patches++] =
-		(struct vm_patch){.patch = *p, .culprit_offset = f->culprit_file_offset, .incident = r->in.id};
+	vm->patch[vm->n_patches++] = (struct vm_patch){
+		.patch = *p, .finding = *f, .culprit_offset = f->culprit_file_offset, .incident = r->in.id};
 }
 
 /* Their guards can be made only now: the code cave must show what the first one takes. */
@@ -279,8 +262,7 @@ static void insert_siblings(struct response *r)
 	struct patch p;
 
 	for (size_t i = 0; i < r->n_siblings && r->vm->n_patches < VM_PATCHES_MAX; i++) {
-		if (patch_generate(&r->sibling[i], r->vm->vmi, &r->task, &p, &e) < 0 ||
-		    apply_to_some_task(r, &p, &e) < 0) {
+		if (ladder_generate(r->vm, &r->task, &r->sibling[i], &p, &e) < 0 || apply_to_some_task(r, &p, &e) < 0) {
 			log_debug("%s at 0x%llx is not guarded: %s", r->sibling[i].culprit_text,
 				  (unsigned long long)r->sibling[i].culprit.v, e.text);
 			continue;
@@ -297,7 +279,7 @@ static void insert_patches(struct response *r)
 	struct err e = {0};
 
 	for (unsigned i = 0; i < vm->n_patches; i++)
-		if (apply_to_some_task(r, &vm->patch[i].patch, &e) < 0)
+		if (apply_to_some_task(r, &vm->patch[i].patch, &e) < 0 && !ladder_superseded(vm, i))
 			log_warn("patch of incident %lld is not in place: %s", (long long)vm->patch[i].incident,
 				 e.text);
 	if (!r->have_patch)
@@ -445,7 +427,7 @@ static void observe(struct response *r)
 static bool can_trace(const struct response *r)
 {
 	return !r->have_patch && r->in.state != INCIDENT_LOCATED && r->vm->cfg->respond != CONFIG_RESPOND_OBSERVE &&
-	       r->detect.object_gva && r->detect.object_len && !known_patch(r);
+	       r->detect.object_gva && r->detect.object_len && ladder_may_go_on(r->vm, &r->finding);
 }
 
 /* Goes back with no new patch, and has the engine stop where the object is overwritten. False: that failed. */
@@ -545,6 +527,7 @@ static void trace_stopped(struct response *r)
 	r->vm->state = VM_RESPONDING;
 	if (!watched && trace_again(r))
 		return;
+	ladder_hide_patches(r->vm, &in);
 	/* What was not clear before may be now; else this is the better reason. */
 	if (watched && locate_live(&in, &first, &f, &e) == 0) {
 		*r->in.failure = '\0';

@@ -188,6 +188,14 @@ static void scan_range(struct code_fn *fn, const struct code_text *text, uint64_
 	}
 }
 
+bool code_fn_calls(const struct code_fn *fn)
+{
+	for (uint32_t k = 0; k < fn->n_insn; k++)
+		if (fn->insn[k].flow == CODE_CALL)
+			return true;
+	return false;
+}
+
 static int analyse(struct code_fn *fn, const struct code_text *text, struct err *e)
 {
 	if (!code_read(text->rd, fn->start, fn->bytes, fn->size))

@@ -73,6 +73,9 @@ void code_fn_destroy(struct code_fn *fn);
 /* One more place where control may arrive; ignored if it is outside the function. */
 void code_fn_add_target(struct code_fn *fn, struct gva at);
 
+/* Whether the function calls others; if not, it may keep values below its stack pointer. */
+bool code_fn_calls(const struct code_fn *fn);
+
 /* The instruction that begins at `at`; NULL: none does. */
 const struct code_insn *code_fn_insn(const struct code_fn *fn, struct gva at);
 

@@ -211,10 +211,13 @@ static void bound_chunk(struct live *l, const struct object *o)
 	struct finding *f = l->f;
 
 	f->bound = BOUND_CHUNK;
-	f->start_offset = 0;
+	f->start_offset = o->part_of ? (int64_t)(f->start_address.v - o->start.v) : 0;
 	f->end_offset = (int64_t)(o->end.v - o->start.v);
+	f->part_of = o->part_of;
+	f->chunk_mapped = o->mapped;
 	f->pointer_store = f->kind == FINDING_STORE;
-	f->confidence = LIKELY;
+	f->confidence = o->part_of ? FAIR : LIKELY;
+	live_find_base(l, o);
 }
 
 static int bound_object(struct live *l, const struct object *o, struct err *e)
@@ -304,6 +307,7 @@ int live_find_bounds(struct live *l, struct err *e)
 	struct finding *f = l->f;
 	struct object o;
 
+	f->has_calls = code_fn_calls(l->fn);
 	if (set_cfa(l, e))
 		return -1;
 	if (f->effect == CALL_FORMAT) {

@@ -145,6 +145,18 @@ bool patch_is_applied(const struct patch *p, struct vmi *v, const struct vmi_tas
 	return !find_place(p, v, t, &at, NULL) && read_place(p, v, t, &at, &now) && in_place(p, &now);
 }
 
+int patch_place(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct gva *ret_site,
+		struct gva *ret_guard, struct err *e)
+{
+	struct place at;
+
+	if (find_place(p, v, t, &at, e))
+		return -1;
+	*ret_site = at.site;
+	*ret_guard = at.guard;
+	return 0;
+}
+
 bool patch_concerns(const struct patch *p, struct vmi *v, const struct vmi_task *t)
 {
 	struct place at;

@@ -121,7 +121,12 @@ void call_push_return(struct call *c)
 void call_original(struct call *c)
 {
 	others_here(c);
-	emit_transfer(c->g.em, ZYDIS_MNEMONIC_JMP, &c->in, c->g.f->culprit.v, word(c));
+	if (!c->g.link->next) {
+		emit_transfer(c->g.em, ZYDIS_MNEMONIC_JMP, &c->in, c->g.f->culprit.v, word(c));
+		return;
+	}
+	emit_lea(c->g.em, X86_RSP, EMIT_MEM(X86_RSP, word(c)));
+	emit_jump(c->g.em, c->g.link->next);
 }
 
 /* Without call_push_return(): the original call from here, and the way back for all. */
@@ -130,7 +135,10 @@ void call_original_inside(struct call *c)
 	uint32_t done = emit_forward(c->g.em, ZYDIS_MNEMONIC_JMP);
 
 	others_here(c);
-	emit_transfer(c->g.em, ZYDIS_MNEMONIC_CALL, &c->in, c->g.f->culprit.v, 0);
+	if (c->g.link->next)
+		emit_jump(c->g.em, c->g.link->next);
+	else
+		emit_transfer(c->g.em, ZYDIS_MNEMONIC_CALL, &c->in, c->g.f->culprit.v, 0);
 	emit_here(c->g.em, done);
 	emit_jump(c->g.em, way_back(c));
 }
@@ -184,7 +192,7 @@ static void emit_chunk_room(struct call *c)
 		dst = call_arg_reg[c->dst_arg];
 	else if (c->dst_arg != CALL_NO_ARG)
 		call_with_arg(c, ZYDIS_MNEMONIC_MOV, dst, c->dst_arg);
-	guard_chunk_size(&c->g, c->room, dst, c->others + c->n_others);
+	guard_chunk_room(&c->g, c->room, dst, c->others + c->n_others);
 	c->n_others += GUARD_CHUNK_JUMPS;
 }
 
@@ -345,6 +353,8 @@ static void emit_copy(struct call *c)
 	static const uint8_t test_al[] = {0x84, 0xc0};
 	struct emitter *em = c->g.em;
 	uint32_t none = emit_forward(em, ZYDIS_MNEMONIC_JRCXZ), loop = em->len, ended;
+
+	c->g.link->lower = (uint16_t)c->g.lower;
 
 	emit_plain(em, ZYDIS_MNEMONIC_LODSB);
 	emit_plain(em, ZYDIS_MNEMONIC_STOSB);

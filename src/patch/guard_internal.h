@@ -12,6 +12,7 @@ struct guard {
 	struct emitter *em;
 	const struct finding *f;
 	const struct code_reader *rd; /* the process; may be NULL */
+	struct guard_link *link;
 	int32_t lower; /* bytes by which the stack pointer is lower now than at the culprit */
 };
 
@@ -32,12 +33,22 @@ void guard_bound(const struct guard *g, uint8_t dst, int64_t offset);
 /* If the bounds are a caller's: a jump that is taken when somebody else called. 0: no jump emitted. */
 uint32_t guard_check_caller(const struct guard *g, uint8_t scratch);
 
+/* ERR_REFUSED: f is for a heap chunk, and its bounds are none. */
+int guard_check_chunk(const struct finding *f, struct err *e) MUST_CHECK;
+
 /*
- * dst = how many bytes the heap chunk whose memory begins at the address in `start` can hold, in glibc's allocator.
- * The jumps in ret (4 of them) are taken where that address is no chunk's, for all that can be seen.
+ * dst = how many bytes may be written from the address in register `at` on, which points start_offset bytes into a chunk
+ * of glibc's allocator. The jumps in ret (0: unused) are taken where that is no chunk's, for all that can be seen.
  */
 #define GUARD_CHUNK_JUMPS 4
-void guard_chunk_size(const struct guard *g, uint8_t dst, uint8_t start, uint32_t ret[GUARD_CHUNK_JUMPS]);
+void guard_chunk_room(const struct guard *g, uint8_t dst, uint8_t at, uint32_t ret[GUARD_CHUNK_JUMPS]);
+
+/*
+ * dst = how far the address `last`, of the last byte to be written, is behind the end of the chunk that the finding's base
+ * points into; negative inside. mem is used up. ret as above.
+ */
+void guard_chunk_distance(const struct guard *g, uint8_t dst, uint8_t mem, struct emit_mem last,
+			  uint32_t ret[GUARD_CHUNK_JUMPS]);
 
 /*
  * Bytes above the object that are kept from a store through a pointer. On the stack everything within reach: what

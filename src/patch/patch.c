@@ -72,12 +72,16 @@ static void name_target(const struct vmi_module *m, const struct finding *f, str
 	p->site_offset = f->bug.v - m->text.v + m->text_file_offset;
 	p->site_len = f->bug_len;
 	memcpy(p->site_before, f->bug_bytes, f->bug_len);
+	memcpy(p->site_original, f->bug_bytes, f->bug_len);
 	p->guard_at = guard;
 	p->guard_offset = guard.v - m->text.v + m->text_file_offset;
 }
 
-int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task *t, struct patch *ret, struct err *e)
+/* Behind another guard of the same culprit, if next is one: the address of its part for the culprit. */
+static int generate(const struct finding *f, struct vmi *v, const struct vmi_task *t, uint64_t next, struct patch *ret,
+		    struct err *e)
 {
+	struct guard_link link = {.next = next};
 	struct process process = {v, t};
 	const struct code_reader rd = {read_process, &process};
 	struct vmi_module m;
@@ -96,17 +100,41 @@ int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task
 		return err_set_addr(e, ERR_REFUSED, cave.v, "the bytes behind the code of %s cannot be executed",
 				    m.path);
 	emit_init(&em, cave.v);
-	if (guard_emit(&em, f, &rd, &p.strategy, e))
+	if (guard_emit_linked(&em, f, &rd, &link, &p.strategy, e))
 		return -1;
 	if (em.len > room)
 		return err_set_addr(e, ERR_REFUSED, cave.v,
 				    "a guard of %u bytes does not fit the %u unused bytes behind the code of %s",
 				    em.len, room, m.path);
 	name_target(&m, f, cave, &p);
+	p.part_at = link.part_at;
+	p.culprit_at = link.culprit_at;
+	p.lower = link.lower;
 	p.guard_len = (uint8_t)em.len;
 	memcpy(p.guard, em.buf, em.len);
 	if (emit_site(f, cave, p.site_after, e))
 		return -1;
+	*ret = p;
+	return 0;
+}
+
+int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task *t, struct patch *ret, struct err *e)
+{
+	return generate(f, v, t, 0, ret, e);
+}
+
+int patch_generate_over(const struct patch *old, bool keep, const struct finding *f, struct vmi *v,
+			const struct vmi_task *t, struct patch *ret, struct err *e)
+{
+	struct gva site, guard;
+	struct patch p;
+
+	if (patch_place(old, v, t, &site, &guard, e) || generate(f, v, t, keep ? guard.v + old->part_at : 0, &p, e))
+		return -1;
+	if (site.v != f->bug.v || old->site_len != f->bug_len ||
+	    memcmp(old->site_original, p.site_original, p.site_len) != 0)
+		return err_set_addr(e, ERR_REFUSED, f->bug.v, "the earlier patch displaces other bytes");
+	memcpy(p.site_before, old->site_after, p.site_len);
 	*ret = p;
 	return 0;
 }

@@ -28,9 +28,12 @@ struct patch {
 	uint64_t site_offset; /* file offset of the displaced bytes */
 	uint8_t site_len;
 	uint8_t site_before[PATCH_SITE_MAX], site_after[PATCH_SITE_MAX];
+	uint8_t site_original[PATCH_SITE_MAX]; /* the program's; not site_before if there was an earlier patch */
 	uint64_t guard_offset; /* file offset of the guard */
 	uint8_t guard_len;
 	uint8_t guard[PATCH_GUARD_MAX]; /* its bytes before were all zero */
+	uint8_t part_at, culprit_at; /* in the guard, see struct guard_link */
+	uint16_t lower;
 	struct gva inode; /* the file's, in the kernel */
 	/* as applied in the process it was made for */
 	struct gva site, guard_at;
@@ -44,10 +47,20 @@ int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task
 		   struct err *e) MUST_CHECK;
 
 /*
+ * The same for a culprit that has the patch `old` already: the new one takes its place, old's guard stays where it is for who is
+ * in it. With `keep` what is none of the new guard's business goes on to old's. It is applied after old.
+ */
+int patch_generate_over(const struct patch *old, bool keep, const struct finding *f, struct vmi *v,
+			const struct vmi_task *t, struct patch *ret, struct err *e) MUST_CHECK;
+
+/*
  * Writes the patch through the page tables of process t (guard first, then the site). The VM must not be running.
  * Checks build-id and original bytes, and that no thread of the process stands inside the displaced bytes.
  */
 int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e) MUST_CHECK;
+/* Where site and guard are in process t. ERR_REFUSED: it does not run the build that the patch is for. */
+int patch_place(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct gva *ret_site,
+		struct gva *ret_guard, struct err *e) MUST_CHECK;
 /* Whether process t runs the build of the file that the patch is for: where not, patch_apply() refuses. */
 bool patch_concerns(const struct patch *p, struct vmi *v, const struct vmi_task *t);
 /*

@@ -58,54 +58,44 @@ static unsigned frame_words(struct plugin_vcpu *c, struct top *t)
 	return trap_frame_words(t->word, t->n);
 }
 
-/* What a frame with an error code has; of a page fault the error code's bits, of which some are always clear. */
+/* What a frame with an error code has. */
 enum frame_word { FRAME_ERROR, FRAME_IP, FRAME_CS };
-#define ERROR_PRESENT 0x01u
-#define ERROR_USER 0x04u
-#define ERROR_FETCH 0x10u
-#define ERROR_BITS 0x1fu
+/* Of a page fault's error code; others say what no program can bring about. */
+#define ERROR_BITS (PAGE_FAULT_PRESENT | PAGE_FAULT_WRITE | PAGE_FAULT_USER | PAGE_FAULT_FETCH)
 
 #define USER_BITS 47 /* of a program's addresses */
 #define USER_MIN 0x10000u /* programs may map nothing below */
 #define USER_CS 0x33u
 #define USER32_CS 0x23u
 
-/* Whether memory next to it is in use: then the first access to a page is most often an ordinary thing. */
-static bool has_neighbour(struct plugin_vcpu *c, uint64_t address)
-{
-	struct vmi_page page;
-
-	return guest_translate(c, address - GUEST_PAGE_SIZE, &page) ||
-	       guest_translate(c, address + GUEST_PAGE_SIZE, &page);
-}
-
 /*
- * Whether a program's access failed that cannot have been meant: *ret is its address. Where nothing is near is only
- * suspicious while tainted data is handled.
+ * Whether a program's access failed that may not have been meant. All but what leads nowhere are ordinary unless tainted
+ * data is being handled; the guest's memory maps, which the supervisor knows, tell which of those are not.
  */
-static bool is_wild(struct plugin_vcpu *c, uint64_t error, bool tainted, uint64_t *ret)
+static bool is_suspicious(uint64_t error, bool tainted, struct detect_access *ret)
 {
 	if (!error) { /* general protection: no address at all, and the processor does not tell it */
-		*ret = 1ull << 63;
+		ret->address = 1ull << 63;
 		return true;
 	}
-	if (!(error & ERROR_USER) || (error & ~(uint64_t)(ERROR_BITS & ~(ERROR_PRESENT | ERROR_FETCH))))
+	if (!(error & PAGE_FAULT_USER) || (error & ~(uint64_t)ERROR_BITS))
 		return false;
-	*ret = regs_read(PLUGIN_REG_CR2);
-	return *ret < USER_MIN || *ret >> USER_BITS || (tainted && !has_neighbour(c, *ret));
+	*ret = (struct detect_access){regs_read(PLUGIN_REG_CR2), (uint32_t)error};
+	return tainted || ret->address < USER_MIN || ret->address >> USER_BITS;
 }
 
 static void look_for_fault(struct plugin_vcpu *c, const struct top *t, unsigned n)
 {
 	static const struct taint_label none[PLUGIN_WORD_MAX];
 	bool tainted = c->line->followed != c->followed_before;
-	uint64_t cs = t->word[FRAME_CS], address;
 	struct plugin_site at = {.pc = t->word[FRAME_IP], .code_offset = UINT64_MAX, .user = true};
+	struct detect_access access = {0};
+	uint64_t cs = t->word[FRAME_CS];
 
 	c->followed_before = c->line->followed;
 	if (n == TRAP_WORDS && (cs == USER_CS || cs == USER32_CS) && plugin_detects(TAINT_DETECT_FAULT) &&
-	    is_wild(c, t->word[FRAME_ERROR], tainted, &address))
-		detect_report_access(c, TAINT_DETECT_FAULT, &at, address, 0, gpa(0), none, 0);
+	    is_suspicious(t->word[FRAME_ERROR], tainted, &access))
+		detect_report_access(c, TAINT_DETECT_FAULT, &at, access, 0, gpa(0), none, 0);
 }
 
 void frame_pushed(unsigned vcpu, void *insn)

@@ -279,9 +279,17 @@ void stray_return(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugi
 /* detect.c: a detector fired: report, and hold the vCPU until the supervisor says otherwise. */
 void detect_report(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
 		   uint64_t vaddr, struct gpa at, const struct taint_label *labels, unsigned n);
-/* The same where the supervisor is to judge whether an access to `address`, or a return to it, is fatal. */
+/* An access, or a return, of which the supervisor is to judge whether it is fatal. */
+struct detect_access {
+	uint64_t address;
+	uint32_t error; /* PAGE_FAULT_*, 0: not known */
+};
+#define PAGE_FAULT_PRESENT 0x01u
+#define PAGE_FAULT_WRITE 0x02u
+#define PAGE_FAULT_USER 0x04u
+#define PAGE_FAULT_FETCH 0x10u
 void detect_report_access(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
-			  uint64_t address, uint64_t vaddr, struct gpa at, const struct taint_label *labels,
+			  struct detect_access access, uint64_t vaddr, struct gpa at, const struct taint_label *labels,
 			  unsigned n);
 
 #endif

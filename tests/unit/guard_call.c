@@ -153,6 +153,9 @@ struct finding make_finding(const struct request *rq)
 	if (s->bound == BOUND_MODULE) {
 		f.start_offset = (int64_t)(MADE + object(rq)) - bias;
 		f.end_offset = f.start_offset + rq->size;
+	} else if (s->bound == BOUND_CHUNK) {
+		f.start_offset = 0;
+		f.end_offset = rq->size;
 	}
 	return f;
 }

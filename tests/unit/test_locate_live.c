@@ -397,6 +397,10 @@ static const struct want wants[] = {
 	{"pointer", "strcpy", CALL_STRING_COPY, BOUND_FRAME, 0, CALL_NO_ARG, ""},
 	{"static", "strcpy", CALL_STRING_COPY, BOUND_MODULE, 0, CALL_NO_ARG, ""},
 	{"heap", "strcpy", CALL_STRING_COPY, BOUND_CHUNK, 0, CALL_NO_ARG, ""},
+	{"member", "strcpy", CALL_STRING_COPY, BOUND_CHUNK, 0, CALL_NO_ARG, ""},
+	{"array", NULL, CALL_UNKNOWN, BOUND_CHUNK, CALL_NO_ARG, CALL_NO_ARG, ""},
+	{"walk", NULL, CALL_UNKNOWN, BOUND_CHUNK, CALL_NO_ARG, CALL_NO_ARG, ""},
+	{"record", NULL, CALL_UNKNOWN, BOUND_CHUNK, CALL_NO_ARG, CALL_NO_ARG, ""},
 	/* of these dst is the format */
 	{"format", "snprintf", CALL_FORMAT, BOUND_FRAME, 2, CALL_NO_ARG, ""},
 	{"logged", "vsnprintf", CALL_FORMAT, BOUND_FRAME, 2, CALL_NO_ARG, ""},
@@ -413,11 +417,32 @@ enum manner {
 	FORTIFIED, /* ends itself before anything is overrun */
 };
 
+/* The chunk's memory; of a structure the buffer is its second member. What must hold its address does. */
+static uint64_t chunk_of(const struct want *w, const struct finding *f)
+{
+	bool member = !strcmp(w->form, "member") || !strcmp(w->form, "record");
+	uint64_t word = victim.is_32bit ? 4 : 8, chunk = victim.buffer - (member ? word : 0), held = 0, gpr[16];
+
+	assert_int_equal(f->part_of != 0, member);
+	assert_int_equal(f->has_base, f->kind == FINDING_STORE);
+	if (f->kind == FINDING_CALL)
+		assert_int_equal(f->start_offset, member ? word : 0);
+	if (!f->has_base)
+		return chunk;
+	set_gpr(gpr);
+	if (f->base.reg < 16)
+		held = gpr[f->base.reg];
+	else
+		assert_true(read_victim(f->cfa_value + (uint64_t)f->base.slot, &held, word));
+	assert_int_equal(chunk + (uint64_t)f->start_offset, held);
+	return chunk;
+}
+
 static void check_bounds(const struct want *w, const struct finding *f)
 {
 	unsigned word = victim.is_32bit ? 4 : 8;
 	uint64_t base = f->bound == BOUND_MODULE  ? f->module.bias
-			: f->bound == BOUND_CHUNK ? victim.buffer
+			: f->bound == BOUND_CHUNK ? chunk_of(w, f)
 						  : f->cfa_value;
 	uint64_t start = base + (uint64_t)f->start_offset, end = base + (uint64_t)f->end_offset, at = 0;
 
@@ -589,9 +614,9 @@ static void check_form(const char *form, enum manner manner)
 
 #define ALL                                                                                                            \
 	"strcpy strcat strncpy memcpy sprintf vsprintf snprintf sscanf read recv fgets tail deep loop pointer static " \
-	"heap switch " FORMATS
+	"heap switch member array walk record " FORMATS
 #define FORMATS "format logged left kept copied global"
-#define SOME "strcpy memcpy vsprintf read tail deep static switch " FORMATS
+#define SOME "strcpy memcpy vsprintf read tail deep static switch member array record " FORMATS
 #define CHECKED "strcpy strcat strncpy memcpy sprintf snprintf read recv fgets " FORMATS
 #define MUSL "strcpy memcpy sprintf vsprintf sscanf read fgets deep loop pointer static format logged left global"
 
