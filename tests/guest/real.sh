@@ -50,7 +50,10 @@ calls() {
 }
 
 deaths() { grep -acE "^guest: $1 (killed|exited)" "$T/plain.log"; }
-died() { [ "$(deaths "$1")" -eq "$2" ]; }
+died() { [ "$(deaths "$1")" -ge "$2" ]; }
+
+# dies_by ATTACK N: a packet may be lost while the program is started anew.
+dies_by() { real_attack "$port" "$1" attack && died sngrep-counts "$2"; }
 
 # A server that is taken over says so and exits; a command of ncompressd's tells it, or how it died; what crashes is killed.
 attack_works() {
@@ -67,7 +70,7 @@ attack_works() {
 
 # Under plain QEMU every attack takes its program over or ends it; the guest starts it again.
 test_real_attacks_are_real() {
-	local IMAGE=initrd-real.img name port forwards='' names='' attack n=0
+	local IMAGE=initrd-real.img name port forwards='' names='' attack n
 	local -A ports
 	while read -r name port; do
 		[[ $name != sngrep && $name != *-fixed ]] || continue
@@ -88,9 +91,8 @@ test_real_attacks_are_real() {
 	check "rigctld: benign again" settled real_benign "$port" rigctld benign
 	port=${ports[sngrep-counts]}
 	for attack in sngrep-call-id sngrep-warning; do
-		n=$((n + 1))
-		check "$attack" real_attack "$port" "$attack" attack
-		check "$attack: it ends" settled died sngrep-counts "$n"
+		n=$(($(deaths sngrep-counts) + 1))
+		check "$attack: it ends" settled dies_by "$attack" "$n"
 	done
 	stop plain
 }
