@@ -147,7 +147,7 @@ demo: ## install what is missing, build, and show the main job
 	$(Q)+MAKE="$(MAKE)" tools/demo
 
 .PHONY: check-guest
-check-guest: all guest guest-lab ## run the guest tests
+check-guest: all guest guest-lab guest-real ## run the guest tests
 	$(Q)tests/guest/run
 
 .PHONY: check-attack20
@@ -156,7 +156,8 @@ check-attack20: all guest ## 20 attacks and 20 benign runs, each in a new VM
 
 # The attack lab: see doc/attacks.md.
 .PHONY: check-attacks
-check-attacks: all guest-lab ## every form of attack in every build, as a table (FORMS="stack-* heap-*" BUILDS="lab-O2" THIRD=1 JOBS=2)
+check-attacks: all guest-lab guest-real ## every form of attack in every build, as a table (FORMS="stack-* heap-*" BUILDS="lab-O2" THIRD=1 JOBS=2)
+	$(if $(FORMS)$(BUILDS),,$(Q)tests/guest/run real_)
 	$(Q)FORMS="$(FORMS)" BUILDS="$(BUILDS)" JOBS="$(JOBS)" tests/attacks/matrix.sh $(if $(THIRD),--third)
 
 .PHONY: check-false-alarms

@@ -63,7 +63,8 @@ void describe_detection(const struct vm *vm, const struct taint_msg_detect *d, s
 	in->detect_pc = d->pc;
 	in->object_address = d->object_gva;
 	in->object_len = d->object_len;
-	if (!gmem_read(vm->gmem, gpa(d->object_gpa), &in->object_value,
+	if (!d->object_gva ||
+	    !gmem_read(vm->gmem, gpa(d->object_gpa), &in->object_value,
 		       d->object_len < sizeof(in->object_value) ? d->object_len : sizeof(in->object_value)))
 		in->object_value = 0;
 	in->tainted_bytes = origin_range(d, &first, &last);

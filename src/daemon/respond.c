@@ -34,7 +34,8 @@ struct response {
 	bool have_task, have_finding, have_patch;
 	struct checkpoint_info checkpoint;
 	bool tracing; /* the input is run again to see who writes what */
-	bool traced_again; /* and once more */
+	bool traced_again; /* and once more, with the stack elsewhere */
+	unsigned stops; /* of that run */
 	uint64_t located_ns, recover_ns, insert_ns, end_ns;
 };
 
@@ -312,7 +313,7 @@ static int set_watch(struct response *r, struct err *e)
 		i++;
 	if (i == d->object_len)
 		return err_set(e, ERR_STATE, "no tainted byte to watch");
-	return engine_watch(r->vm->active.en, gva(d->object_gva + i), d->label[i].origin, e);
+	return engine_watch(r->vm->active.en, gva(d->object_gva + i), &d->label[i], r->traced_again, e);
 }
 
 static int roll_back(struct response *r, struct err *e)
@@ -403,7 +404,7 @@ static void let_go(struct vm *vm, const struct taint_msg_detect *d)
 	engine_thaw(vm->active.en);
 	engine_let_go(vm->active.en, d->vcpu);
 	/* A stop that the detection interrupted takes effect now; undo it. */
-	if (engine_continue(vm->active.en, &e) < 0)
+	if (engine_continue(vm->active.en, &e) < 0 && !vm->detect_pending)
 		log_warn("%s", e.text);
 	net_thaw(vm->net);
 	net_resume(vm->net);
@@ -418,7 +419,9 @@ static void observe(struct response *r)
 }
 
 /* How long the repeated run may take to come to the same place. */
-#define TRACE_MS 5000u
+#define TRACE_MS 20000u
+/* How many writes of the same bytes are looked at where the place is not known. */
+#define STOPS_MAX 32u
 
 /* Whether another run can tell more: the writer is known, its caller is not. */
 static bool can_trace(const struct response *r)
@@ -455,8 +458,8 @@ static void finish(struct response *r)
 }
 
 /*
- * The repeated run ended as the first one did, by the same bytes, but elsewhere in memory: another thread's stack, or another
- * place for a new process's. It starts from the same checkpoint, so that the next run will likely do what this one did.
+ * The repeated run ended as the first one did, by the same bytes, but elsewhere in memory: another thread's stack, or that of
+ * a process which is started for each request. The next run looks at all places where these bytes are written to.
  */
 static bool trace_again(struct response *r)
 {
@@ -478,26 +481,64 @@ static bool trace_again(struct response *r)
 	return start_trace(r);
 }
 
+/* What was found at the detection, as far as it is on the stack, where the stack is now. */
+static struct finding found_first(const struct response *r)
+{
+	const struct taint_msg_detect *d = &r->vm->detect, *then = &r->detect;
+	struct finding first = r->finding;
+	unsigned i = 0, k = 0;
+	uint64_t moved;
+
+	if (!r->traced_again || d->detector != TAINT_DETECT_WATCH)
+		return first;
+	while (i < then->object_len && !then->label[i].origin)
+		i++;
+	while (k < d->object_len && i < then->object_len && d->label[k].origin != then->label[i].origin)
+		k++;
+	moved = d->object_gva + k - (then->object_gva + i);
+	first.start_address = gva_add(first.start_address, moved);
+	first.error_address = gva_add(first.error_address, moved);
+	return first;
+}
+
+/* The same bytes may be copied to several places: on to the next. False: it was one too many. */
+static bool look_on(struct response *r)
+{
+	if (!r->traced_again || ++r->stops > STOPS_MAX)
+		return false;
+	let_go(r->vm, &r->vm->detect);
+	loop_timer_set(r->vm->trace_timer, TRACE_MS);
+	return true;
+}
+
 /* The repeated run stopped: where the object is overwritten, if all went as before. */
 static void trace_stopped(struct response *r)
 {
-	struct locate_input in = {.vmi = r->vm->vmi, .shadow = r->vm->shadow, .detect = &r->vm->detect};
-	struct finding first = r->finding, f;
+	const uint32_t detector = r->detect.detector;
+	struct locate_input in = {.vmi = r->vm->vmi,
+				  .shadow = r->vm->shadow,
+				  .detect = &r->vm->detect,
+				  .return_hit = r->traced_again &&
+						(detector == TAINT_DETECT_RETURN || detector == TAINT_DETECT_INDEX)};
+	struct finding first = found_first(r), f;
+	bool watched = r->vm->detect.detector == TAINT_DETECT_WATCH;
 	struct err e = {0};
 
 	r->vm->state = VM_RESPONDING;
-	if (trace_again(r))
+	if (!watched && trace_again(r))
 		return;
 	ladder_hide_patches(r->vm, &in);
 	/* What was not clear before may be now; else this is the better reason. */
-	if (r->vm->detect.detector == TAINT_DETECT_WATCH)
+	if (watched && locate_live(&in, &first, &f, &e) == 0) {
 		*r->in.failure = '\0';
-	if (r->vm->detect.detector == TAINT_DETECT_WATCH && locate_live(&in, &first, &f, &e) == 0) {
 		r->finding = f;
 		r->have_finding = true;
 		describe_finding(&r->finding, &r->in);
 		patch_finding(r, &in);
-	} else if (r->vm->detect.detector == TAINT_DETECT_WATCH) {
+	} else if (watched) {
+		if (look_on(r))
+			return;
+		*r->in.failure = '\0';
 		note_failure(r, "locating the culprit in the repeated run", &e);
 	}
 	finish(r);

@@ -46,6 +46,7 @@ struct code_insn {
 
 #define CODE_MARK_INSN 1u /* an instruction begins here */
 #define CODE_MARK_TARGET 2u /* control may arrive here from elsewhere */
+#define CODE_MARK_NEAR 4u /* bytes near the function could be a short branch to here: most often they are none */
 
 struct code_fn {
 	unsigned mode; /* X86_MODE_64 or X86_MODE_32 */

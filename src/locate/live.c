@@ -181,8 +181,9 @@ static void start_at_table(struct live *l, const struct chain_regs *regs)
 
 	for (unsigned i = 0; i < d->object_len; i++)
 		l->indexed |= d->label[i].origin && d->label[i].flags & TAINT_LABEL_BY_ADDRESS;
-	/* behind a run that is known, the run tells */
+	/* behind a run that is known, the run tells; a fault at what memory holds is not the index's */
 	l->indexed &= !l->f->start_address.v || l->f->start_address.v >= l->f->error_address.v;
+	l->indexed &= d->detector != TAINT_DETECT_FAULT || !d->object_gva;
 	if (!l->indexed || l->in_kernel || !code_read(&l->src.rd, regs->pc, bytes, sizeof(bytes)) ||
 	    !x86_decode_mode(mode, bytes, sizeof(bytes), &in) ||
 	    x86_store_decode_mode(mode, bytes, in.i.length, &st, NULL) || st.rip_relative || st.index == X86_NO_REG)
@@ -220,6 +221,15 @@ static int find_window(struct live *l, struct err *e)
 	return 0;
 }
 
+/* Whether the return address that was corrupted in the end is one of those on the stack. */
+static bool hits_return(const struct live *l)
+{
+	for (unsigned k = 0; k < l->chain->n; k++)
+		if (l->chain->frame[k].slot.v == l->f->error_address.v)
+			return true;
+	return false;
+}
+
 static int locate(struct live *l, const struct finding *first, struct err *e)
 {
 	struct chain_regs regs;
@@ -236,6 +246,8 @@ static int locate(struct live *l, const struct finding *first, struct err *e)
 		l->src.overrun_end = gva(l->in->detect->object_gva + l->in->detect->object_len);
 	}
 	chain_unwind(&l->src, &regs, l->chain);
+	if (l->in->return_hit && !hits_return(l))
+		return err_set_addr(e, ERR_REFUSED, regs.pc.v, "the bytes were written, but over no return address");
 	if (live_find_culprit(l, e) || live_find_bounds(l, e))
 		return -1;
 	live_find_helper(l);

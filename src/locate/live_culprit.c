@@ -269,7 +269,7 @@ static int check_detector(struct live *l, bool for_a_bound, struct err *e)
 {
 	const struct taint_msg_detect *d = l->in->detect;
 
-	if (d->detector == TAINT_DETECT_FAULT)
+	if (d->detector == TAINT_DETECT_FAULT && !l->indexed)
 		return err_set_addr(e, ERR_REFUSED, d->pc,
 				    "the access at 0x%" PRIx64 " fails, but in no call with a format from outside",
 				    d->pc);

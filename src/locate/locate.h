@@ -31,6 +31,8 @@ struct locate_input {
 	const struct taint_msg_detect *detect;
 	const struct locate_patch *patches;
 	size_t n_patches;
+	/* for locate_live(): a write that does not hit a return address of the stack, at error_address, is not the one meant */
+	bool return_hit;
 };
 
 /* Puts back what patches displaced in the bytes that were read at `at`. */

@@ -230,6 +230,23 @@ int vmi_thread_ips(struct vmi *v, const struct vmi_task *t, struct gva *ret_ip, 
 	return (int)l.n;
 }
 
+/* What a handler is that is no function: SIG_DFL and SIG_IGN. */
+#define HANDLER_NONE_MAX 1u
+
+/* On x86 the handler is the first member of an action. */
+bool vmi_task_handles(const struct vmi *v, const struct vmi_task *t, unsigned sig)
+{
+	uint32_t size = v->layout.f[KSIGACTION_SIZE].size;
+	struct gva sighand, action;
+	uint64_t handler;
+
+	if (!size || !sig || sig > 64 || !v->layout.f[TASK_SIGHAND].size || !v->layout.f[SIGHAND_ACTION].size ||
+	    !vmi_get_ptr(v, t->task, TASK_SIGHAND, &sighand))
+		return true;
+	action = gva_add(vmi_member(v, sighand, SIGHAND_ACTION), (uint64_t)(sig - 1) * size);
+	return !vmi_read(&v->kernel, action, &handler, sizeof(handler)) || handler > HANDLER_NONE_MAX;
+}
+
 #define USER32_CS 0x23u
 
 /* Where each register is saved, in x86 encoding order. */

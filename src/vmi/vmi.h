@@ -73,6 +73,12 @@ int vmi_tasks(struct vmi *v, struct vmi_task *ret, size_t max, struct err *e) MU
  */
 int vmi_thread_ips(struct vmi *v, const struct vmi_task *t, struct gva *ret_ip, size_t max, struct err *e) MUST_CHECK;
 
+/*
+ * Whether the process has a function of its own for signal number sig (1 to 64). True also if that cannot be told: then
+ * it is not known to be fatal.
+ */
+bool vmi_task_handles(const struct vmi *v, const struct vmi_task *t, unsigned sig);
+
 /* A thread that entered the kernel, with its user-mode registers as they were saved then. */
 struct vmi_thread {
 	int32_t pid;

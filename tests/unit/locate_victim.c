@@ -408,6 +408,17 @@ NOCLONE static int form_left(const char *in, size_t len)
 	return keep(text);
 }
 
+NOCLONE static int form_copied(const char *in, size_t len)
+{
+	char *text;
+
+	(void)in;
+	(void)len;
+	text = strdup(hostile);
+	MARK(text, SIZE, written, form_copied);
+	return dprintf(2, text, written) + keep(text);
+}
+
 NOCLONE static int form_kept(const char *in, size_t len)
 {
 	char *text = malloc(SIZE);
@@ -432,13 +443,13 @@ static const struct {
 	const char *name;
 	form_fn *fn;
 } forms[] = {
-	{"format", form_format},     {"logged", form_logged}, {"left", form_left},	 {"kept", form_kept},
-	{"global", form_global},     {"switch", form_switch}, {"strcpy", form_strcpy},	 {"strcat", form_strcat},
-	{"strncpy", form_strncpy},   {"memcpy", form_memcpy}, {"sprintf", form_sprintf}, {"vsprintf", form_vsprintf},
-	{"snprintf", form_snprintf}, {"sscanf", form_sscanf}, {"read", form_read},	 {"recv", form_recv},
-	{"fgets", form_fgets},	     {"tail", form_tail},     {"deep", form_deep},	 {"loop", form_loop},
-	{"pointer", form_pointer},   {"static", form_static}, {"heap", form_heap},	 {"member", form_member},
-	{"array", form_array},	     {"walk", form_walk},     {"record", form_record},
+	{"format", form_format},     {"logged", form_logged},	  {"left", form_left},	   {"kept", form_kept},
+	{"copied", form_copied},     {"global", form_global},	  {"switch", form_switch}, {"strcpy", form_strcpy},
+	{"strcat", form_strcat},     {"strncpy", form_strncpy},	  {"memcpy", form_memcpy}, {"sprintf", form_sprintf},
+	{"vsprintf", form_vsprintf}, {"snprintf", form_snprintf}, {"sscanf", form_sscanf}, {"read", form_read},
+	{"recv", form_recv},	     {"fgets", form_fgets},	  {"tail", form_tail},	   {"deep", form_deep},
+	{"loop", form_loop},	     {"pointer", form_pointer},	  {"static", form_static}, {"heap", form_heap},
+	{"member", form_member},     {"array", form_array},	  {"walk", form_walk},	   {"record", form_record},
 };
 
 int main(int argc, char **argv)

@@ -387,6 +387,7 @@ static const struct want wants[] = {
 	{"format", "snprintf", CALL_FORMAT, BOUND_FRAME, 2, CALL_NO_ARG, ""},
 	{"logged", "vsnprintf", CALL_FORMAT, BOUND_FRAME, 2, CALL_NO_ARG, ""},
 	{"left", "dprintf", CALL_FORMAT, BOUND_FRAME, 1, CALL_NO_ARG, ""},
+	{"copied", "dprintf", CALL_FORMAT, BOUND_FRAME, 1, CALL_NO_ARG, ""},
 	{"kept", "fprintf", CALL_FORMAT, BOUND_FRAME, 1, CALL_NO_ARG, ""},
 	{"global", "snprintf", CALL_FORMAT, BOUND_FRAME, 2, CALL_NO_ARG, ""},
 };
@@ -594,7 +595,7 @@ static void check_form(const char *form, enum manner manner)
 #define ALL                                                                                                            \
 	"strcpy strcat strncpy memcpy sprintf vsprintf snprintf sscanf read recv fgets tail deep loop pointer static " \
 	"heap switch member array walk record " FORMATS
-#define FORMATS "format logged left kept global"
+#define FORMATS "format logged left kept copied global"
 #define SOME "strcpy memcpy vsprintf read tail deep static switch member array record " FORMATS
 #define CHECKED "strcpy strcat strncpy memcpy sprintf snprintf read recv fgets " FORMATS
 #define MUSL "strcpy memcpy sprintf vsprintf sscanf read fgets deep loop pointer static format logged left global"

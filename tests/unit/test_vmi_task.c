@@ -366,6 +366,26 @@ static void finds_code_by_ram_page(void **state)
 	assert_int_equal(e.code, ERR_GUEST);
 }
 
+static void handlers_of_signals(void **state)
+{
+	struct guest *g = *state;
+	uint64_t task = guest_add_task(g, guest_alloc(g, 256), 7, "server", guest_add_mm(g)),
+		 hand = guest_alloc(g, 4096);
+	struct vmi_task t = {.pid = 7, .tgid = 7, .task = gva(guest_kva(task))};
+
+	assert_true(vmi_task_handles(g->vmi, &t, 11)); /* not known */
+	guest_set(g, task, TASK_SIGHAND, guest_kva(hand));
+	assert_false(vmi_task_handles(g->vmi, &t, 11));
+	guest_put64(g, guest_member(hand, SIGHAND_ACTION) + 10 * 32, 1); /* ignored: the kernel does not */
+	assert_false(vmi_task_handles(g->vmi, &t, 11));
+	guest_put64(g, guest_member(hand, SIGHAND_ACTION) + 10 * 32, 0x401000);
+	assert_true(vmi_task_handles(g->vmi, &t, 11));
+	assert_false(vmi_task_handles(g->vmi, &t, 10));
+	assert_false(vmi_task_handles(g->vmi, &t, 12));
+	assert_true(vmi_task_handles(g->vmi, &t, 0));
+	assert_true(vmi_task_handles(g->vmi, &t, 65));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -381,6 +401,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(maps_of_older_kernels, setup, teardown),
 		cmocka_unit_test_setup_teardown(paths, setup, teardown),
 		cmocka_unit_test_setup_teardown(finds_code_by_ram_page, setup, teardown),
+		cmocka_unit_test_setup_teardown(handlers_of_signals, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
