@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "locate/behaviour.h"
 #include "locate/bound.h"
 #include "locate/cfi.h"
 #include "locate/code.h"
@@ -248,6 +249,22 @@ static bool was_return(struct work *w)
 	       x86_decode_mode(mode_of(w->f), bytes, sizeof(bytes), &in) && in.i.meta.category == ZYDIS_CATEGORY_RET;
 }
 
+/* A function that copies for others, as in a static program: the culprit is who called it. */
+static int refuse_copy(struct work *w, struct err *e)
+{
+	const struct machine_source src = {.rd = w->bound.rd, .is_32bit = w->f->is_32bit};
+	struct machine *m = machine_create(&src);
+	const char *name = m ? behaviour_of_copy(m, w->f->function) : NULL;
+
+	machine_destroy(m);
+	if (!name)
+		return 0;
+	return err_set_addr(e, ERR_REFUSED, w->f->culprit.v,
+			    "the culprit is in a function like %s: which call led there can only be told while it is "
+			    "made",
+			    name);
+}
+
 static int find_bounds(struct work *w, struct err *e)
 {
 	const struct taint_msg_detect *d = w->in->detect;
@@ -262,7 +279,8 @@ static int find_bounds(struct work *w, struct err *e)
 				    "the culprit is in %s, the function it hit (at 0x%" PRIx64
 				    ") in another module: calls between modules are not followed yet",
 				    m->path, d->pc);
-	if (cfi_find(&w->bound.cfi, gva(d->pc), &w->hit_fde, e))
+	if (cfi_find(&w->bound.cfi, gva(d->pc), &w->hit_fde, e) ||
+	    (w->hit_fde.start.v != w->culprit_fde.start.v && refuse_copy(w, e)))
 		return -1;
 	w->bound.hit_fde = &w->hit_fde;
 	w->bound.slot = gva(d->object_gva);

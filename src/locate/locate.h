@@ -29,10 +29,10 @@ struct locate_input {
 	struct vmi *vmi;
 	const struct shadow *shadow;
 	const struct taint_msg_detect *detect;
-	const struct locate_patch *patches;
-	size_t n_patches;
 	/* for locate_live(): a write that does not hit a return address of the stack, at error_address, is not the one meant */
 	bool return_hit;
+	const struct locate_patch *patches;
+	size_t n_patches;
 };
 
 /* Puts back what patches displaced in the bytes that were read at `at`. */
