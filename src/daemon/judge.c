@@ -83,7 +83,7 @@ static bool is_at_index(const struct taint_msg_detect *d)
  */
 static bool fault_is_attack(struct vm *vm, const struct taint_msg_detect *d)
 {
-	const struct locate_input in = {.vmi = vm->vmi, .shadow = vm->shadow, .detect = d};
+	struct locate_input in = {.vmi = vm->vmi, .shadow = vm->shadow, .detect = d};
 	const struct finding nothing = {0};
 	struct vmi_task task;
 	struct finding f;
@@ -92,6 +92,7 @@ static bool fault_is_attack(struct vm *vm, const struct taint_msg_detect *d)
 	if (!vm->vmi || vmi_task_by_cr3(vm->vmi, d->cr3, &task, NULL) < 0 ||
 	    !is_fatal(vm, &task, d->access, needed(d->access_error)))
 		return false;
+	ladder_hide_patches(vm, &in);
 	if (!vmi_task_handles(vm->vmi, &task, SIGSEGV))
 		return true;
 	return !is_at_index(d) && (d->object_len || locate_live(&in, &nothing, &f, &e) == 0);

@@ -855,6 +855,31 @@ static void test_call(void **state)
 	}
 }
 
+/* A closer patch takes the place of p, and a third one goes on to it. */
+static void check_over(const struct vmi_task *t, const struct patch *p, struct finding *f)
+{
+	struct patch q, r;
+	struct err e;
+
+	f->end_offset -= 8;
+	assert_int_equal(patch_generate_over(p, false, f, NULL, t, &q, &e), 0);
+	assert_int_not_equal(q.guard_offset, p->guard_offset);
+	assert_memory_equal(q.site_before, p->site_after, p->site_len);
+	assert_memory_equal(q.site_original, p->site_before, p->site_len);
+	assert_int_equal(patch_apply(&q, NULL, t, &e), 0);
+	assert_int_equal(patch_apply(p, NULL, t, &e), -1);
+	assert_false(patch_is_applied(p, NULL, t));
+	f->end_offset -= 8;
+	assert_int_equal(patch_generate_over(&q, true, f, NULL, t, &r, &e), 0);
+	assert_int_equal(r.culprit_at, 0xff);
+	assert_int_equal(patch_apply(&r, NULL, t, &e), 0);
+	assert_int_equal(patch_apply(&q, NULL, t, &e), -1);
+	assert_true(patch_is_applied(&r, NULL, t));
+	f->bug_bytes[0] ^= 1;
+	f->culprit_bytes[0] = f->bug_bytes[f->culprit.v - f->bug.v];
+	assert_int_equal(patch_generate_over(&r, false, f, NULL, t, &q, &e), -1);
+}
+
 /* Applying where it must not be. */
 static void test_apply_refusals(void **state)
 {
@@ -912,6 +937,7 @@ static void test_apply_refusals(void **state)
 	p.site = gva(0x1000); /* made in another process, elsewhere: found by its file */
 	assert_int_equal(patch_apply(&p, NULL, &t, &e), 0);
 	assert_true(patch_is_applied(&p, NULL, &t));
+	check_over(&t, &p, &f);
 }
 
 /* Into a file, for a command that runs for each request only. */
