@@ -67,6 +67,16 @@ static uint64_t needed(uint32_t error)
 	return error & ERROR_WRITE ? VM_WRITE : VM_ANY;
 }
 
+/* The address was computed from the input, as an array's element is: no pointer came from there. */
+static bool is_at_index(const struct taint_msg_detect *d)
+{
+	bool placed = false;
+
+	for (uint32_t i = 0; i < d->object_len && i < sizeof(d->label) / sizeof(d->label[0]); i++)
+		placed |= d->label[i].flags & TAINT_LABEL_BY_ADDRESS;
+	return placed && !d->object_gva;
+}
+
 /*
  * Input is being handled, or the fault would not have been reported. It is an attack if the address came from the outside, if
  * the program ends of it, or if it can be told what went wrong: a program with a handler may well mean to fault.
@@ -82,7 +92,9 @@ static bool fault_is_attack(struct vm *vm, const struct taint_msg_detect *d)
 	if (!vm->vmi || vmi_task_by_cr3(vm->vmi, d->cr3, &task, NULL) < 0 ||
 	    !is_fatal(vm, &task, d->access, needed(d->access_error)))
 		return false;
-	return d->object_len || !vmi_task_handles(vm->vmi, &task, SIGSEGV) || locate_live(&in, &nothing, &f, &e) == 0;
+	if (!vmi_task_handles(vm->vmi, &task, SIGSEGV))
+		return true;
+	return !is_at_index(d) && (d->object_len || locate_live(&in, &nothing, &f, &e) == 0);
 }
 
 /* A function that checks a bound ends the program: the call that led there would have broken it. Or the heap is broken. */

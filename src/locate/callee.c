@@ -196,24 +196,3 @@ bool callee_passes_on(const struct callee_source *src, struct gva function, stru
 	}
 	return jumps == 1;
 }
-
-bool callee_keeps_arguments(const struct callee_source *src, struct gva function, struct gva end)
-{
-	uint8_t bytes[PASS_MAX];
-	struct x86_insn in;
-	size_t size = read_function(src, function, end, bytes);
-
-	if (!size)
-		return false;
-	for (size_t off = 0; off < size; off += in.i.length) {
-		bool enters = false;
-
-		if (!x86_decode_mode(mode_of(src), bytes + off, size - off, &in))
-			return false;
-		enters = in.i.meta.category ==
-			 ZYDIS_CATEGORY_SYSCALL; /* it writes rcx, which holds no argument of one */
-		if (!enters && touches_arguments(src, &in))
-			return false;
-	}
-	return true;
-}

@@ -53,7 +53,4 @@ bool callee_name_at(const struct symtab *t, struct gva at, char ret[SYMTAB_NAME_
  */
 bool callee_passes_on(const struct callee_source *src, struct gva function, struct gva end, struct callee_target *ret);
 
-/* Whether nothing in [function, end) writes the registers that hold the first arguments, memory or the stack pointer. */
-bool callee_keeps_arguments(const struct callee_source *src, struct gva function, struct gva end);
-
 #endif

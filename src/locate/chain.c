@@ -162,6 +162,14 @@ static void restore_register(const struct walk *w, const struct chain_frame *f, 
 		next->known |= (uint16_t)(1u << k);
 }
 
+static void restore_registers(const struct walk *w, const struct chain_frame *f, const struct cfi_row *row,
+			      struct chain_frame *next)
+{
+	for (unsigned k = 0; k < (w->src->is_32bit ? 8 : 16); k++)
+		if (k != X86_RSP)
+			restore_register(w, f, row, k, next);
+}
+
 /* The caller's frame as it is right behind the call that f->slot belongs to. */
 static void enter_caller(const struct walk *w, const struct chain_frame *f, uint64_t pc, struct chain_frame *next)
 {
@@ -175,6 +183,77 @@ static void enter_caller(const struct walk *w, const struct chain_frame *f, uint
 }
 
 enum outcome { FAILED, STEPPED, ENDED };
+
+static enum outcome by_cfi(const struct walk *w, struct chain_frame *f, struct chain_frame *next);
+
+/* Whether f, left by its return address `pc`, has a caller that makes sense: one that called its function itself. */
+static bool caller_unwinds(const struct walk *w, const struct chain_frame *f, const struct cfi_row *row, uint64_t pc)
+{
+	struct chain_frame next, beyond;
+	struct gva call;
+	uint64_t target;
+
+	enter_caller(w, f, pc, &next);
+	restore_registers(w, f, row, &next);
+	if (by_cfi(w, &next, &beyond) == FAILED)
+		return false;
+	if (!next.slot.v || !chain_behind_call(w->src, w->c, beyond.pc, &call))
+		return true;
+	target = call_target(w, call);
+	return !target || target == next.function.v;
+}
+
+/* The calls of f's function in one page whose return address is *pc but for the bits of `lost`: counts those that unwind. */
+static unsigned search_page(const struct walk *w, const struct chain_frame *f, const struct cfi_row *row, uint64_t at,
+			    uint64_t old, uint64_t lost, uint64_t *ret)
+{
+	enum { CALL = 5 };
+	uint8_t code[GUEST_PAGE_SIZE + CALL];
+	unsigned n = 0;
+
+	if (!code_read(&w->src->rd, gva(at), code, sizeof(code)) &&
+	    !code_read(&w->src->rd, gva(at), code, GUEST_PAGE_SIZE))
+		return 0;
+	for (unsigned k = 0; k < GUEST_PAGE_SIZE; k++) {
+		uint64_t pc = at + k + CALL;
+		int32_t distance;
+
+		memcpy(&distance, code + k + 1, sizeof(distance));
+		if (code[k] != 0xe8 || ((pc ^ old) & ~lost) || pc + (uint64_t)(int64_t)distance != f->function.v ||
+		    !caller_unwinds(w, f, row, pc))
+			continue;
+		*ret = pc;
+		n++;
+	}
+	return n;
+}
+
+/*
+ * If some bytes of f's return address were just overwritten: it is the one call of f's function that fits the others. false: there
+ * is none, or several.
+ */
+static bool mend_return(const struct walk *w, const struct chain_frame *f, const struct cfi_row *row, uint64_t *pc)
+{
+	uint64_t lost = 0, old = *pc, low, high;
+	unsigned n = 0;
+
+	for (unsigned k = 0; k < w->word; k++)
+		if (f->slot.v + k >= w->src->written.v && f->slot.v + k < w->src->written_end.v)
+			lost |= 0xffull << 8 * k;
+	if (!lost)
+		return true;
+	if (lost > UINT32_MAX || !f->module)
+		return false;
+	low = old & ~lost;
+	high = old | lost;
+	low = low < f->module->text.v ? f->module->text.v : low;
+	if (high > f->module->text.v + f->module->text_file_size)
+		high = f->module->text.v + f->module->text_file_size;
+	low = low > GUEST_PAGE_SIZE ? (low & ~(uint64_t)GUEST_PAGE_MASK) - GUEST_PAGE_SIZE : 0;
+	for (uint64_t at = low; at < high; at += GUEST_PAGE_SIZE)
+		n += search_page(w, f, row, at, old, lost, pc);
+	return n == 1;
+}
 
 static enum outcome by_cfi(const struct walk *w, struct chain_frame *f, struct chain_frame *next)
 {
@@ -194,15 +273,16 @@ static enum outcome by_cfi(const struct walk *w, struct chain_frame *f, struct c
 		f->cfa = gva(cfa);
 		return ENDED;
 	}
-	if (!read_word(w->src, f->slot.v, &pc) ||
-	    (!fde.signal_frame && !chain_behind_call(w->src, w->c, gva(pc), &call)))
-		return FAILED;
 	f->cfa = gva(cfa);
+	if (!read_word(w->src, f->slot.v, &pc))
+		return FAILED;
+	if (!mend_return(w, f, &row, &pc))
+		return ENDED;
+	if ((!fde.signal_frame && !chain_behind_call(w->src, w->c, gva(pc), &call)))
+		return FAILED;
 	enter_caller(w, f, pc, next);
 	next->exact = fde.signal_frame;
-	for (unsigned k = 0; k < (w->src->is_32bit ? 8 : 16); k++)
-		if (k != X86_RSP)
-			restore_register(w, f, &row, k, next);
+	restore_registers(w, f, &row, next);
 	return STEPPED;
 }
 

@@ -24,6 +24,8 @@ struct chain_source {
 	bool is_32bit;
 	/* What is being overwritten: the chain ends at a frame whose return address is in it, and that is no fault of the frame. */
 	struct gva overrun, overrun_end;
+	/* What was just overwritten, some bytes: a return address in it is looked for among the calls of its frame's function. */
+	struct gva written, written_end;
 };
 
 struct chain_regs {

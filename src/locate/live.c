@@ -170,23 +170,44 @@ static int user_registers(struct live *l, struct chain_regs *ret, struct err *e)
 	return 0;
 }
 
+/* Decodes the store at the program's instruction. false: there is none. */
+static bool decode_store(const struct live *l, const struct chain_regs *regs, struct x86_store *ret)
+{
+	unsigned mode = l->src.is_32bit ? X86_MODE_32 : X86_MODE_64;
+	uint8_t bytes[X86_INSN_MAX];
+	struct x86_insn in;
+
+	return !l->in_kernel && code_read(&l->src.rd, regs->pc, bytes, sizeof(bytes)) &&
+	       x86_decode_mode(mode, bytes, sizeof(bytes), &in) &&
+	       !x86_store_decode_mode(mode, bytes, in.i.length, ret, NULL) && !ret->rip_relative;
+}
+
+/* A store through a hostile pointer is known when it has been made: it may be a return address that is gone. */
+static void note_written(struct live *l, const struct chain_regs *regs)
+{
+	struct x86_store st;
+	uint64_t at;
+
+	if (l->in->detect->detector != TAINT_DETECT_POINTER || !decode_store(l, regs, &st))
+		return;
+	at = (uint64_t)st.disp + (st.base == X86_NO_REG ? 0 : regs->gpr[st.base]) +
+	     (st.index == X86_NO_REG ? 0 : regs->gpr[st.index] * st.scale);
+	l->src.written = gva(l->src.is_32bit ? at & UINT32_MAX : at);
+	l->src.written_end = gva_add(l->src.written, st.width);
+}
+
 /* An index that the input chose: the object is the table that it indexes, [base + disp], not what was hit. */
 static void start_at_table(struct live *l, const struct chain_regs *regs)
 {
 	const struct taint_msg_detect *d = l->in->detect;
-	unsigned mode = l->src.is_32bit ? X86_MODE_32 : X86_MODE_64;
-	uint8_t bytes[X86_INSN_MAX];
 	struct x86_store st;
-	struct x86_insn in;
 
 	for (unsigned i = 0; i < d->object_len; i++)
 		l->indexed |= d->label[i].origin && d->label[i].flags & TAINT_LABEL_BY_ADDRESS;
 	/* behind a run that is known, the run tells; a fault at what memory holds is not the index's */
 	l->indexed &= !l->f->start_address.v || l->f->start_address.v >= l->f->error_address.v;
 	l->indexed &= d->detector != TAINT_DETECT_FAULT || !d->object_gva;
-	if (!l->indexed || l->in_kernel || !code_read(&l->src.rd, regs->pc, bytes, sizeof(bytes)) ||
-	    !x86_decode_mode(mode, bytes, sizeof(bytes), &in) ||
-	    x86_store_decode_mode(mode, bytes, in.i.length, &st, NULL) || st.rip_relative || st.index == X86_NO_REG)
+	if (!l->indexed || !decode_store(l, regs, &st) || st.index == X86_NO_REG)
 		return;
 	l->f->start_address = gva((st.base == X86_NO_REG ? 0 : regs->gpr[st.base]) + (uint64_t)st.disp);
 	if (l->src.is_32bit)
@@ -241,6 +262,7 @@ static int locate(struct live *l, const struct finding *first, struct err *e)
 	l->src.leave_guard = leave_guard;
 	l->src.arg = l;
 	start_at_table(l, &regs);
+	note_written(l, &regs);
 	if (l->in->detect->detector == TAINT_DETECT_WATCH && first->start_address.v) {
 		l->src.overrun = l->indexed ? l->f->error_address : first->start_address;
 		l->src.overrun_end = gva(l->in->detect->object_gva + l->in->detect->object_len);
@@ -265,6 +287,7 @@ int locate_live(const struct locate_input *in, const struct finding *first, stru
 	rc = locate(&l, first, e);
 	*ret = f;
 	code_fn_destroy(l.fn);
+	machine_destroy(l.machine);
 	free(l.chain);
 	free(l.maps);
 	return rc;

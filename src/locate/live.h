@@ -7,6 +7,7 @@
 #include "locate/chain.h"
 #include "locate/code.h"
 #include "locate/locate.h"
+#include "locate/machine.h"
 #include "locate/object.h"
 #include "locate/symtab.h"
 
@@ -30,6 +31,12 @@ struct live {
 	unsigned n_maps;
 	struct chain *chain;
 	struct live_names names[CHAIN_MODULES_MAX]; /* of the chain's modules, in their order */
+	struct machine *machine; /* NULL: not needed so far */
+	struct {
+		const char *name; /* NULL: none */
+		bool tried;
+	} behaviour[CHAIN_MAX]; /* of the function that a frame called */
+	struct gva library; /* where the C library begins in a static program; 0: not known */
 	bool in_kernel; /* the writer is kernel code */
 	bool indexed; /* the input chose where, not what, was written */
 	uint64_t number; /* of the system call that it serves */
@@ -72,6 +79,22 @@ void live_find_helper(struct live *l);
  * base and start_offset of l->f if there is such a register or word. For a call start_offset is its destination's, if that can be told.
  */
 void live_find_base(struct live *l, const struct object *o);
+
+/*
+ * What the function that frame k called, k at least 1, does: the name of one that does the same. Only for functions of the C
+ * library in a static program without names; NULL for others, and if it is not known. Which kinds are looked for depends on the
+ * detector.
+ */
+const char *live_behaviour(struct live *l, unsigned k);
+/* The same for where a jump leads that was taken in frame k's call: gives it a name if it has none. */
+void live_name_target(struct live *l, unsigned k, struct callee_target *to);
+/* Whether frame k is in the library of such a program. */
+bool live_in_nameless_library(struct live *l, unsigned k);
+/* The outermost frame from `first` on that has such a call; else `first`. */
+unsigned live_frame_by_behaviour(struct live *l, unsigned first);
+/* The function in that program's library that does what vsnprintf does. false: not found. */
+bool live_vsnprintf(struct live *l, struct gva *ret);
+
 /* Where the object is, in terms of the culprit's frame: fills the object's fields of l->f. */
 int live_find_bounds(struct live *l, struct err *e) MUST_CHECK;
 

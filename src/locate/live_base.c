@@ -57,7 +57,7 @@ static bool is_origin(struct hunt *h, struct origin_place p)
 {
 	struct origin_roots roots;
 
-	return origin_of(h->origin, h->k, p, &roots) && !roots.moved && origin_same(&roots, &h->want);
+	return origin_of(h->origin, h->k, p, &roots) && !origin_moved(&roots) && origin_same(&roots, &h->want);
 }
 
 static bool search_registers(struct hunt *h)
@@ -94,25 +94,10 @@ static bool search_frame(struct hunt *h)
 	return false;
 }
 
-/* The register that a store's address is made from; X86_NO_REG: cannot be told. */
-static uint8_t store_pointer(struct hunt *h, const struct x86_store *st)
-{
-	uint8_t gpr = X86_NO_REG;
-
-	if (st->rip_relative)
-		return X86_NO_REG;
-	if (st->index == X86_NO_REG || st->scale != 1)
-		return st->base;
-	if (st->base == X86_NO_REG)
-		return st->index;
-	return origin_pointer_of(h->origin, h->k, st->base, st->index, &gpr) ? gpr : X86_NO_REG;
-}
-
 static void base_of_store(struct hunt *h)
 {
 	const struct finding *f = h->l->f;
 	unsigned mode = f->is_32bit ? X86_MODE_32 : X86_MODE_64;
-	struct origin_place p;
 	struct x86_store st;
 
 	if (x86_store_decode_mode(mode, f->culprit_bytes, f->culprit_len, &st, NULL) || st.kind != X86_STORE_PLAIN)
@@ -126,8 +111,7 @@ static void base_of_store(struct hunt *h)
 		take(h, (struct origin_place){st.index, 0}, h->frame->gpr[st.index]);
 		return;
 	}
-	p = (struct origin_place){store_pointer(h, &st), 0};
-	if (p.gpr < 16 && origin_of(h->origin, h->k, p, &h->want) && !search_registers(h))
+	if (origin_of_store(h->origin, h->k, &st, &h->want) && !search_registers(h))
 		(void)search_frame(h);
 }
 
@@ -153,7 +137,7 @@ static void destination_of_call(struct hunt *h)
 	struct origin_place p;
 
 	if (f->dst_arg == CALL_NO_ARG || !argument_place(h, f->dst_arg, &p) ||
-	    !origin_of(h->origin, h->k, p, &h->want) || h->want.moved)
+	    !origin_of(h->origin, h->k, p, &h->want) || origin_moved(&h->want))
 		return;
 	if (!search_registers(h))
 		(void)search_frame(h);

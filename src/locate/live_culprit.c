@@ -3,8 +3,8 @@
  * The culprit on a chain of calls: the innermost frame that is not the C library's.
  *
  * In a static program the library is in the same module: there its functions are known by name, if the program is
- * not stripped; then the culprit is the caller of the outermost one. Without names a
- * store is its own culprit, bounded for the caller that it serves, and a system call is told by its number.
+ * not stripped, or by what they do (live_nameless.c); then the culprit is the caller of the outermost one. Where neither tells, a
+ * store is its own culprit, bounded for the caller that it serves.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -64,6 +64,8 @@ static int choose_frame(struct live *l, struct err *e)
 		if (live_function_name(l, k, name) && counts(l, callee_known(name)))
 			best = k + 1;
 	}
+	if (best == first)
+		best = live_frame_by_behaviour(l, first);
 	/* functions of the library may have no frame information; what is to be guarded has */
 	while (best + 1 < c->n && !c->frame[best].function.v)
 		best++;
@@ -107,29 +109,6 @@ static const struct code_insn *insn_before(const struct code_fn *fn, struct gva 
 	return NULL;
 }
 
-/* System calls that fill a buffer which their wrapper was given: x86-64, where both have the same first three arguments. */
-static const struct {
-	uint64_t number;
-	const char *name;
-} wrapped[] = {{0, "read"}, {17, "pread64"}, {45, "recvfrom"}};
-
-/* Whether the wrapper in frame 0 gave the system call its own arguments: nothing before the entry writes their registers. */
-static const char *wrapped_name(struct live *l)
-{
-	const struct chain_frame *f = &l->chain->frame[0];
-	struct callee_source src;
-
-	if (!l->in_kernel || l->src.is_32bit || !f->function.v)
-		return NULL;
-	live_source(l, f->module, &src);
-	if (!callee_keeps_arguments(&src, f->function, f->pc))
-		return NULL;
-	for (size_t k = 0; k < sizeof(wrapped) / sizeof(wrapped[0]); k++)
-		if (wrapped[k].number == l->number)
-			return wrapped[k].name;
-	return NULL;
-}
-
 /* What the call at the culprit calls. A function of the program between it and the library was left by a tail call. */
 static void name_call(struct live *l, char ret[SYMTAB_NAME_MAX])
 {
@@ -138,7 +117,6 @@ static void name_call(struct live *l, char ret[SYMTAB_NAME_MAX])
 	struct callee_source src;
 	struct cfi cfi = chain_cfi(&l->src, &l->f->module);
 	struct cfi_fde fde;
-	const char *name;
 	bool between;
 
 	live_source(l, l->chain->frame[l->frame].module, &src);
@@ -146,6 +124,10 @@ static void name_call(struct live *l, char ret[SYMTAB_NAME_MAX])
 	if (!callee_follow(&src, l->f->culprit, l->f->culprit_len, &to))
 		return;
 	l->call_slot = to.slot;
+	if (live_behaviour(l, l->frame)) {
+		snprintf(ret, SYMTAB_NAME_MAX, "%s", live_behaviour(l, l->frame));
+		return;
+	}
 	between = to.at.v && !to.slot.v && to.at.v != inner->function.v && inner->function.v;
 	if (callee_known(to.name)) {
 		memcpy(ret, to.name, sizeof(to.name));
@@ -159,9 +141,6 @@ static void name_call(struct live *l, char ret[SYMTAB_NAME_MAX])
 	} else if (!live_function_name(l, l->frame - 1, ret)) {
 		memcpy(ret, to.name, sizeof(to.name));
 	}
-	name = l->frame == 1 && !callee_known(ret) ? wrapped_name(l) : NULL;
-	if (name)
-		snprintf(ret, SYMTAB_NAME_MAX, "%s", name);
 }
 
 static void set_callee(struct live *l, const char *name)
@@ -252,16 +231,13 @@ static int find_store(struct live *l, struct err *e)
 	return 0;
 }
 
-/* A wrapper without a name in the program itself: its caller is the culprit, if the system call is known. */
-static int leave_wrapper(struct live *l, struct err *e)
+/* The kernel wrote, and what asked it to is not known. */
+static int refuse_wrapper(const struct live *l, struct err *e)
 {
-	if (!wrapped_name(l) || l->chain->n < 2 || !l->chain->frame[1].module)
-		return err_set_addr(e, ERR_REFUSED, l->chain->frame[0].pc.v,
-				    "the kernel wrote for system call %" PRIu64 " at 0x%" PRIx64
-				    ", and how the program came to ask for it is not known",
-				    l->number, l->chain->frame[0].pc.v);
-	l->frame = 1;
-	return 0;
+	return err_set_addr(e, ERR_REFUSED, l->chain->frame[0].pc.v,
+			    "the kernel wrote for system call %" PRIu64 " at 0x%" PRIx64
+			    ", and how the program came to ask for it is not known",
+			    l->number, l->chain->frame[0].pc.v);
 }
 
 /* What detectors that stop in the midst of it can say without a format. */
@@ -285,7 +261,7 @@ int live_find_culprit(struct live *l, struct err *e)
 	if (live && !for_a_bound && live_find_format(l))
 		return 0;
 	if (check_detector(l, for_a_bound, e) || choose_frame(l, e) ||
-	    (l->in_kernel && l->frame == 0 && leave_wrapper(l, e)) || read_code(l, e) ||
+	    (l->in_kernel && l->frame == 0 && refuse_wrapper(l, e)) || read_code(l, e) ||
 	    (l->frame ? find_call(l, e) : find_store(l, e)))
 		return -1;
 	if (through_pointer(l) && !live_may_be_format(l))
@@ -379,6 +355,8 @@ void live_find_helper(struct live *l)
 	n = live_symbols(l, inner->module, t, 2);
 	for (unsigned k = 0; k < n && !found; k++)
 		found = symtab_find(&t[k], name, &s);
+	if (!found && live_behaviour(l, l->frame) && l->f->effect != CALL_GETS)
+		found = live_vsnprintf(l, &s.at);
 	if (!found)
 		return;
 	f->helper_delta = (int64_t)(s.at.v - f->module.bias);

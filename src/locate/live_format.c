@@ -42,15 +42,17 @@ struct tail {
 	struct callee_target to;
 };
 
-/* Finds the one such jump in t->fn. */
-static bool find_jump(const struct callee_source *src, struct tail *t)
+/* Finds the one such jump in t->fn, which frame k called. */
+static bool find_jump(struct live *l, unsigned k, const struct callee_source *src, struct tail *t)
 {
 	for (uint32_t i = 0; i < t->fn->n_insn; i++) {
 		const struct code_insn *ci = &t->fn->insn[i];
 		struct callee_target to;
 
-		if (ci->flow != CODE_JUMP || !callee_follow(src, gva_add(t->fn->start, ci->off), ci->len, &to) ||
-		    !takes_format(callee_known(to.name)))
+		if (ci->flow != CODE_JUMP || !callee_follow(src, gva_add(t->fn->start, ci->off), ci->len, &to))
+			continue;
+		live_name_target(l, k, &to);
+		if (!takes_format(callee_known(to.name)))
 			continue;
 		if (t->jump)
 			return false;
@@ -90,7 +92,7 @@ static bool find_tail(struct live *l, unsigned k, struct tail *t)
 	if (code_fn_create_mode(X86_MODE_64, &l->src.rd, t->fde.start, t->fde.end, m->text,
 				gva_add(m->text, m->text_file_size), &t->fn, NULL))
 		return false;
-	if (find_jump(&src, t))
+	if (find_jump(l, k, &src, t))
 		return true;
 	code_fn_destroy(t->fn);
 	return false;
@@ -120,6 +122,8 @@ static bool calls_it(struct live *l, unsigned k)
 	struct callee_source src;
 	struct cfi_fde fde;
 
+	if (live_behaviour(l, k))
+		return true;
 	live_source(l, l->chain->frame[k].module, &src);
 	if (!callee_follow(&src, l->f->culprit, l->f->culprit_len, &to))
 		return false;
@@ -155,7 +159,7 @@ static bool is_library_function(struct live *l, unsigned k)
 {
 	char name[SYMTAB_NAME_MAX];
 
-	return live_is_c_library(l->chain->frame[k].module) ||
+	return live_is_c_library(l->chain->frame[k].module) || live_in_nameless_library(l, k) ||
 	       (is_static(l) && live_function_name(l, k, name) && takes_format(callee_known(name)));
 }
 

@@ -29,10 +29,10 @@ struct locate_input {
 	struct vmi *vmi;
 	const struct shadow *shadow;
 	const struct taint_msg_detect *detect;
-	const struct locate_patch *patches;
-	size_t n_patches;
 	/* for locate_live(): a write that does not hit a return address of the stack, at error_address, is not the one meant */
 	bool return_hit;
+	const struct locate_patch *patches;
+	size_t n_patches;
 };
 
 /* Puts back what patches displaced in the bytes that were read at `at`. */
@@ -70,9 +70,9 @@ int locate_live(const struct locate_input *in, const struct finding *first, stru
 int locate_heap(const struct locate_input *in, struct taint_msg_detect *d, struct err *e) MUST_CHECK;
 
 /*
- * Other stores of the culprit's function into the same array of its frame, named in the same way ([frame register +
- * index + displacement]): the terminating zero behind a copy loop, say. They have the same bounds. Fills at most max
- * findings like *main, each with a window of its own; returns how many.
+ * Other stores of the culprit's function into the same object: they name the same array of its frame in the same way ([frame
+ * register + index + displacement]), or their address was made from the same pointer (the terminating zero behind a copy loop,
+ * say). They have the same bounds. Fills at most max findings like *main, each with a window of its own; returns how many.
  */
 size_t locate_siblings(const struct locate_input *in, const struct finding *main, struct finding *ret, size_t max);
 

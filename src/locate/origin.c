@@ -85,6 +85,17 @@ static void visit_gpr(struct search *s, uint32_t k, uint8_t gpr)
 	visit(s, k, (struct origin_place){gpr, 0});
 }
 
+static void add_step(struct search *s, uint32_t k)
+{
+	struct origin_roots *r = s->ret;
+
+	for (unsigned i = 0; i < r->n_steps; i++)
+		if (r->step[i] == k)
+			return;
+	if (r->n_steps < ORIGIN_ROOTS_MAX)
+		r->step[r->n_steps++] = k;
+}
+
 static void add_root(struct search *s, uint64_t root)
 {
 	struct origin_roots *r = s->ret;
@@ -151,7 +162,7 @@ static void from_sum(struct search *s, uint32_t k, uint8_t a, uint8_t b)
 {
 	uint8_t pointer;
 
-	s->ret->moved = true;
+	s->ret->summed = true;
 	if (origin_pointer_of(s->o, k, a, b, &pointer))
 		visit_gpr(s, k, pointer);
 	else
@@ -167,13 +178,14 @@ static void from_lea(struct search *s, uint32_t k, const struct x86_insn *in)
 		add_root(s, k);
 		return;
 	}
-	s->ret->moved |= in->op[1].mem.disp.value != 0;
+	if (in->op[1].mem.disp.value)
+		add_step(s, k);
 	if (index >= 16)
 		visit_gpr(s, k, base);
 	else if (in->op[1].mem.scale == 1)
 		from_sum(s, k, base, index);
 	else {
-		s->ret->moved = true;
+		s->ret->summed = true;
 		visit_gpr(s, k, base);
 	}
 }
@@ -186,14 +198,12 @@ static void from_add(struct search *s, uint32_t k, const struct x86_insn *in, st
 		from_sum(s, k, p.gpr, x86_gpr(op->reg.value));
 		return;
 	}
-	/* a number is subtracted, or comes from memory: the address is what it is added to */
-	s->ret->moved = true;
+	/* what is subtracted, or comes from memory, is a number: the address is what it is added to */
+	if (in->i.operand_count_visible < 2 || op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+		add_step(s, k);
+	else
+		s->ret->summed = true;
 	visit(s, k, p);
-}
-
-static void from_number(struct search *s)
-{
-	(void)s;
 }
 
 /* Instruction k writes the place as its first operand. */
@@ -221,8 +231,7 @@ static void through(struct search *s, uint32_t k, const struct x86_insn *in, str
 	case ZYDIS_MNEMONIC_MOVSX:
 	case ZYDIS_MNEMONIC_MOVSXD:
 	case ZYDIS_MNEMONIC_CDQE:
-		from_number(s);
-		return;
+		return; /* a number */
 	case ZYDIS_MNEMONIC_POP:
 		if (s->o->depth[k].reached && s->o->depth[k].rsp_known) {
 			visit(s, k, (struct origin_place){X86_NO_REG, -s->o->depth[k].rsp});
@@ -309,25 +318,28 @@ static bool falls_through(const struct code_insn *ci)
 
 /*
  * Arrivals from outside of the function are not followed: most that are marked are none, and a part of the function that
- * the compiler put elsewhere has the same values. What is reached only so has a root of its own.
+ * the compiler put elsewhere has the same values. What is reached only so has a root of its own; what is not reached at all
+ * (padding) has none.
  */
 static void step(struct search *s, struct state st)
 {
 	const struct origin *o = s->o;
 	bool known = st.k && falls_through(&o->fn->insn[st.k - 1]);
 	uint32_t from = o->from[st.k];
+	bool marked;
 
 	if (!st.k)
 		add_root(s, ENTRY | (st.place < 16 ? st.place : (uint32_t)s->slot[st.place - 16] << 8 | 16));
 	if (known)
 		before(s, st.k - 1, st.place);
-	if (from == NONE && (o->fn->mark[o->fn->insn[st.k].off] & CODE_MARK_TARGET))
+	marked = o->fn->mark[o->fn->insn[st.k].off] & CODE_MARK_TARGET;
+	if (from == NONE && marked)
 		from = o->tables;
 	for (uint32_t j = from; j != NONE; j = o->next[j]) {
 		known = true;
 		before(s, j, st.place);
 	}
-	if (st.k && !known)
+	if (st.k && !known && marked)
 		add_root(s, ELSEWHERE | st.k);
 }
 
@@ -367,6 +379,26 @@ bool origin_pointer_of(struct origin *o, uint32_t k, uint8_t a, uint8_t b, uint8
 	}
 	o->deep--;
 	return found;
+}
+
+static uint8_t store_pointer(struct origin *o, uint32_t k, const struct x86_store *st)
+{
+	uint8_t gpr = X86_NO_REG;
+
+	if (st->rip_relative || st->kind != X86_STORE_PLAIN)
+		return X86_NO_REG;
+	if (st->index == X86_NO_REG || st->scale != 1)
+		return st->base;
+	if (st->base == X86_NO_REG)
+		return st->index;
+	return origin_pointer_of(o, k, st->base, st->index, &gpr) ? gpr : X86_NO_REG;
+}
+
+bool origin_of_store(struct origin *o, uint32_t k, const struct x86_store *st, struct origin_roots *ret)
+{
+	const struct origin_place p = {store_pointer(o, k, st), 0};
+
+	return p.gpr < 16 && origin_of(o, k, p, ret);
 }
 
 static bool has_root(const struct origin_roots *r, uint64_t root)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "locate/code.h"
+#include "locate/x86.h"
 
 /* A register, or if gpr is X86_NO_REG the word of the frame that begins `slot` bytes from the CFA. */
 struct origin_place {
@@ -23,8 +24,17 @@ struct origin_place {
 struct origin_roots {
 	unsigned n; /* 0: it is a number, no pointer */
 	uint64_t root[ORIGIN_ROOTS_MAX]; /* each stands for one place in the code, without order */
-	bool moved; /* something was added on some way */
+	bool summed; /* something variable was added on some way */
+	unsigned n_steps;
+	uint32_t step
+		[ORIGIN_ROOTS_MAX]; /* instructions on the ways, by number, that add something constant; some of them */
 };
+
+/* Whether anything was added. */
+static inline bool origin_moved(const struct origin_roots *r)
+{
+	return r->summed || r->n_steps;
+}
 
 struct origin;
 
@@ -38,6 +48,10 @@ bool origin_of(struct origin *o, uint32_t k, struct origin_place place, struct o
 /* Which of two registers that are added up before instruction k is the pointer. false: it cannot be told. */
 bool origin_pointer_of(struct origin *o, uint32_t k, uint8_t a, uint8_t b, uint8_t *ret);
 
+/* The same for the pointer that a plain store's address is made from. false: it cannot be told, or is none. */
+bool origin_of_store(struct origin *o, uint32_t k, const struct x86_store *st, struct origin_roots *ret);
+
+/* Whether both are pointers that the same instructions made. */
 bool origin_same(const struct origin_roots *a, const struct origin_roots *b);
 
 /* The word of the frame that [base + disp] is at instruction k. false: it is none. */

@@ -44,7 +44,6 @@ static void ask(const struct callee_source *src, struct gva at)
 
 	callee_follow(src, at, 5, &to);
 	callee_passes_on(src, at, gva_add(at, 64), &to);
-	callee_keeps_arguments(src, at, gva_add(at, 32));
 	if (src->symtab)
 		callee_name_at(src->symtab, at, name);
 }

@@ -77,7 +77,8 @@ healed() {
 test_lab_detectors() {
 	healed lab-O2 "stack-ret-strcpy tainted-return" "stack-call-read tainted-branch" \
 		"stack-pointer-ret-count tainted-pointer" "format-printf-ret tainted-pointer" "index-ret tainted-index"
-	healed lab-hard3 "stack-ret-loop tainted-canary" "stack-ret-read abort" "stack-pointer-hook-count tainted-fault"
+	healed lab-hard3 "stack-ret-loop tainted-canary" "stack-ret-read abort" "stack-pointer-hook-count tainted-fault" \
+		"format-log-ret abort" "format-snprintf-crash tainted-fault"
 }
 
 # heals BUILD FORM: two attacks, the first of which makes one incident more, with a patch, and the second none.

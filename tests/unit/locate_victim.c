@@ -443,13 +443,13 @@ static const struct {
 	const char *name;
 	form_fn *fn;
 } forms[] = {
-	{"format", form_format},     {"logged", form_logged}, {"left", form_left},	 {"kept", form_kept},
-	{"global", form_global},     {"switch", form_switch}, {"strcpy", form_strcpy},	 {"strcat", form_strcat},
-	{"strncpy", form_strncpy},   {"memcpy", form_memcpy}, {"sprintf", form_sprintf}, {"vsprintf", form_vsprintf},
-	{"snprintf", form_snprintf}, {"sscanf", form_sscanf}, {"read", form_read},	 {"recv", form_recv},
-	{"fgets", form_fgets},	     {"tail", form_tail},     {"deep", form_deep},	 {"loop", form_loop},
-	{"pointer", form_pointer},   {"static", form_static}, {"heap", form_heap},	 {"member", form_member},
-	{"array", form_array},	     {"walk", form_walk},     {"record", form_record},	 {"copied", form_copied},
+	{"format", form_format},     {"logged", form_logged},	  {"left", form_left},	   {"kept", form_kept},
+	{"copied", form_copied},     {"global", form_global},	  {"switch", form_switch}, {"strcpy", form_strcpy},
+	{"strcat", form_strcat},     {"strncpy", form_strncpy},	  {"memcpy", form_memcpy}, {"sprintf", form_sprintf},
+	{"vsprintf", form_vsprintf}, {"snprintf", form_snprintf}, {"sscanf", form_sscanf}, {"read", form_read},
+	{"recv", form_recv},	     {"fgets", form_fgets},	  {"tail", form_tail},	   {"deep", form_deep},
+	{"loop", form_loop},	     {"pointer", form_pointer},	  {"static", form_static}, {"heap", form_heap},
+	{"member", form_member},     {"array", form_array},	  {"walk", form_walk},	   {"record", form_record},
 };
 
 int main(int argc, char **argv)

@@ -326,28 +326,41 @@ int vmi_module_at(struct vmi *v, const struct vmi_task *t, struct gva at, struct
 	return 0;
 }
 
-/* The victim's file has no page cache that one could look into. */
+/* A file in the page cache, for patches of what no process runs. */
+static struct {
+	bool there;
+	uint8_t bytes[8192];
+} file;
+
+static uint8_t *file_at(uint64_t offset, size_t len)
+{
+	return file.there && offset <= sizeof(file.bytes) && len <= sizeof(file.bytes) - offset ? file.bytes + offset
+												: NULL;
+}
+
 bool vmi_file_read(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, void *ret, size_t len)
 {
+	const uint8_t *at = file_at(offset, len);
+
 	(void)v;
 	(void)t;
 	(void)inode;
-	(void)offset;
-	(void)ret;
-	(void)len;
-	return false;
+	if (at)
+		memcpy(ret, at, len);
+	return at;
 }
 
 bool vmi_file_write(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, const void *buf,
 		    size_t len)
 {
+	uint8_t *at = file_at(offset, len);
+
 	(void)v;
 	(void)t;
 	(void)inode;
-	(void)offset;
-	(void)buf;
-	(void)len;
-	return false;
+	if (at)
+		memcpy(at, buf, len);
+	return at;
 }
 
 int vmi_find_code(struct vmi *v, const struct vmi_task *t, uint64_t ram_offset, struct gva *ret, struct err *e)
@@ -901,13 +914,55 @@ static void test_apply_refusals(void **state)
 	assert_true(patch_is_applied(&p, NULL, &t));
 }
 
+/* Into a file, for a command that runs for each request only. */
+static void test_apply_to_file(void **state)
+{
+	const struct vmi_task t = {.tgid = 42};
+	struct patch p = {.inode = gva(0x1000),
+			  .build_id = "0123456789abcdefghij",
+			  .build_id_len = 20,
+			  .site_offset = 0x1100,
+			  .site_len = 5,
+			  .site_before = {1, 2, 3, 4, 5},
+			  .site_after = {6, 7, 8, 9, 10},
+			  .guard_offset = 0x1ff8, /* its last bytes are on the next page, or nowhere */
+			  .guard_len = 8,
+			  .guard = "guarded!"};
+	struct err e;
+
+	(void)state;
+	assert_false(patch_concerns(&p, NULL, &t));
+	assert_int_equal(patch_apply_to_file(&p, NULL, &t, &e), -1); /* not in the cache */
+	file.there = true;
+	memcpy(file.bytes + 0x1100, p.site_before, p.site_len);
+	assert_int_equal(patch_apply_to_file(&p, NULL, &t, &e), -1); /* another file */
+	memcpy(file.bytes + 0x200, p.build_id, p.build_id_len);
+	file.bytes[0x1fff] = 1;
+	assert_int_equal(patch_apply_to_file(&p, NULL, &t, &e), -1); /* the guard's place is in use */
+	file.bytes[0x1fff] = 0;
+	file.bytes[0x1102] ^= 1;
+	assert_int_equal(patch_apply_to_file(&p, NULL, &t, &e), -1); /* other code */
+	assert_int_equal(file.bytes[0x1ff8], 0);
+	file.bytes[0x1102] ^= 1;
+	p.guard_offset++;
+	assert_int_equal(patch_apply_to_file(&p, NULL, &t, &e), -1); /* beyond the end */
+	p.guard_offset--;
+	assert_int_equal(patch_apply_to_file(&p, NULL, &t, &e), 0);
+	assert_memory_equal(file.bytes + 0x1100, p.site_after, p.site_len);
+	assert_memory_equal(file.bytes + 0x1ff8, p.guard, p.guard_len);
+	assert_int_equal(patch_apply_to_file(&p, NULL, &t, &e), 0); /* it is there already */
+	file.there = false;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals),       cmocka_unit_test(test_siblings),	 cmocka_unit_test(test_gap),
-		cmocka_unit_test(test_place),	       cmocka_unit_test(test_recursive), cmocka_unit_test(test_index),
-		cmocka_unit_test(test_pointer),	       cmocka_unit_test(test_two_calls), cmocka_unit_test(test_helper),
-		cmocka_unit_test(test_apply_refusals), cmocka_unit_test(test_call),
+		cmocka_unit_test(test_refusals),      cmocka_unit_test(test_siblings),
+		cmocka_unit_test(test_gap),	      cmocka_unit_test(test_place),
+		cmocka_unit_test(test_recursive),     cmocka_unit_test(test_index),
+		cmocka_unit_test(test_pointer),	      cmocka_unit_test(test_two_calls),
+		cmocka_unit_test(test_helper),	      cmocka_unit_test(test_apply_refusals),
+		cmocka_unit_test(test_apply_to_file), cmocka_unit_test(test_call),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
