@@ -273,10 +273,36 @@ int live_find_culprit(struct live *l, struct err *e)
 
 struct helper_search {
 	struct live *l;
+	const struct callee_source *own; /* the module with the call */
 	const struct vmi_module *library;
 	struct gva helper;
-	bool found;
+	bool found, all_filled;
 };
+
+static bool read_slot(const struct live *l, const struct dynamic_slot *s, uint64_t *ret)
+{
+	return code_read(&l->src.rd, s->at, ret, l->src.is_32bit ? 4 : 8);
+}
+
+/* Filled at the first call, which is made before main() is. */
+static bool called_at_start(const struct callee_source *own, const struct dynamic_slot *s)
+{
+	char name[SYMTAB_NAME_MAX];
+
+	return dynamic_slot_name(own->dynamic, s->at, name) && !strcmp(name, "__libc_start_main");
+}
+
+/* A slot that was never called through holds an address of its own module's. */
+static bool match_unfilled(void *arg, const struct dynamic_slot *s)
+{
+	struct helper_search *q = arg;
+	const struct vmi_module *m = q->own->module;
+	uint64_t v = 0;
+
+	if (s->lazy && (!read_slot(q->l, s, &v) || (v >= m->low.v && v < m->high.v)))
+		q->all_filled = false;
+	return q->all_filled;
+}
 
 /* A pointer that is filled for good before the program runs, into the library. */
 static bool match_helper_slot(void *arg, const struct dynamic_slot *s)
@@ -285,7 +311,7 @@ static bool match_helper_slot(void *arg, const struct dynamic_slot *s)
 	struct live *l = q->l;
 	uint64_t v = 0;
 
-	if (s->lazy || !code_read(&l->src.rd, s->at, &v, l->src.is_32bit ? 4 : 8) ||
+	if ((s->lazy && !called_at_start(q->own, s)) || !read_slot(l, s, &v) ||
 	    v - q->library->text.v >= q->library->text_file_size)
 		return true;
 	l->f->helper_slot = s->at;
@@ -297,16 +323,19 @@ static bool match_helper_slot(void *arg, const struct dynamic_slot *s)
 /* In another module than the culprit's: by a slot of the culprit's. */
 static bool helper_by_slot(struct live *l, const struct vmi_module *library, struct gva helper)
 {
-	struct helper_search q = {.l = l, .library = library, .helper = helper};
 	struct callee_source own;
+	struct helper_search q = {.l = l, .own = &own, .library = library, .helper = helper, .all_filled = true};
 	struct dynamic_slot called = {.at = l->call_slot};
 
 	live_source(l, l->chain->frame[l->frame].module, &own);
 	if (!own.dynamic)
 		return false;
 	dynamic_each_slot(own.dynamic, match_helper_slot, &q);
-	/* the slot of the call itself is filled by now, and will be again when the input comes again */
-	if (!q.found && called.at.v)
+	if (q.found || !called.at.v)
+		return q.found;
+	/* the slot of the call itself will be filled when the guard uses it, unless the first call is to do that */
+	dynamic_each_slot(own.dynamic, match_unfilled, &q);
+	if (q.all_filled)
 		match_helper_slot(&q, &called);
 	return q.found;
 }
