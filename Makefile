@@ -73,7 +73,7 @@ $(BUILD)/unit/guard_runner%: tests/unit/guard_runner.c tests/unit/guard_runner.h
 	$(call say,LD)
 	$(Q)$(CC) $(CPPFLAGS) $(CSTD) $(WARN) -O2 -m$* -fno-pie -no-pie -o $@ $<
 
-$(addprefix $(BUILD)/unit/test_patch_,call format store): $(BUILD)/tests/unit/guard_call.o | $(BUILD)/unit/guard_runner64 $(BUILD)/unit/guard_runner32
+$(addprefix $(BUILD)/unit/test_patch_,call chunk format store): $(BUILD)/tests/unit/guard_call.o | $(BUILD)/unit/guard_runner64 $(BUILD)/unit/guard_runner32
 
 .PHONY: check-unit
 check-unit: $(UNIT_BIN) ## run the unit tests
@@ -147,7 +147,7 @@ demo: ## install what is missing, build, and show the main job
 	$(Q)+MAKE="$(MAKE)" tools/demo
 
 .PHONY: check-guest
-check-guest: all guest guest-lab ## run the guest tests
+check-guest: all guest guest-lab guest-real ## run the guest tests
 	$(Q)tests/guest/run
 
 .PHONY: check-attack20
@@ -156,7 +156,8 @@ check-attack20: all guest ## 20 attacks and 20 benign runs, each in a new VM
 
 # The attack lab: see doc/attacks.md.
 .PHONY: check-attacks
-check-attacks: all guest-lab ## every form of attack in every build, as a table (FORMS="stack-* heap-*" BUILDS="lab-O2" THIRD=1 JOBS=2)
+check-attacks: all guest-lab guest-real ## every form of attack in every build, as a table (FORMS="stack-* heap-*" BUILDS="lab-O2" THIRD=1 JOBS=2)
+	$(if $(FORMS)$(BUILDS),,$(Q)tests/guest/run real_)
 	$(Q)FORMS="$(FORMS)" BUILDS="$(BUILDS)" JOBS="$(JOBS)" tests/attacks/matrix.sh $(if $(THIRD),--third)
 
 .PHONY: check-false-alarms

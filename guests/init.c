@@ -8,7 +8,9 @@
  *
  * On the console: "guest: NAME pid N port P" for each service, "guest: ready" when all of them listen, and
  * "guest: NAME exited STATUS" or "guest: NAME killed by signal N" when one ends. Nothing is started again, because a crash
- * must be seen, unless clouder.again is there: then it is, after it was told. The kernel's own settings, address space randomisation among them, are left as they are.
+ * must be seen, unless clouder.again is there: then it is, after it was told. An empty line comes before the last three: a
+ * service may have left a line unfinished. The kernel's own settings, address space randomisation among them, are left as
+ * they are.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -347,9 +349,9 @@ static void watch_services(bool again)
 		if (pid < 0)
 			pause();
 		else if (s && WIFSIGNALED(status))
-			printf("guest: %s killed by signal %d\n", s->name, WTERMSIG(status));
+			printf("\nguest: %s killed by signal %d\n", s->name, WTERMSIG(status));
 		else if (s)
-			printf("guest: %s exited %d\n", s->name, WEXITSTATUS(status));
+			printf("\nguest: %s exited %d\n", s->name, WEXITSTATUS(status));
 		if (s && again)
 			launch_service(s);
 	}
@@ -369,7 +371,7 @@ int main(void)
 	again = strstr(line, "clouder.again") != NULL;
 	run = find_word(line, "clouder.run");
 	if (start_services(run ? run : line + strlen(line)))
-		printf("guest: ready\n");
+		printf("\nguest: ready\n");
 	else
 		printf("guest: not all services run\n");
 	if (find_word(copy, "clouder.shell"))

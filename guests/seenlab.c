@@ -68,6 +68,7 @@ static NOINLINE long unescape(const char *text)
 	volatile char plain[ROOM];
 	long n = 0;
 
+	plain[0] = 0;
 	for (; text[n]; n++)
 		if (text[n] == 'a')
 			plain[n] = 7;
@@ -93,7 +94,7 @@ static NOINLINE long name_it(const char *text)
 	volatile char *to = s.name;
 	size_t n = 0;
 
-	for (; text[n] && n < NAME_ROOM; n++)
+	for (; n < NAME_ROOM && text[n]; n++)
 		to[n] = text[n];
 	to[n] = '\0';
 	return s.call(s.name);

@@ -225,11 +225,17 @@ struct taint_msg_ram {
 	} map[TAINT_RAM_MAPS];
 };
 
-/* The input byte of this origin is written to the user address gva, from user or kernel mode; gva 0: nothing to watch. */
+/*
+ * The input byte of this origin is written to the user address gva, from user or kernel mode; gva 0: nothing to watch. anywhere
+ * (0 or 1): to any user address with the same place in its TAINT_STACK_ALIGN bytes, since the stack has moved; with this value
+ * then, since much is computed from an input's bytes.
+ */
+#define TAINT_STACK_ALIGN 16u
 struct taint_msg_watch {
 	uint64_t gva;
 	uint32_t origin;
-	uint32_t pad;
+	uint8_t anywhere, value;
+	uint16_t pad;
 };
 
 struct taint_msg_detect {
@@ -239,7 +245,8 @@ struct taint_msg_detect {
 	uint64_t object_gva; /* error_address: the first byte of the object, 0: not known; WATCH: of the write */
 	uint64_t object_gpa;
 	uint32_t object_len;
-	uint32_t pad;
+	uint32_t
+		access_error; /* FAULT: what the processor says of it (as in a page fault's error code), 0: not known */
 	uint64_t gpr[TAINT_GPRS]; /* x86 encoding order: rax rcx rdx rbx rsp rbp ... */
 	uint64_t cr0, cr3, cr4, efer;
 	uint64_t fs_base, gs_base, kernel_gs_base;

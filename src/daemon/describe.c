@@ -63,7 +63,8 @@ void describe_detection(const struct vm *vm, const struct taint_msg_detect *d, s
 	in->detect_pc = d->pc;
 	in->object_address = d->object_gva;
 	in->object_len = d->object_len;
-	if (!gmem_read(vm->gmem, gpa(d->object_gpa), &in->object_value,
+	if (!d->object_gva ||
+	    !gmem_read(vm->gmem, gpa(d->object_gpa), &in->object_value,
 		       d->object_len < sizeof(in->object_value) ? d->object_len : sizeof(in->object_value)))
 		in->object_value = 0;
 	in->tainted_bytes = origin_range(d, &first, &last);
@@ -100,12 +101,14 @@ void describe_finding(const struct finding *f, struct incident *in)
 
 void describe_patch(const struct patch *p, struct incident *in)
 {
+	size_t n;
+
 	snprintf(in->strategy, sizeof(in->strategy), "%s", p->strategy);
 	snprintf(in->home, sizeof(in->home), "%s", p->home);
 	in->site = p->site.v;
 	in->guard_at = p->guard_at.v;
 	in->site_offset = p->site_offset;
-	in->guard_offset = p->guard_offset;
+	in->guard_offset = p->is_private ? 0 : p->guard_offset;
 	in->bug_len = p->site_len;
 	in->guard_len = p->guard_len;
 	hex(in->before, sizeof(in->before), p->site_before, p->site_len, " ");
@@ -113,5 +116,8 @@ void describe_patch(const struct patch *p, struct incident *in)
 	hex(in->guard_hex, sizeof(in->guard_hex), p->guard, p->guard_len, "");
 	patch_disassemble(p->is_32bit, p->site_before, p->site_len, p->site.v, in->before_text,
 			  sizeof(in->before_text));
-	patch_disassemble(p->is_32bit, p->guard, p->guard_len, p->guard_at.v, in->guard_text, sizeof(in->guard_text));
+	n = patch_disassemble(p->is_32bit, p->guard, p->guard_len, p->guard_at.v, in->guard_text,
+			      sizeof(in->guard_text));
+	patch_disassemble(p->is_32bit, p->routine, p->routine_len, p->guard_at.v + p->routine_offset - p->guard_offset,
+			  in->guard_text + n, sizeof(in->guard_text) - n);
 }

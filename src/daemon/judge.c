@@ -4,18 +4,26 @@
  * decides: a fault is fatal if nothing is mapped there, a return is if no code is, and a program that ends itself does so
  * for a reason.
  */
+#include <signal.h>
 #include <stdlib.h>
 
 #include "daemon/vm_internal.h"
 #include "locate/locate.h"
 
 #define MAPS_MAX 4096u
+#define VM_WRITE 0x2u
 #define VM_EXEC 0x4u
+#define VM_ANY 0x7u
 #define VM_GROWSDOWN 0x100u
 /* How far below its mapping a stack may be touched: the default limit. */
 #define STACK_MAX (8ull << 20)
 
-static bool is_mapped(const struct vmi_vma *vma, int n, uint64_t at)
+/* Of a page fault's error code. */
+#define ERROR_WRITE 0x02u
+#define ERROR_FETCH 0x10u
+
+/* Whether what is mapped at the address, or will be when the stack grows, has one of the permissions. */
+static bool allows(const struct vmi_vma *vma, int n, uint64_t at, uint64_t permissions)
 {
 	for (int i = 0; i < n; i++) {
 		uint64_t start = vma[i].start.v;
@@ -23,56 +31,81 @@ static bool is_mapped(const struct vmi_vma *vma, int n, uint64_t at)
 		if (vma[i].flags & VM_GROWSDOWN)
 			start = start > STACK_MAX ? start - STACK_MAX : 0;
 		if (at >= start && at < vma[i].end.v)
-			return true;
+			return vma[i].flags & permissions;
 	}
 	return false;
 }
 
-/* Whether code can be there. */
-static bool is_code(const struct vmi_vma *vma, int n, uint64_t at)
-{
-	for (int i = 0; i < n; i++)
-		if (at >= vma[i].start.v && at < vma[i].end.v)
-			return vma[i].flags & VM_EXEC;
-	return false;
-}
-
-/* In doubt it is an ordinary page fault. fits: what can be at the address. */
-static bool is_fatal(struct vm *vm, const struct taint_msg_detect *d,
-		     bool (*fits)(const struct vmi_vma *vma, int n, uint64_t at))
+/* In doubt it is an ordinary page fault. permissions: one of them the access needs. */
+static bool is_fatal(struct vm *vm, const struct vmi_task *t, uint64_t at, uint64_t permissions)
 {
 	struct vmi_vma *vma = calloc(MAPS_MAX, sizeof(*vma));
-	struct vmi_task task;
 	bool fatal = false;
 	int n;
 
-	if (vma && vm->vmi && vmi_task_by_cr3(vm->vmi, d->cr3, &task, NULL) == 0) {
-		n = vmi_maps(vm->vmi, &task, vma, MAPS_MAX, NULL);
-		fatal = n > 0 && n < (int)MAPS_MAX && !fits(vma, n, d->access);
+	if (vma) {
+		n = vmi_maps(vm->vmi, t, vma, MAPS_MAX, NULL);
+		fatal = n > 0 && n < (int)MAPS_MAX && !allows(vma, n, at, permissions);
 	}
 	free(vma);
 	return fatal;
 }
 
-/* The access is at an address from the outside, or in the midst of printing by a format from there. */
-static bool comes_from_outside(struct vm *vm, const struct taint_msg_detect *d)
+/* Whether the access at d->access fails for good. */
+static bool access_is_fatal(struct vm *vm, const struct taint_msg_detect *d, uint64_t permissions)
+{
+	struct vmi_task task;
+
+	return vm->vmi && vmi_task_by_cr3(vm->vmi, d->cr3, &task, NULL) == 0 &&
+	       is_fatal(vm, &task, d->access, permissions);
+}
+
+static uint64_t needed(uint32_t error)
+{
+	if (error & ERROR_FETCH)
+		return VM_EXEC;
+	return error & ERROR_WRITE ? VM_WRITE : VM_ANY;
+}
+
+/* The address was computed from the input, as an array's element is: no pointer came from there. */
+static bool is_at_index(const struct taint_msg_detect *d)
+{
+	bool placed = false;
+
+	for (uint32_t i = 0; i < d->object_len && i < sizeof(d->label) / sizeof(d->label[0]); i++)
+		placed |= d->label[i].flags & TAINT_LABEL_BY_ADDRESS;
+	return placed && !d->object_gva;
+}
+
+/*
+ * Input is being handled, or the fault would not have been reported. It is an attack if the address came from the outside, if
+ * the program ends of it, or if it can be told what went wrong: a program with a handler may well mean to fault.
+ */
+static bool fault_is_attack(struct vm *vm, const struct taint_msg_detect *d)
 {
 	const struct locate_input in = {.vmi = vm->vmi, .shadow = vm->shadow, .detect = d};
 	const struct finding nothing = {0};
+	struct vmi_task task;
 	struct finding f;
 	struct err e;
 
-	return d->object_len || locate_live(&in, &nothing, &f, &e) == 0;
+	if (!vm->vmi || vmi_task_by_cr3(vm->vmi, d->cr3, &task, NULL) < 0 ||
+	    !is_fatal(vm, &task, d->access, needed(d->access_error)))
+		return false;
+	if (!vmi_task_handles(vm->vmi, &task, SIGSEGV))
+		return true;
+	return !is_at_index(d) && (d->object_len || locate_live(&in, &nothing, &f, &e) == 0);
 }
 
 /* A function that checks a bound ends the program: the call that led there would have broken it. Or the heap is broken. */
 static bool ends_for_a_check(struct vm *vm, struct taint_msg_detect *d)
 {
-	const struct locate_input in = {.vmi = vm->vmi, .shadow = vm->shadow, .detect = d};
+	struct locate_input in = {.vmi = vm->vmi, .shadow = vm->shadow, .detect = d};
 	const struct finding nothing = {0};
 	struct finding f;
 	struct err e;
 
+	ladder_hide_patches(vm, &in);
 	return vm->vmi && (locate_live(&in, &nothing, &f, &e) == 0 || locate_heap(&in, d, &e) == 0);
 }
 
@@ -80,9 +113,9 @@ bool judge(struct vm *vm, struct taint_msg_detect *d)
 {
 	switch ((enum taint_detector)d->detector) {
 	case TAINT_DETECT_FAULT:
-		return is_fatal(vm, d, is_mapped) && comes_from_outside(vm, d);
+		return fault_is_attack(vm, d);
 	case TAINT_DETECT_STRAY:
-		return !d->access || is_fatal(vm, d, is_code);
+		return !d->access || access_is_fatal(vm, d, VM_EXEC);
 	case TAINT_DETECT_ABORT:
 		return ends_for_a_check(vm, d);
 	default:

@@ -34,7 +34,8 @@ struct response {
 	bool have_task, have_finding, have_patch;
 	struct checkpoint_info checkpoint;
 	bool tracing; /* the input is run again to see who writes what */
-	bool traced_again; /* and once more */
+	bool traced_again; /* and once more, with the stack elsewhere */
+	unsigned stops; /* of that run */
 	uint64_t located_ns, recover_ns, insert_ns, end_ns;
 };
 
@@ -72,20 +73,6 @@ static int have_vmi(struct response *r, struct err *e)
 		return 0;
 	vmi_space_init(&space, r->vm->gmem, d->cr0, d->cr3, d->cr4, d->efer);
 	return vmi_create(&space, &r->vm->vmi, e);
-}
-
-static const struct vm_patch *known_patch(const struct response *r)
-{
-	for (unsigned i = 0; i < r->vm->n_patches; i++) {
-		const struct vm_patch *p = &r->vm->patch[i];
-
-		if (p->culprit_offset == r->finding.culprit_file_offset &&
-		    p->patch.build_id_len == r->finding.module.build_id_len &&
-		    !memcmp(p->patch.build_id, r->finding.module.build_id, p->patch.build_id_len) &&
-		    !strcmp(p->patch.path, r->finding.module.path))
-			return p;
-	}
-	return NULL;
 }
 
 /* The plugin knows where the instruction lies in RAM, but at which address only of the process translated first. */
@@ -126,6 +113,7 @@ static int locate(struct response *r, struct locate_input *in, struct err *e)
 	snprintf(r->in.comm, sizeof(r->in.comm), "%s", r->task.comm);
 	resolve_pc(r);
 	in->vmi = r->vm->vmi;
+	ladder_hide_patches(r->vm, in);
 	rc = locate_now(r, in);
 	if (rc < 0)
 		rc = locate_culprit(in, &r->finding, e);
@@ -137,16 +125,12 @@ static int locate(struct response *r, struct locate_input *in, struct err *e)
 
 static int make_patch(struct response *r, const struct locate_input *in, struct err *e)
 {
-	const struct vm_patch *known = known_patch(r);
-
-	if (known)
-		return err_set(e, ERR_REFUSED, "the culprit got a patch in incident %lld and was reached again",
-			       (long long)known->incident);
 	if (r->vm->n_patches == VM_PATCHES_MAX)
 		return err_set(e, ERR_LIMIT, "%u patches are in place, no more are kept", VM_PATCHES_MAX);
-	if (patch_generate(&r->finding, r->vm->vmi, &r->task, &r->patch, e) < 0)
+	if (ladder_generate(r->vm, &r->task, &r->finding, &r->patch, e) < 0)
 		return -1;
 	r->have_patch = true;
+	describe_finding(&r->finding, &r->in);
 	describe_patch(&r->patch, &r->in);
 	r->n_siblings = locate_siblings(in, &r->finding, r->sibling, SIBLINGS_MAX);
 	return 0;
@@ -239,25 +223,30 @@ static void kill_active(struct vm *vm)
 
 /*
  * A process that has the patch's module mapped: the one attacked, or, if it did not exist yet at the checkpoint, another. If
- * none has: the file itself.
+ * none has: the file itself. A private patch: all that have.
  */
 static int apply_to_some_task(struct response *r, const struct patch *p, struct err *e)
 {
 	static struct vmi_task tasks[1024];
-	bool concerns_some = false;
+	bool concerns_some = false, taken = false;
 	int n, last = -1;
 
-	if (r->have_task && patch_apply(p, r->vm->vmi, &r->task, e) == 0)
+	if (!p->is_private && r->have_task && patch_apply(p, r->vm->vmi, &r->task, e) == 0)
 		return 0;
 	n = vmi_tasks(r->vm->vmi, tasks, sizeof(tasks) / sizeof(tasks[0]), e);
 	for (int i = 0; i < n; i++) {
 		if (!tasks[i].mm.v)
 			continue;
-		if (patch_apply(p, r->vm->vmi, &tasks[i], e) == 0)
-			return 0;
+		if (patch_apply(p, r->vm->vmi, &tasks[i], e) == 0) {
+			if (!p->is_private)
+				return 0;
+			taken = true;
+		}
 		concerns_some |= patch_concerns(p, r->vm->vmi, &tasks[i]);
 		last = i;
 	}
+	if (taken)
+		return 0;
 	if (last >= 0 && !concerns_some && patch_apply_to_file(p, r->vm->vmi, &tasks[last], e) == 0)
 		return 0;
 	return err_prefix(e, "no process at the checkpoint takes the patch");
@@ -267,8 +256,8 @@ static void remember_patch(struct response *r, const struct patch *p, const stru
 {
 	struct vm *vm = r->vm;
 
-	vm->patch[vm->n_patches++] =
-		(struct vm_patch){.patch = *p, .culprit_offset = f->culprit_file_offset, .incident = r->in.id};
+	vm->patch[vm->n_patches++] = (struct vm_patch){
+		.patch = *p, .finding = *f, .culprit_offset = f->culprit_file_offset, .incident = r->in.id};
 }
 
 /* Their guards can be made only now: the code cave must show what the first one takes. */
@@ -278,8 +267,7 @@ static void insert_siblings(struct response *r)
 	struct patch p;
 
 	for (size_t i = 0; i < r->n_siblings && r->vm->n_patches < VM_PATCHES_MAX; i++) {
-		if (patch_generate(&r->sibling[i], r->vm->vmi, &r->task, &p, &e) < 0 ||
-		    apply_to_some_task(r, &p, &e) < 0) {
+		if (ladder_generate(r->vm, &r->task, &r->sibling[i], &p, &e) < 0 || apply_to_some_task(r, &p, &e) < 0) {
 			log_debug("%s at 0x%llx is not guarded: %s", r->sibling[i].culprit_text,
 				  (unsigned long long)r->sibling[i].culprit.v, e.text);
 			continue;
@@ -296,7 +284,7 @@ static void insert_patches(struct response *r)
 	struct err e = {0};
 
 	for (unsigned i = 0; i < vm->n_patches; i++)
-		if (apply_to_some_task(r, &vm->patch[i].patch, &e) < 0)
+		if (apply_to_some_task(r, &vm->patch[i].patch, &e) < 0 && !ladder_superseded(vm, i))
 			log_warn("patch of incident %lld is not in place: %s", (long long)vm->patch[i].incident,
 				 e.text);
 	if (!r->have_patch)
@@ -330,7 +318,7 @@ static int set_watch(struct response *r, struct err *e)
 		i++;
 	if (i == d->object_len)
 		return err_set(e, ERR_STATE, "no tainted byte to watch");
-	return engine_watch(r->vm->active.en, gva(d->object_gva + i), d->label[i].origin, e);
+	return engine_watch(r->vm->active.en, gva(d->object_gva + i), &d->label[i], r->traced_again, e);
 }
 
 static int roll_back(struct response *r, struct err *e)
@@ -421,7 +409,7 @@ static void let_go(struct vm *vm, const struct taint_msg_detect *d)
 	engine_thaw(vm->active.en);
 	engine_let_go(vm->active.en, d->vcpu);
 	/* A stop that the detection interrupted takes effect now; undo it. */
-	if (engine_continue(vm->active.en, &e) < 0)
+	if (engine_continue(vm->active.en, &e) < 0 && !vm->detect_pending)
 		log_warn("%s", e.text);
 	net_thaw(vm->net);
 	net_resume(vm->net);
@@ -436,13 +424,15 @@ static void observe(struct response *r)
 }
 
 /* How long the repeated run may take to come to the same place. */
-#define TRACE_MS 5000u
+#define TRACE_MS 20000u
+/* How many writes of the same bytes are looked at where the place is not known. */
+#define STOPS_MAX 32u
 
 /* Whether another run can tell more: the writer is known, its caller is not. */
 static bool can_trace(const struct response *r)
 {
 	return !r->have_patch && r->in.state != INCIDENT_LOCATED && r->vm->cfg->respond != CONFIG_RESPOND_OBSERVE &&
-	       r->detect.object_gva && r->detect.object_len && !known_patch(r);
+	       r->detect.object_gva && r->detect.object_len && ladder_may_go_on(r->vm, &r->finding);
 }
 
 /* Goes back with no new patch, and has the engine stop where the object is overwritten. False: that failed. */
@@ -473,8 +463,8 @@ static void finish(struct response *r)
 }
 
 /*
- * The repeated run ended as the first one did, by the same bytes, but elsewhere in memory: another thread's stack, or another
- * place for a new process's. It starts from the same checkpoint, so that the next run will likely do what this one did.
+ * The repeated run ended as the first one did, by the same bytes, but elsewhere in memory: another thread's stack, or that of
+ * a process which is started for each request. The next run looks at all places where these bytes are written to.
  */
 static bool trace_again(struct response *r)
 {
@@ -496,25 +486,64 @@ static bool trace_again(struct response *r)
 	return start_trace(r);
 }
 
+/* What was found at the detection, as far as it is on the stack, where the stack is now. */
+static struct finding found_first(const struct response *r)
+{
+	const struct taint_msg_detect *d = &r->vm->detect, *then = &r->detect;
+	struct finding first = r->finding;
+	unsigned i = 0, k = 0;
+	uint64_t moved;
+
+	if (!r->traced_again || d->detector != TAINT_DETECT_WATCH)
+		return first;
+	while (i < then->object_len && !then->label[i].origin)
+		i++;
+	while (k < d->object_len && i < then->object_len && d->label[k].origin != then->label[i].origin)
+		k++;
+	moved = d->object_gva + k - (then->object_gva + i);
+	first.start_address = gva_add(first.start_address, moved);
+	first.error_address = gva_add(first.error_address, moved);
+	return first;
+}
+
+/* The same bytes may be copied to several places: on to the next. False: it was one too many. */
+static bool look_on(struct response *r)
+{
+	if (!r->traced_again || ++r->stops > STOPS_MAX)
+		return false;
+	let_go(r->vm, &r->vm->detect);
+	loop_timer_set(r->vm->trace_timer, TRACE_MS);
+	return true;
+}
+
 /* The repeated run stopped: where the object is overwritten, if all went as before. */
 static void trace_stopped(struct response *r)
 {
-	struct locate_input in = {.vmi = r->vm->vmi, .shadow = r->vm->shadow, .detect = &r->vm->detect};
-	struct finding first = r->finding, f;
+	const uint32_t detector = r->detect.detector;
+	struct locate_input in = {.vmi = r->vm->vmi,
+				  .shadow = r->vm->shadow,
+				  .detect = &r->vm->detect,
+				  .return_hit = r->traced_again &&
+						(detector == TAINT_DETECT_RETURN || detector == TAINT_DETECT_INDEX)};
+	struct finding first = found_first(r), f;
+	bool watched = r->vm->detect.detector == TAINT_DETECT_WATCH;
 	struct err e = {0};
 
 	r->vm->state = VM_RESPONDING;
-	if (trace_again(r))
+	if (!watched && trace_again(r))
 		return;
+	ladder_hide_patches(r->vm, &in);
 	/* What was not clear before may be now; else this is the better reason. */
-	if (r->vm->detect.detector == TAINT_DETECT_WATCH)
+	if (watched && locate_live(&in, &first, &f, &e) == 0) {
 		*r->in.failure = '\0';
-	if (r->vm->detect.detector == TAINT_DETECT_WATCH && locate_live(&in, &first, &f, &e) == 0) {
 		r->finding = f;
 		r->have_finding = true;
 		describe_finding(&r->finding, &r->in);
 		patch_finding(r, &in);
-	} else if (r->vm->detect.detector == TAINT_DETECT_WATCH) {
+	} else if (watched) {
+		if (look_on(r))
+			return;
+		*r->in.failure = '\0';
 		note_failure(r, "locating the culprit in the repeated run", &e);
 	}
 	finish(r);

@@ -28,9 +28,15 @@ static void engine_event(void *arg, struct engine *en, const char *event, const 
 static void engine_detected(void *arg, struct engine *en, const struct taint_msg_detect *d)
 {
 	struct vm *vm = arg;
+	struct taint_msg_detect seen = *d;
 
 	if (en != vm->active.en || vm->detect_pending)
 		return; /* the vCPU stays held; the engine is about to be thrown away */
+	/* Most faults are ordinary: not worth stopping the other vCPUs for. */
+	if (d->detector == TAINT_DETECT_FAULT && !judge(vm, &seen)) {
+		engine_let_go(en, d->vcpu);
+		return;
+	}
 	/* Other vCPUs must not go on while we look. */
 	engine_freeze(en);
 	net_freeze(vm->net);

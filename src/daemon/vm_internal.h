@@ -5,7 +5,9 @@
 
 #include "daemon/vm.h"
 #include "locate/finding.h"
+#include "locate/locate.h"
 #include "net/net.h"
+#include "patch/ladder.h"
 #include "patch/patch.h"
 #include "plugin/core/shadow.h"
 #include "qemu/engine.h"
@@ -31,12 +33,13 @@ struct vm_arrival {
 };
 
 #define VM_ARRIVALS 1024u
-#define VM_PATCHES_MAX 64u
+#define VM_PATCHES_MAX 1024u /* more than one module's caves have room for */
 #define VM_STANDBYS 2u /* engines that wait */
 
 /* A patch that is in the guest, and must be put in again after a rollback. */
 struct vm_patch {
 	struct patch patch;
+	struct finding finding; /* that it was made for */
 	uint64_t culprit_offset;
 	int64_t incident;
 };
@@ -72,6 +75,7 @@ struct vm {
 	struct vmi *vmi;
 	struct vm_patch patch[VM_PATCHES_MAX];
 	unsigned n_patches;
+	struct locate_patch placed[VM_PATCHES_MAX]; /* where they are in the process that is looked at */
 
 	/* the detection being answered */
 	bool detect_pending;
@@ -105,6 +109,18 @@ void respond(struct vm *vm);
 void respond_without_trace(struct vm *vm);
 /* The VM ends. */
 void respond_forget(struct vm *vm);
+
+/* ladder.c. The patches of the finding's culprit, the newest first; returns how many. */
+unsigned ladder_known(const struct vm *vm, const struct finding *f, const struct vm_patch *ret[LADDER_MAX]);
+/* Whether the culprit may get another patch. */
+bool ladder_may_go_on(const struct vm *vm, const struct finding *f);
+/* Whether a later patch displaces the same bytes as number i: then those of i may not be found where they were put. */
+bool ladder_superseded(const struct vm *vm, unsigned i);
+/* The patch for a finding, which may be the next one of its culprit; then the finding's bounds may shrink. */
+int ladder_generate(struct vm *vm, const struct vmi_task *t, struct finding *f, struct patch *ret,
+		    struct err *e) MUST_CHECK;
+/* Has the program in in->detect's process looked at as it was before it was patched; in->patches are vm's. */
+void ladder_hide_patches(struct vm *vm, struct locate_input *in);
 
 /* judge.c: whether a detection is an attack; may find the object that was corrupted. The engine is frozen. */
 bool judge(struct vm *vm, struct taint_msg_detect *d);

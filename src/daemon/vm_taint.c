@@ -163,9 +163,12 @@ static bool follows(const struct taint_label *a, const struct taint_label *b)
 
 static void add_label(struct look *l, uint64_t at, const struct taint_label *label)
 {
-	if (!label->origin || !l->run_len || l->run_at + l->run_len != at || !follows(&l->last, label))
+	/* What is of interest to detectors only is no taint. */
+	bool tainted = label->origin && !(label->flags & TAINT_LABEL_BY_ADDRESS);
+
+	if (!tainted || !l->run_len || l->run_at + l->run_len != at || !follows(&l->last, label))
 		end_run(l);
-	if (!label->origin)
+	if (!tainted)
 		return;
 	if (!l->run_len) {
 		l->run_at = at;

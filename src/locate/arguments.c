@@ -132,11 +132,30 @@ static bool from_lea(struct trace *t, uint32_t k, const struct x86_insn *in)
 	return true;
 }
 
+/* Instruction k copies the register that is looked for to where its content is told at the call. */
+static void note_copy(struct trace *t, uint32_t k, const struct x86_insn *in)
+{
+	const ZydisDecodedOperand *to = &in->op[0];
+	uint8_t gpr = to->type == ZYDIS_OPERAND_TYPE_REGISTER ? x86_gpr(to->reg.value) : X86_NO_REG;
+	int64_t at;
+
+	if (t->kept.kind != ARGUMENT_UNKNOWN || in->i.mnemonic != ZYDIS_MNEMONIC_MOV ||
+	    in->op[1].type != ZYDIS_OPERAND_TYPE_REGISTER || x86_gpr(in->op[1].reg.value) != t->gpr)
+		return;
+	if (is_kept(t, k + 1, gpr))
+		t->kept = (struct argument){ARGUMENT_REGISTER, 0, gpr};
+	else if (to->type == ZYDIS_OPERAND_TYPE_MEMORY && to->mem.index == ZYDIS_REGISTER_NONE &&
+		 frame_address(&t->depth[k], to->mem.base, to->mem.disp.value, &at))
+		t->kept = (struct argument){ARGUMENT_FRAME_WORD, at, 0};
+}
+
 /* Instruction k while a register is looked for. true: the search is over. */
 static bool step_register(struct trace *t, uint32_t k, const struct x86_insn *in)
 {
-	if (!writes_gpr(in, t->gpr))
+	if (!writes_gpr(in, t->gpr)) {
+		note_copy(t, k, in);
 		return false;
+	}
 	if (in->i.mnemonic == ZYDIS_MNEMONIC_LEA)
 		return from_lea(t, k, in);
 	if (in->i.mnemonic == ZYDIS_MNEMONIC_MOV)

@@ -23,7 +23,7 @@ struct callee_known {
  */
 const struct callee_known *callee_known(const char *name);
 
-/* "vsnprintf" for what prints without a length, "fgets" for gets; NULL: none is needed. */
+/* "vsnprintf" for what prints without a length, "getchar" for gets; NULL: none is needed. */
 const char *callee_helper(const struct callee_known *k);
 
 /* Where names come from. */

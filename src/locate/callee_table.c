@@ -144,5 +144,5 @@ const char *callee_helper(const struct callee_known *k)
 {
 	if (k->effect == CALL_PRINT || k->effect == CALL_PRINT_V)
 		return "vsnprintf";
-	return k->effect == CALL_GETS ? "fgets" : NULL;
+	return k->effect == CALL_GETS ? "getchar" : NULL;
 }

@@ -174,9 +174,12 @@ static void restore_registers(const struct walk *w, const struct chain_frame *f,
 /* The caller's frame as it is right behind the call that f->slot belongs to. */
 static void enter_caller(const struct walk *w, const struct chain_frame *f, uint64_t pc, struct chain_frame *next)
 {
-	*next = (struct chain_frame){.pc = gva(pc), .sp = f->cfa};
-	next->module = text_module(w->src, w->c, gva(pc - 1));
+	*next = (struct chain_frame){.pc = gva(pc)};
 	next->gpr[X86_RSP] = f->cfa.v;
+	if (w->src->leave_guard)
+		w->src->leave_guard(w->src->arg, &next->pc, &next->gpr[X86_RSP]);
+	next->sp = gva(next->gpr[X86_RSP]);
+	next->module = text_module(w->src, w->c, gva(next->pc.v - 1));
 	next->known = 1u << X86_RSP;
 }
 

@@ -15,7 +15,12 @@
 struct chain_source {
 	struct code_reader rd;
 	bool (*module_at)(void *arg, struct gva at, struct vmi_module *ret); /* false: no file is mapped there */
-	void *arg; /* of module_at */
+	/*
+	 * A return address, and the stack pointer behind it, that may be in code which stands for the program's: makes them
+	 * the program's. NULL: there is no such code.
+	 */
+	void (*leave_guard)(void *arg, struct gva *pc, uint64_t *sp);
+	void *arg; /* of both */
 	bool is_32bit;
 	/* What is being overwritten: the chain ends at a frame whose return address is in it, and that is no fault of the frame. */
 	struct gva overrun, overrun_end;

@@ -14,8 +14,13 @@
  */
 bool chunk_size(const struct code_reader *rd, unsigned word, const struct vmi_vma *map, uint64_t mem, uint64_t *ret);
 
-/* Where a heap's first chunk may have its memory: with the mapping, or half a unit of alignment behind it in 32-bit programs. */
-#define CHUNK_STARTS 2
-uint64_t chunk_start(const struct vmi_vma *map, unsigned k);
+/* Whether that chunk has a mapping of its own: then its last word is not the next chunk's first, but its own. */
+bool chunk_mapped(const struct code_reader *rd, unsigned word, uint64_t mem);
+
+/*
+ * Address of the memory of the first chunk of the heap in a mapping: with the mapping, half a unit of alignment behind it in
+ * 32-bit programs, or behind what a static program put there before its first allocation. 0: it looks like no heap.
+ */
+uint64_t chunk_first(const struct code_reader *rd, unsigned word, const struct vmi_vma *map);
 
 #endif

@@ -141,10 +141,12 @@ static int follow_jumps(struct code_fn *fn, const struct code_text *text, struct
 /* If the bytes at p, address at, could be a direct branch into the function, its target is an arrival. */
 static void look_at(struct code_fn *fn, const uint8_t *p, uint64_t at)
 {
+	uint8_t mark = CODE_MARK_TARGET;
 	uint64_t off;
 	int32_t rel32;
 
 	if (p[0] == 0xeb || (p[0] & 0xf0) == 0x70) {
+		mark = CODE_MARK_NEAR;
 		off = at + 2 + (uint64_t)(int64_t)(int8_t)p[1] - fn->start.v;
 	} else if (p[0] == 0xe8 || p[0] == 0xe9) {
 		memcpy(&rel32, p + 1, 4);
@@ -156,7 +158,7 @@ static void look_at(struct code_fn *fn, const uint8_t *p, uint64_t at)
 		return;
 	}
 	if (off < fn->size && (fn->mark[off] & CODE_MARK_INSN))
-		fn->mark[off] |= CODE_MARK_TARGET;
+		fn->mark[off] |= mark;
 }
 
 /*
@@ -184,6 +186,14 @@ static void scan_range(struct code_fn *fn, const struct code_text *text, uint64_
 		carry = n < BRANCH ? n : BRANCH;
 		memmove(buf, buf + n, BRANCH);
 	}
+}
+
+bool code_fn_calls(const struct code_fn *fn)
+{
+	for (uint32_t k = 0; k < fn->n_insn; k++)
+		if (fn->insn[k].flow == CODE_CALL)
+			return true;
+	return false;
 }
 
 static int analyse(struct code_fn *fn, const struct code_text *text, struct err *e)

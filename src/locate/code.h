@@ -46,6 +46,7 @@ struct code_insn {
 
 #define CODE_MARK_INSN 1u /* an instruction begins here */
 #define CODE_MARK_TARGET 2u /* control may arrive here from elsewhere */
+#define CODE_MARK_NEAR 4u /* bytes near the function could be a short branch to here: most often they are none */
 
 struct code_fn {
 	unsigned mode; /* X86_MODE_64 or X86_MODE_32 */
@@ -71,6 +72,9 @@ void code_fn_destroy(struct code_fn *fn);
 
 /* One more place where control may arrive; ignored if it is outside the function. */
 void code_fn_add_target(struct code_fn *fn, struct gva at);
+
+/* Whether the function calls others; if not, it may keep values below its stack pointer. */
+bool code_fn_calls(const struct code_fn *fn);
 
 /* The instruction that begins at `at`; NULL: none does. */
 const struct code_insn *code_fn_insn(const struct code_fn *fn, struct gva at);

@@ -8,7 +8,7 @@ static bool can_displace(const struct code_fn *fn, uint32_t i, uint32_t c, uint3
 	for (uint32_t k = i; k <= j; k++) {
 		const struct code_insn *ci = &fn->insn[k];
 
-		if (k > i && (fn->mark[ci->off] & CODE_MARK_TARGET))
+		if (k > i && (fn->mark[ci->off] & (CODE_MARK_TARGET | CODE_MARK_NEAR)))
 			return false;
 		if (ci->move == CODE_MOVE_NEVER || (ci->move == CODE_MOVE_LAST && k < j))
 			return false;

@@ -44,7 +44,11 @@ enum bound_kind {
 	 */
 	BOUND_CALLER,
 	BOUND_MODULE, /* static data: start_offset and end_offset are added to module.bias */
-	BOUND_CHUNK, /* a heap chunk: its size is asked of the header before it, at run time */
+	/*
+	 * A heap chunk, or a part of one: offsets are from the chunk's memory. Its size is asked of the header before it, at run
+	 * time.
+	 */
+	BOUND_CHUNK,
 	BOUND_ARGUMENT, /* what the compiler knew of the object's size: an argument of the call, chk_arg */
 	BOUND_ABSOLUTE, /* the paper's: addresses as they were; last resort */
 };
@@ -53,6 +57,12 @@ enum bound_kind {
 struct finding_cfa {
 	uint8_t reg; /* x86 encoding: 4 rsp, 5 rbp, ... */
 	int32_t offset;
+};
+
+/* What holds a pointer at the culprit: a register in x86 encoding, or if that is 0xff the word `slot` bytes from the CFA. */
+struct finding_word {
+	uint8_t reg;
+	int64_t slot;
 };
 
 struct finding {
@@ -85,6 +95,15 @@ struct finding {
 	struct gva caller_return; /* BOUND_CALLER: return address that identifies the caller; 0 otherwise */
 	int64_t caller_slot; /* BOUND_CALLER: where that is, from the CFA; -8 (-4 in 32-bit code): the direct caller's */
 	bool pointer_store; /* store through a pointer: only the upper bound is sure */
+	/*
+	 * BOUND_CHUNK: start_offset is where the call's destination, or what `base` holds, points to in the chunk. The object is
+	 * the part of it up to end_offset, in chunks whose header says part_of bytes; part_of 0: it is the chunk, of any size.
+	 */
+	uint64_t part_of;
+	bool chunk_mapped; /* the chunk has a mapping of its own, and one more word of header */
+	bool has_base;
+	struct finding_word base;
+	bool has_calls; /* the culprit's function calls others, so that nothing of it is alive below its stack pointer */
 	char object_text[FINDING_TEXT_MAX]; /* "stack object of 0x4012a6, 112 bytes" */
 	uint8_t confidence; /* 0..100 */
 	/* FINDING_CALL: arguments are counted from 0, CALL_NO_ARG: has none */
@@ -93,7 +112,7 @@ struct finding {
 	uint8_t dst_arg, src_arg, len_arg;
 	uint8_t chk_arg; /* the object's size as the compiler saw it (__strcpy_chk and the like) */
 	/*
-	 * A function that does the same with a length (snprintf for sprintf, fgets for gets): its address is what the
+	 * A function to do the same within bounds (vsnprintf for sprintf, getchar for gets): its address is what the
 	 * pointer at helper_slot holds, plus helper_delta; helper_slot 0: at helper_delta from module.bias. "" in helper: none.
 	 */
 	char helper[FINDING_NAME_MAX];

@@ -60,10 +60,11 @@ static uint64_t walk(struct heap *h, const struct vmi_vma *map, uint64_t first)
 	return 0;
 }
 
-static bool search(struct heap *h, const struct vmi_vma *map, uint64_t first, struct taint_msg_detect *d)
+static bool search(struct heap *h, const struct vmi_vma *map, struct taint_msg_detect *d)
 {
+	const struct code_reader rd = {read_process, h};
+	uint64_t first = chunk_first(&rd, h->word, map), at = first ? walk(h, map, first) : 0;
 	struct taint_label labels[8];
-	uint64_t at = walk(h, map, first);
 
 	if (!at || !tainted_size(h, at, labels))
 		return false;
@@ -87,12 +88,9 @@ int locate_heap(const struct locate_input *in, struct taint_msg_detect *d, struc
 		return -1;
 	}
 	n = vmi_maps(in->vmi, &h.task, map, MAPS_MAX, e);
-	for (int i = 0; i < n * CHUNK_STARTS && !found; i++) {
-		const struct vmi_vma *m = &map[i / CHUNK_STARTS];
-
-		if (!m->file.v && m->flags & VM_WRITE)
-			found = search(&h, m, chunk_start(m, (unsigned)i % CHUNK_STARTS), d);
-	}
+	for (int i = 0; i < n && !found; i++)
+		if (!map[i].file.v && map[i].flags & VM_WRITE)
+			found = search(&h, &map[i], d);
 	free(map);
 	return found ? 0 : err_set(e, ERR_GUEST, "no corrupted chunk of a heap was found");
 }

@@ -18,7 +18,10 @@ static bool read_process(void *arg, struct gva at, void *ret, size_t len)
 {
 	const struct live *l = arg;
 
-	return vmi_task_read(l->in->vmi, &l->task, at, ret, len);
+	if (!vmi_task_read(l->in->vmi, &l->task, at, ret, len))
+		return false;
+	locate_unpatch(l->in, at, ret, len);
+	return true;
 }
 
 static bool module_at(void *arg, struct gva at, struct vmi_module *ret)
@@ -163,6 +166,7 @@ static int user_registers(struct live *l, struct chain_regs *ret, struct err *e)
 	if (d->detector == TAINT_DETECT_FAULT && faulted_registers(l, &ret->gpr[X86_RSP], &cs, e))
 		return -1;
 	l->src.is_32bit = (cs & 0xffff) == USER32_CS;
+	locate_unguard(l->in, false, &ret->pc, &ret->gpr[X86_RSP]);
 	return 0;
 }
 
@@ -200,13 +204,21 @@ static void start_at_table(struct live *l, const struct chain_regs *regs)
 
 	for (unsigned i = 0; i < d->object_len; i++)
 		l->indexed |= d->label[i].origin && d->label[i].flags & TAINT_LABEL_BY_ADDRESS;
-	/* behind a run that is known, the run tells */
+	/* behind a run that is known, the run tells; a fault at what memory holds is not the index's */
 	l->indexed &= !l->f->start_address.v || l->f->start_address.v >= l->f->error_address.v;
+	l->indexed &= d->detector != TAINT_DETECT_FAULT || !d->object_gva;
 	if (!l->indexed || !decode_store(l, regs, &st) || st.index == X86_NO_REG)
 		return;
 	l->f->start_address = gva((st.base == X86_NO_REG ? 0 : regs->gpr[st.base]) + (uint64_t)st.disp);
 	if (l->src.is_32bit)
 		l->f->start_address.v &= UINT32_MAX;
+}
+
+static void leave_guard(void *arg, struct gva *pc, uint64_t *sp)
+{
+	const struct live *l = arg;
+
+	locate_unguard(l->in, true, pc, sp);
 }
 
 static void add_pad(void *arg, struct gva at)
@@ -230,6 +242,15 @@ static int find_window(struct live *l, struct err *e)
 	return 0;
 }
 
+/* Whether the return address that was corrupted in the end is one of those on the stack. */
+static bool hits_return(const struct live *l)
+{
+	for (unsigned k = 0; k < l->chain->n; k++)
+		if (l->chain->frame[k].slot.v == l->f->error_address.v)
+			return true;
+	return false;
+}
+
 static int locate(struct live *l, const struct finding *first, struct err *e)
 {
 	struct chain_regs regs;
@@ -238,6 +259,7 @@ static int locate(struct live *l, const struct finding *first, struct err *e)
 		return -1;
 	l->src.rd = (struct code_reader){read_process, l};
 	l->src.module_at = module_at;
+	l->src.leave_guard = leave_guard;
 	l->src.arg = l;
 	start_at_table(l, &regs);
 	note_written(l, &regs);
@@ -246,6 +268,8 @@ static int locate(struct live *l, const struct finding *first, struct err *e)
 		l->src.overrun_end = gva(l->in->detect->object_gva + l->in->detect->object_len);
 	}
 	chain_unwind(&l->src, &regs, l->chain);
+	if (l->in->return_hit && !hits_return(l))
+		return err_set_addr(e, ERR_REFUSED, regs.pc.v, "the bytes were written, but over no return address");
 	if (live_find_culprit(l, e) || live_find_bounds(l, e))
 		return -1;
 	live_find_helper(l);

@@ -74,6 +74,11 @@ void live_forget_culprit(struct live *l, const struct finding *before);
 bool live_is_c_library(const struct vmi_module *m);
 /* The function that does the same with a length, as a pointer of the culprit's module and a distance. */
 void live_find_helper(struct live *l);
+/*
+ * What in the culprit's frame points to the beginning of the object, a heap chunk, whenever the culprit runs: fills has_base,
+ * base and start_offset of l->f if there is such a register or word. For a call start_offset is its destination's, if that can be told.
+ */
+void live_find_base(struct live *l, const struct object *o);
 
 /*
  * What the function that frame k called, k at least 1, does: the name of one that does the same. Only for functions of the C

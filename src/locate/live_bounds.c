@@ -16,6 +16,8 @@ enum { SURE = 90, LIKELY = 75, FAIR = 60, UNSURE = 40, GUESSED_LESS = 20 };
 #define SCANNED_ARGS_MAX 5u /* an argument's number, from 0 */
 #define CHECKED_MAX (1ll << 30) /* bytes of an object whose size the compiler knew */
 
+#define STRING_PREFIX_MAX 512u
+
 /* Where the CFA is at the culprit. */
 static int set_cfa(struct live *l, struct err *e)
 {
@@ -179,6 +181,25 @@ static int bound_own_store(struct live *l, const struct object *o, struct err *e
 	return 0;
 }
 
+/*
+ * Where a string that a call is writing began: what comes before the run of tainted bytes may be the program's own (a
+ * format's text, what strcat found there), and has no zero in it.
+ */
+static struct gva start_of_string(const struct live *l, struct gva run)
+{
+	uint8_t before[STRING_PREFIX_MAX];
+	uint64_t n = run.v - l->f->module.text_end.v, k;
+
+	if (run.v < l->f->module.text_end.v || l->f->effect == CALL_SCAN)
+		return run;
+	n = n < sizeof(before) ? n : sizeof(before);
+	while (n && !code_read(&l->src.rd, gva(run.v - n), before, n))
+		n /= 2;
+	for (k = n; k > 0 && before[k - 1]; k--)
+		;
+	return gva(run.v - n + k);
+}
+
 static int bound_module(struct live *l, const struct object *o, struct err *e)
 {
 	struct finding *f = l->f;
@@ -198,6 +219,8 @@ static int bound_module(struct live *l, const struct object *o, struct err *e)
 		if (!o->exact && dst.kind == ARGUMENT_CONSTANT && (uint64_t)dst.value >= f->module.text_end.v &&
 		    (uint64_t)dst.value <= o->start.v)
 			f->start_offset = dst.value - (int64_t)f->module.bias;
+		else if (!o->exact)
+			f->start_offset = (int64_t)(start_of_string(l, o->start).v - f->module.bias);
 		return 0;
 	}
 	if (x86_store_decode_mode(l->fn->mode, f->culprit_bytes, f->culprit_len, &store, e))
@@ -211,10 +234,13 @@ static void bound_chunk(struct live *l, const struct object *o)
 	struct finding *f = l->f;
 
 	f->bound = BOUND_CHUNK;
-	f->start_offset = 0;
+	f->start_offset = o->part_of ? (int64_t)(f->start_address.v - o->start.v) : 0;
 	f->end_offset = (int64_t)(o->end.v - o->start.v);
+	f->part_of = o->part_of;
+	f->chunk_mapped = o->mapped;
 	f->pointer_store = f->kind == FINDING_STORE;
-	f->confidence = LIKELY;
+	f->confidence = o->part_of ? FAIR : LIKELY;
+	live_find_base(l, o);
 }
 
 static int bound_object(struct live *l, const struct object *o, struct err *e)
@@ -304,6 +330,7 @@ int live_find_bounds(struct live *l, struct err *e)
 	struct finding *f = l->f;
 	struct object o;
 
+	f->has_calls = code_fn_calls(l->fn);
 	if (set_cfa(l, e))
 		return -1;
 	if (f->effect == CALL_FORMAT) {

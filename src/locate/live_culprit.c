@@ -174,6 +174,20 @@ static int find_call(struct live *l, struct err *e)
 	return 0;
 }
 
+/* The call's guard does itself what is called, so that no frame of it is there. */
+static int find_guarded_call(struct live *l)
+{
+	struct callee_target to = {0};
+	struct callee_source src;
+
+	live_source(l, l->chain->frame[0].module, &src);
+	if (callee_follow(&src, l->f->culprit, l->f->culprit_len, &to))
+		l->call_slot = to.slot;
+	l->f->kind = FINDING_CALL;
+	set_callee(l, to.name);
+	return 0;
+}
+
 int live_set_call(struct live *l, unsigned k, struct err *e)
 {
 	l->frame = k;
@@ -210,8 +224,10 @@ static int find_store(struct live *l, struct err *e)
 	if (!ci)
 		return err_set_addr(e, ERR_REFUSED, c->pc.v, "no instruction of its function begins at 0x%" PRIx64,
 				    c->pc.v);
-	l->f->kind = FINDING_STORE;
 	set_culprit(l, ci);
+	if (ci->flow == CODE_CALL)
+		return find_guarded_call(l);
+	l->f->kind = FINDING_STORE;
 	return 0;
 }
 
@@ -229,7 +245,7 @@ static int check_detector(struct live *l, bool for_a_bound, struct err *e)
 {
 	const struct taint_msg_detect *d = l->in->detect;
 
-	if (d->detector == TAINT_DETECT_FAULT)
+	if (d->detector == TAINT_DETECT_FAULT && !l->indexed)
 		return err_set_addr(e, ERR_REFUSED, d->pc,
 				    "the access at 0x%" PRIx64 " fails, but in no call with a format from outside",
 				    d->pc);

@@ -22,12 +22,14 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "locate/behaviour.h"
 #include "locate/bound.h"
 #include "locate/cfi.h"
 #include "locate/code.h"
+#include "locate/origin.h"
 #include "locate/run.h"
 #include "locate/x86.h"
 
@@ -50,7 +52,10 @@ static bool read_process(void *arg, struct gva at, void *ret, size_t len)
 {
 	const struct work *w = arg;
 
-	return vmi_task_read(w->in->vmi, &w->task, at, ret, len);
+	if (!vmi_task_read(w->in->vmi, &w->task, at, ret, len))
+		return false;
+	locate_unpatch(w->in, at, ret, len);
+	return true;
 }
 
 static bool get_labels(void *arg, struct gva at, struct taint_label *ret, size_t n)
@@ -143,6 +148,23 @@ static int read_record(struct work *w, struct err *e)
 			    w->record.pc, f->culprit_text);
 }
 
+/* A culprit that a guard let through: what the program had in its place. */
+static int leave_guard(struct work *w, struct err *e)
+{
+	const struct locate_patch *p = locate_guard_at(w->in, w->f->culprit);
+	struct finding *f = w->f;
+
+	if (!p)
+		return 0;
+	f->culprit = p->culprit;
+	f->culprit_len = p->culprit_len;
+	if (!read_process(w, f->culprit, f->culprit_bytes, f->culprit_len))
+		return err_set_addr(e, ERR_GUEST, f->culprit.v, "the patched culprit at 0x%" PRIx64 " cannot be read",
+				    f->culprit.v);
+	x86_text(f->culprit_bytes, f->culprit_len, f->culprit.v, f->culprit_text, sizeof(f->culprit_text));
+	return 0;
+}
+
 static int find_culprit(struct work *w, struct err *e)
 {
 	uint8_t now[X86_INSN_MAX];
@@ -158,6 +180,8 @@ static int find_culprit(struct work *w, struct err *e)
 		return err_set_addr(e, ERR_GUEST, f->culprit.v,
 				    "the code at 0x%" PRIx64 " is not what ran there when it did the damage",
 				    f->culprit.v);
+	if (leave_guard(w, e))
+		return -1;
 	if (vmi_module_at(w->in->vmi, &w->task, f->culprit, &f->module, e))
 		return err_prefix(e, "culprit at 0x%" PRIx64, f->culprit.v);
 	if (f->culprit.v < f->module.text.v || f->culprit.v - f->module.text.v >= f->module.text_file_size)
@@ -205,10 +229,24 @@ static int find_function(struct work *w, struct err *e)
 		return -1;
 	if (x86_store_decode_mode(mode_of(f), f->culprit_bytes, f->culprit_len, &w->store, e))
 		return -1;
+	f->has_calls = code_fn_calls(w->fn);
 	w->bound.culprit_fde = &w->culprit_fde;
 	w->bound.culprit_fn = w->fn;
 	w->bound.store = &w->store;
 	return 0;
+}
+
+/* The detectors of bytes at a place that the input chose stop at jumps and calls, too. */
+static bool was_return(struct work *w)
+{
+	const struct taint_msg_detect *d = w->in->detect;
+	uint8_t bytes[X86_INSN_MAX];
+	struct x86_insn in;
+
+	if (d->detector != TAINT_DETECT_INDEX)
+		return d->detector == TAINT_DETECT_RETURN;
+	return code_read(&w->bound.rd, gva(d->pc), bytes, sizeof(bytes)) &&
+	       x86_decode_mode(mode_of(w->f), bytes, sizeof(bytes), &in) && in.i.meta.category == ZYDIS_CATEGORY_RET;
 }
 
 /* The C library's copies in a static program: the culprit is who called them. */
@@ -239,7 +277,7 @@ static int find_bounds(struct work *w, struct err *e)
 	const struct taint_msg_detect *d = w->in->detect;
 	const struct vmi_module *m = &w->f->module;
 
-	if (d->detector != TAINT_DETECT_RETURN && d->detector != TAINT_DETECT_INDEX)
+	if (!was_return(w))
 		return err_set_addr(e, ERR_REFUSED, w->f->culprit.v,
 				    "no return address was hit: whose frame the object is in can only be told while it "
 				    "is written");
@@ -298,14 +336,93 @@ static bool array_of(const struct x86_store *st, const struct finding_cfa *cfa, 
 	return true;
 }
 
-/* Makes *ret the finding for the store at insn; false, *ret undefined: it is not into the array at `array` from the CFA. */
-static bool make_sibling(struct work *w, const struct finding *main, const struct code_insn *insn, int64_t array,
+/* What makes another store one into the same object: it names the same array of the frame, or its address was made from the same. */
+struct likeness {
+	bool is_array;
+	int64_t array; /* from the CFA */
+	struct code_depth *depth;
+	struct origin *origin;
+	struct origin_roots roots;
+	struct x86_store store; /* the culprit */
+	struct origin_roots base; /* of what holds the object's address, if something does */
+};
+
+/* Whether the finding's base, at instruction k, holds what it does at the culprit. */
+static bool base_holds(struct likeness *like, const struct finding *f, uint32_t k, struct origin_roots *ret)
+{
+	const struct origin_place p = {f->base.reg < 16 ? f->base.reg : X86_NO_REG, f->base.slot};
+
+	return origin_of(like->origin, k, p, ret) && !origin_moved(ret);
+}
+
+static bool shares_step(const struct origin_roots *a, const struct origin_roots *b)
+{
+	for (unsigned i = 0; i < a->n_steps; i++)
+		for (unsigned k = 0; k < b->n_steps; k++)
+			if (a->step[i] == b->step[k])
+				return true;
+	return false;
+}
+
+/*
+ * Whether a store by a pointer that was made from the same walks over the same bytes: by the same steps, or by an index from the same
+ * place on. Another member of a structure that the pointer leads to is none of the array's.
+ */
+static bool walks_along(const struct likeness *like, const struct x86_store *st, const struct origin_roots *roots)
+{
+	bool indexed = st->index != X86_NO_REG || roots->summed;
+	bool main_indexed = like->store.index != X86_NO_REG || like->roots.summed;
+
+	if (st->width != like->store.width || !origin_same(roots, &like->roots))
+		return false;
+	return shares_step(roots, &like->roots) ||
+	       (indexed && main_indexed && !roots->n_steps && !like->roots.n_steps && st->disp == like->store.disp);
+}
+
+static bool is_like(struct likeness *like, const struct finding *f, const struct x86_store *st, uint32_t k)
+{
+	struct origin_roots roots;
+	int64_t at;
+
+	if (like->is_array)
+		return array_of(st, &f->cfa, &at) && at == like->array;
+	if (!origin_of_store(like->origin, k, st, &roots) || !walks_along(like, st, &roots))
+		return false;
+	return !f->has_base || (base_holds(like, f, k, &roots) && origin_same(&roots, &like->base));
+}
+
+/* false: there is nothing by which to tell other stores. */
+static bool likeness_of(struct work *w, const struct finding *main, struct likeness *ret)
+{
+	const struct code_insn *ci = code_fn_insn(w->fn, main->culprit);
+	struct code_depth entry = {.rsp_known = true, .rsp = main->is_32bit ? 4 : 8};
+	uint32_t k;
+
+	if (main->bound == BOUND_FRAME && !main->pointer_store) {
+		ret->is_array = true;
+		return array_of(&w->store, &main->cfa, &ret->array);
+	}
+	if (!main->pointer_store || !ci)
+		return false;
+	k = (uint32_t)(ci - w->fn->insn);
+	ret->depth = calloc(w->fn->n_insn, sizeof(*ret->depth));
+	if (!ret->depth)
+		return false;
+	ret->store = w->store;
+	code_fn_depths(w->fn, &entry, ret->depth);
+	ret->origin = origin_create(w->fn, ret->depth);
+	return ret->origin && origin_of_store(ret->origin, k, &w->store, &ret->roots) &&
+	       (!main->has_base || base_holds(ret, main, k, &ret->base));
+}
+
+/* Makes *ret the finding for the store that is instruction k; false, *ret undefined: it is not into the same object. */
+static bool make_sibling(struct work *w, const struct finding *main, uint32_t k, struct likeness *like,
 			 struct finding *ret)
 {
+	const struct code_insn *insn = &w->fn->insn[k];
 	struct finding *f = ret;
 	struct x86_store store;
 	struct cfi_row row;
-	int64_t at;
 
 	*f = *main;
 	f->culprit = gva_add(w->fn->start, insn->off);
@@ -315,7 +432,7 @@ static bool make_sibling(struct work *w, const struct finding *main, const struc
 	    cfi_row_at(&w->bound.cfi, &w->culprit_fde, f->culprit, &row, NULL) || !row.cfa_known)
 		return false;
 	f->cfa = (struct finding_cfa){row.cfa_reg, (int32_t)row.cfa_offset};
-	if (!array_of(&store, &f->cfa, &at) || at != array)
+	if (!is_like(like, f, &store, k))
 		return false;
 	f->culprit_file_offset = f->culprit.v - f->module.text.v + f->module.text_file_offset;
 	x86_text_mode(mode_of(f), f->culprit_bytes, f->culprit_len, f->culprit.v, f->culprit_text,
@@ -329,7 +446,7 @@ static bool windows_overlap(const struct finding *a, const struct finding *b)
 	return a->bug.v < b->bug.v + b->bug_len && b->bug.v < a->bug.v + a->bug_len;
 }
 
-static size_t collect_siblings(struct work *w, const struct finding *main, int64_t array, struct finding *ret,
+static size_t collect_siblings(struct work *w, const struct finding *main, struct likeness *like, struct finding *ret,
 			       size_t max)
 {
 	size_t n = 0;
@@ -339,7 +456,7 @@ static size_t collect_siblings(struct work *w, const struct finding *main, int64
 		bool clear;
 
 		if (w->fn->start.v + insn->off == main->culprit.v || insn->len > X86_INSN_MAX ||
-		    !make_sibling(w, main, insn, array, &ret[n]))
+		    !make_sibling(w, main, i, like, &ret[n]))
 			continue;
 		clear = !windows_overlap(&ret[n], main);
 		for (size_t k = 0; k < n; k++)
@@ -353,12 +470,14 @@ size_t locate_siblings(const struct locate_input *in, const struct finding *main
 {
 	struct finding f = *main;
 	struct work w = {.in = in, .f = &f};
-	int64_t array;
+	struct likeness like = {0};
 	size_t n = 0;
 
-	if (main->bound == BOUND_FRAME && !main->pointer_store && !find_process(&w, NULL) && !find_function(&w, NULL) &&
-	    array_of(&w.store, &main->cfa, &array))
-		n = collect_siblings(&w, main, array, ret, max);
+	if (main->kind == FINDING_STORE && !find_process(&w, NULL) && !find_function(&w, NULL) &&
+	    likeness_of(&w, main, &like))
+		n = collect_siblings(&w, main, &like, ret, max);
+	origin_destroy(like.origin);
+	free(like.depth);
 	code_fn_destroy(w.fn);
 	return n;
 }

@@ -12,11 +12,40 @@
 #include "taint_abi.h"
 #include "vmi/vmi.h"
 
+/* A patch that is in the process: the program is looked at as it was without. */
+struct locate_patch {
+	struct gva site, culprit; /* the bytes displaced, and the instruction among them that is guarded */
+	uint8_t site_len, culprit_len;
+	uint8_t before[FINDING_BUG_MAX];
+	struct gva guard;
+	uint8_t guard_len;
+	uint8_t culprit_at; /* where in the guard the culprit itself runs; LOCATE_NOWHERE: it does not */
+	uint16_t
+		lower; /* bytes by which the stack is deeper where the guard does the culprit's work itself; 0: not known */
+};
+#define LOCATE_NOWHERE 0xffu
+
 struct locate_input {
 	struct vmi *vmi;
 	const struct shadow *shadow;
 	const struct taint_msg_detect *detect;
+	/* for locate_live(): a write that does not hit a return address of the stack, at error_address, is not the one meant */
+	bool return_hit;
+	const struct locate_patch *patches;
+	size_t n_patches;
 };
+
+/* Puts back what patches displaced in the bytes that were read at `at`. */
+void locate_unpatch(const struct locate_input *in, struct gva at, void *bytes, size_t len);
+
+/* The patch in whose guard pc is; NULL: none. */
+const struct locate_patch *locate_guard_at(const struct locate_input *in, struct gva pc);
+
+/*
+ * If *pc is in a patch's guard: makes it the culprit's, or where a call at the culprit returns to if pc is a return address, and
+ * *sp (NULL: not needed) what it is there.
+ */
+void locate_unguard(const struct locate_input *in, bool is_return, struct gva *pc, uint64_t *sp);
 
 /*
  * Fills *ret as far as it gets; on failure (-1) the fields known so far are
@@ -41,9 +70,9 @@ int locate_live(const struct locate_input *in, const struct finding *first, stru
 int locate_heap(const struct locate_input *in, struct taint_msg_detect *d, struct err *e) MUST_CHECK;
 
 /*
- * Other stores of the culprit's function into the same array of its frame, named in the same way ([frame register +
- * index + displacement]): the terminating zero behind a copy loop, say. They have the same bounds. Fills at most max
- * findings like *main, each with a window of its own; returns how many.
+ * Other stores of the culprit's function into the same object: they name the same array of its frame in the same way ([frame
+ * register + index + displacement]), or their address was made from the same pointer (the terminating zero behind a copy loop,
+ * say). They have the same bounds. Fills at most max findings like *main, each with a window of its own; returns how many.
  */
 size_t locate_siblings(const struct locate_input *in, const struct finding *main, struct finding *ret, size_t max);
 

@@ -4,7 +4,8 @@
  *
  * On the stack it ends at the lowest saved register, stack protector's word or return address of its frame above the run, or where the
  * corrupted object begins, if that is lower (a function pointer between buffer and return address). Static data ends
- * with its symbol, or with the corrupted object. A heap chunk ends where its header says.
+ * with its symbol, or with the corrupted object. A heap chunk ends where its header says; if what was corrupted lies in
+ * the same chunk, the object is what comes before it.
  */
 #include "locate/object.h"
 
@@ -217,9 +218,10 @@ static bool walk_heap(const struct object_input *in, const struct vmi_vma *map, 
 		if (!chunk_size(&in->src->rd, word, map, mem, &size))
 			return false;
 		if (in->run.v < mem + size - word) {
+			ret->mapped = chunk_mapped(&in->src->rd, word, mem);
 			ret->start = gva(mem);
-			ret->end = gva(mem + size - word);
-			return true;
+			ret->end = gva(mem + size - (ret->mapped ? 2 : 1) * word);
+			return in->run.v < ret->end.v;
 		}
 		mem += size;
 	}
@@ -228,21 +230,29 @@ static bool walk_heap(const struct object_input *in, const struct vmi_vma *map, 
 
 static int chunk_object(const struct object_input *in, const struct vmi_vma *map, struct object *ret, struct err *e)
 {
+	uint64_t first, size;
+
 	ret->kind = OBJECT_CHUNK;
 	ret->exact = true;
 	if (*map->path || !(map->flags & 2))
 		return err_set_addr(e, ERR_REFUSED, in->run.v,
 				    "the overrun bytes at 0x%" PRIx64 " are neither stack, static data nor heap",
 				    in->run.v);
-	if (!walk_heap(in, map, chunk_start(map, 0), ret) && !walk_heap(in, map, chunk_start(map, 1), ret) &&
-	    !(in->run.v % 8 == 0 && walk_heap(in, map, in->run.v, ret)))
+	first = chunk_first(&in->src->rd, in->src->is_32bit ? 4 : 8, map);
+	if (!(first && walk_heap(in, map, first, ret)) && !(in->run.v % 8 == 0 && walk_heap(in, map, in->run.v, ret)))
 		return err_set_addr(e, ERR_REFUSED, in->run.v,
 				    "0x%" PRIx64 " is in memory that looks like no heap of the C library", in->run.v);
-	if (in->error.v > in->run.v && in->error.v < ret->end.v)
-		return err_set_addr(e, ERR_REFUSED, in->run.v,
-				    "what was corrupted is in the same heap chunk as the run: its end bounds nothing");
-	snprintf(ret->text, sizeof(ret->text), "heap chunk at 0x%" PRIx64 ", %" PRIu64 " bytes", ret->start.v,
-		 ret->end.v - ret->start.v);
+	size = ret->end.v - ret->start.v;
+	if (in->error.v > in->run.v && in->error.v < ret->end.v) {
+		/* a member of a structure was run out of, into the next */
+		ret->part_of = size + (ret->mapped ? 2 : 1) * (in->src->is_32bit ? 4 : 8);
+		ret->end = in->error;
+		ret->exact = false;
+		snprintf(ret->text, sizeof(ret->text), "%" PRIu64 " of the %" PRIu64 " bytes of a heap chunk",
+			 ret->end.v - in->run.v, size);
+		return 0;
+	}
+	snprintf(ret->text, sizeof(ret->text), "heap chunk at 0x%" PRIx64 ", %" PRIu64 " bytes", ret->start.v, size);
 	return 0;
 }
 

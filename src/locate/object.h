@@ -36,6 +36,9 @@ struct object {
 	struct gva start, end; /* bytes that may be written; start is the run's where the object's own is not known */
 	unsigned frame; /* OBJECT_STACK: whose; number in the chain */
 	const struct vmi_module *module; /* OBJECT_STATIC: in the chain */
+	uint64_t
+		part_of; /* OBJECT_CHUNK: the object is the beginning of a chunk with this size in its header; 0: all of it */
+	bool mapped; /* OBJECT_CHUNK: the chunk has a mapping of its own */
 	bool exact; /* start and end are told by a symbol or a chunk's header */
 	char text[FINDING_TEXT_MAX];
 };

@@ -39,6 +39,8 @@ void call_with_arg(struct call *c, ZydisMnemonic m, uint8_t reg, uint8_t arg);
 void call_on_arg(struct call *c, ZydisMnemonic m, uint8_t arg, uint8_t reg);
 void call_push(struct call *c, uint8_t reg);
 void call_push_arg(struct call *c, uint8_t arg);
+/* In 32-bit code that can be moved spare is used up. */
+void call_push_address(struct call *c, uint64_t address);
 /* dst = src; shorter than mov where neither is one of r8 to r15. */
 void call_copy(struct call *c, uint8_t dst, uint8_t src);
 void call_lower_stack(struct call *c, int32_t by);
@@ -48,19 +50,24 @@ void call_other_if(struct call *c, ZydisMnemonic m);
 /* vprintf, vscanf and the like: the arguments behind the format are a va_list. */
 bool call_takes_list(const struct finding *f);
 
-/* First of all: the return address, as the program's own call would have put it. */
-void call_push_return(struct call *c);
-/* Behind call_push_return(), with nothing else on the stack: the call as it is. */
-void call_original(struct call *c);
 /*
- * Without call_push_return(), the stack as it was: the call as it is for those who jumped to it, and the way back to the
- * program for all.
+ * Strategies begin with the program's return address on the stack, as its own call would have put it, and end with nothing
+ * else there: with the call as it is, or for those who jumped to it only.
  */
-void call_original_inside(struct call *c);
+void call_original(struct call *c);
+void call_return(struct call *c);
+/* As emit_transfer(), from here. */
+void call_transfer(struct call *c, ZydisMnemonic m);
 /* c->room = bytes that may be written at the destination; to the call as it is if that is not in the object. */
 void call_room(struct call *c);
 
+/* Calls the finding's helper; rax is used up. ERR_REFUSED: it cannot be reached. */
+int call_helper(struct call *c, struct err *e) MUST_CHECK;
+
 int call_print(struct call *c, struct err *e) MUST_CHECK;
+/* What call_print() does once the room is known, and the return to the program. */
+int call_print_within(struct call *c, struct err *e) MUST_CHECK;
+int call_gets(struct call *c, struct err *e) MUST_CHECK;
 int call_format(struct call *c, struct err *e) MUST_CHECK;
 int call_scan(struct call *c, struct err *e) MUST_CHECK;
 

@@ -14,7 +14,9 @@
  *
  * Static data is found relative to the guard, which moves with the module. Of a heap
  * object the size is read from the allocator's header, for which its start must be known: a string store from
- * there has it in rdi, a plain store does not.
+ * there has it in rdi, for a plain store the finding names what holds it.
+ *
+ * The red zone is stepped over only in functions that have one: those that call nothing, in 64-bit code.
  */
 #include "patch/guard_internal.h"
 
@@ -38,10 +40,15 @@ struct store_guard {
 	int32_t span;
 };
 
+static int32_t red_zone(const struct guard *g)
+{
+	return g->f->is_32bit || g->f->has_calls ? 0 : RED_ZONE;
+}
+
 /* What is lower while the guard compares: the red zone, flags, two registers. */
 static int32_t saved_size(const struct guard *g)
 {
-	return RED_ZONE + 3 * guard_word(g);
+	return red_zone(g) + 3 * guard_word(g);
 }
 
 /* Picks two low registers that are not in the mask of those in use. */
@@ -71,7 +78,8 @@ static void save(struct guard *g, struct scratch s)
 {
 	struct emitter *em = g->em;
 
-	emit_lea(em, X86_RSP, EMIT_MEM(X86_RSP, -RED_ZONE));
+	if (red_zone(g))
+		emit_lea(em, X86_RSP, EMIT_MEM(X86_RSP, -RED_ZONE));
 	emit_plain(em, g->f->is_32bit ? ZYDIS_MNEMONIC_PUSHFD : ZYDIS_MNEMONIC_PUSHFQ);
 	emit_r(em, ZYDIS_MNEMONIC_PUSH, s.a);
 	emit_r(em, ZYDIS_MNEMONIC_PUSH, s.b);
@@ -85,7 +93,8 @@ static void restore(struct guard *g, struct scratch s)
 	emit_r(em, ZYDIS_MNEMONIC_POP, s.b);
 	emit_r(em, ZYDIS_MNEMONIC_POP, s.a);
 	emit_plain(em, g->f->is_32bit ? ZYDIS_MNEMONIC_POPFD : ZYDIS_MNEMONIC_POPFQ);
-	emit_lea(em, X86_RSP, EMIT_MEM(X86_RSP, RED_ZONE));
+	if (red_zone(g))
+		emit_lea(em, X86_RSP, EMIT_MEM(X86_RSP, RED_ZONE));
 }
 
 /* Jumps where the store at `ea` must be left out; s is used up. */
@@ -109,32 +118,86 @@ static uint32_t emit_compare(struct store_guard *sg, struct emit_mem ea, struct 
 	return emit_forward(em, ZYDIS_MNEMONIC_JNBE);
 }
 
+/* The store, and the same place without it for who jumps to `skip`; `other` is taken where the store runs as it is. */
+static void emit_both_ways(struct store_guard *sg, struct scratch s, uint32_t skip, const uint32_t *other, size_t n)
+{
+	const struct finding *f = sg->g.f;
+	struct emitter *em = sg->g.em;
+	uint32_t done = 0;
+
+	for (size_t k = 0; k < n; k++)
+		if (other[k])
+			emit_here(em, other[k]);
+	restore(&sg->g, s);
+	if (sg->g.link->next) {
+		emit_jump(em, sg->g.link->next);
+	} else {
+		sg->g.link->culprit_at = (uint8_t)em->len;
+		emit_moved(em, f->culprit_bytes, f->culprit_len, f->culprit.v);
+		done = emit_forward(em, ZYDIS_MNEMONIC_JMP);
+	}
+	emit_here(em, skip);
+	restore(&sg->g, s);
+	if (done)
+		emit_here(em, done);
+}
+
+/* What a store may use beside its own registers and those that lead to the bounds. */
+static struct scratch store_scratch(const struct store_guard *sg)
+{
+	const struct finding *f = sg->g.f;
+	uint32_t in_use = reg_bit(sg->st->base) | reg_bit(sg->st->index) | reg_bit(f->cfa.reg);
+
+	return pick_scratch(&sg->g, in_use | (f->has_base ? reg_bit(f->base.reg) : 0));
+}
+
+/* Where the store writes, while the guard compares. */
+static struct emit_mem store_address(const struct store_guard *sg)
+{
+	const struct x86_store *st = sg->st;
+
+	return (struct emit_mem){st->base, st->index, st->scale,
+				 st->disp + (st->base == X86_RSP ? saved_size(&sg->g) : 0)};
+}
+
+/* Left out from the chunk's end on, as far as it can reach. */
+static int emit_chunk_store(struct store_guard *sg, struct err *e)
+{
+	struct scratch s = store_scratch(sg);
+	uint32_t other[GUARD_CHUNK_JUMPS], skip;
+	struct emit_mem last;
+
+	if (!sg->g.f->has_base)
+		return err_set_addr(
+			e, ERR_REFUSED, sg->g.f->culprit.v,
+			"nothing in the culprit's frame tells where the heap chunk begins that it writes to");
+	save(&sg->g, s);
+	last = store_address(sg);
+	last.disp += sg->st->width - 1;
+	guard_chunk_distance(&sg->g, s.a, s.b, last, other);
+	emit_ri(sg->g.em, ZYDIS_MNEMONIC_CMP, s.a, GUARD_SPAN);
+	skip = emit_forward(sg->g.em, ZYDIS_MNEMONIC_JB);
+	emit_both_ways(sg, s, skip, other, GUARD_CHUNK_JUMPS);
+	return 0;
+}
+
 static int emit_store(struct store_guard *sg, struct err *e)
 {
 	const struct finding *f = sg->g.f;
-	const struct x86_store *st = sg->st;
-	struct emitter *em = sg->g.em;
-	struct scratch s = pick_scratch(&sg->g, reg_bit(st->base) | reg_bit(st->index) | reg_bit(f->cfa.reg));
-	struct emit_mem ea = {st->base, st->index, st->scale,
-			      st->disp + (st->base == X86_RSP ? saved_size(&sg->g) : 0)};
-	int64_t room = f->end_offset - f->start_offset - st->width;
-	uint32_t other, skip, done;
+	int64_t room = f->end_offset - f->start_offset - sg->st->width;
+	struct scratch s = store_scratch(sg);
+	uint32_t other, skip;
 
-	if (st->rip_relative || f->bound == BOUND_CHUNK || room < 0 || room > INT32_MAX)
+	if (!sg->st->rip_relative && f->bound == BOUND_CHUNK)
+		return emit_chunk_store(sg, e);
+	if (sg->st->rip_relative || room < 0 || room > INT32_MAX)
 		return err_set_addr(e, ERR_REFUSED, f->culprit.v,
 				    "an object of %" PRId64 " bytes cannot be guarded against a store of %u",
-				    f->end_offset - f->start_offset, st->width);
+				    f->end_offset - f->start_offset, sg->st->width);
 	save(&sg->g, s);
 	other = guard_check_caller(&sg->g, s.a);
-	skip = emit_compare(sg, ea, s);
-	if (other)
-		emit_here(em, other);
-	restore(&sg->g, s);
-	emit_moved(em, f->culprit_bytes, f->culprit_len, f->culprit.v);
-	done = emit_forward(em, ZYDIS_MNEMONIC_JMP);
-	emit_here(em, skip);
-	restore(&sg->g, s);
-	emit_here(em, done);
+	skip = emit_compare(sg, store_address(sg), s);
+	emit_both_ways(sg, s, skip, &other, 1);
 	return 0;
 }
 
@@ -149,7 +212,7 @@ static void emit_string_room(struct store_guard *sg, struct scratch s, uint32_t 
 	emit_mi(em, ZYDIS_MNEMONIC_TEST, EMIT_MEM(X86_RSP, 2 * guard_word(&sg->g) + 1), 4, 1);
 	all[0] = emit_forward(em, ZYDIS_MNEMONIC_JNZ);
 	if (sg->g.f->bound == BOUND_CHUNK) {
-		guard_chunk_size(&sg->g, s.a, RDI, all + 2);
+		guard_chunk_room(&sg->g, s.a, RDI, all + 2);
 		return;
 	}
 	guard_bound(&sg->g, s.a, sg->g.f->end_offset);
@@ -191,8 +254,10 @@ static int emit_string(struct store_guard *sg, struct err *e)
 	struct scratch s = pick_scratch(&sg->g, 1u << RAX | 1u << RCX | 1u << RSI | 1u << RDI | reg_bit(f->cfa.reg));
 	uint8_t width = (uint8_t)sg->st->width;
 
-	(void)e;
+	if (sg->g.link->next)
+		return err_set(e, ERR_REFUSED, "a string store has one guard only");
 	save(&sg->g, s);
+	sg->g.link->lower = (uint16_t)saved_size(&sg->g);
 	emit_string_count(sg, s);
 	emit_rr(em, ZYDIS_MNEMONIC_MOV, RCX, s.a);
 	emit_moved(em, f->culprit_bytes, f->culprit_len, f->culprit.v);
@@ -245,6 +310,8 @@ static int check_finding(const struct finding *f, struct err *e)
 	if (f->bound != BOUND_CHUNK && f->end_offset <= f->start_offset &&
 	    !(f->kind == FINDING_CALL && f->effect == CALL_FORMAT))
 		return err_set(e, ERR_REFUSED, "the finding's bounds make no sense");
+	if (guard_check_chunk(f, e))
+		return -1;
 	if (f->bound <= BOUND_CALLER && f->cfa.reg > (f->is_32bit ? 7 : 15))
 		return err_set(e, ERR_REFUSED, "the finding's frame makes no sense");
 	return 0;
@@ -253,18 +320,30 @@ static int check_finding(const struct finding *f, struct err *e)
 int guard_emit(struct emitter *em, const struct finding *f, const struct code_reader *rd, const char **ret_name,
 	       struct err *e)
 {
-	struct guard g = {.em = em, .f = f, .rd = rd};
+	struct guard_link link = {0};
+
+	return guard_emit_linked(em, f, rd, &link, ret_name, e);
+}
+
+int guard_emit_linked(struct emitter *em, const struct finding *f, const struct code_reader *rd,
+		      struct guard_link *link, const char **ret_name, struct err *e)
+{
+	struct guard g = {.em = em, .f = f, .rd = rd, .link = link};
 	struct x86_insn in;
 	uint32_t off = 0;
 
 	if (check_finding(f, e))
 		return -1;
+	link->culprit_at = GUARD_NOWHERE;
+	link->lower = 0;
 	em->is_32bit = f->is_32bit;
 	em->is_fixed = f->is_32bit && !f->module.bias;
 	while (off < f->bug_len) {
 		if (!x86_decode_mode(f->is_32bit ? X86_MODE_32 : X86_MODE_64, f->bug_bytes + off, f->bug_len - off,
 				     &in))
 			return err_set(e, ERR_REFUSED, "the bug instructions do not decode");
+		if (f->bug.v + off == f->culprit.v)
+			link->part_at = (uint8_t)em->len;
 		if (f->bug.v + off != f->culprit.v)
 			emit_moved(em, f->bug_bytes + off, in.i.length, f->bug.v + off);
 		else if (f->kind == FINDING_CALL)
@@ -276,4 +355,17 @@ int guard_emit(struct emitter *em, const struct finding *f, const struct code_re
 	emit_jump(em, f->bug.v + f->bug_len);
 	emit_end(em);
 	return emit_check(em, e);
+}
+
+int guard_emit_routine(struct emitter *em, const struct finding *f, struct err *e)
+{
+	struct guard_link link = {0};
+	struct guard g = {.em = em, .f = f, .link = &link};
+
+	if (f->kind != FINDING_CALL)
+		return err_set(e, ERR_REFUSED, "the guard has no part that others have");
+	if (check_finding(f, e))
+		return -1;
+	em->is_32bit = f->is_32bit;
+	return guard_emit_call_routine(&g, e);
 }

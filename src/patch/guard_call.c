@@ -4,8 +4,8 @@
  *
  * What is left is what a correct program would have done with too long an input: as much as fits, with a zero at its
  * end where a string is meant. A destination that does not point into the object (its end included: a loop that
- * fills it gets there) is none of the guard's business: the call runs as it is. It is entered by a jump with the return
- * address of the program's own call on the stack, so that what is called returns there and unwinders see no guard.
+ * fills it gets there) is none of the guard's business: the call runs as it is. The guard itself is called, from where the
+ * program's own call ended: what it jumps to returns to the program, and unwinders see no guard.
  *
  * Arguments: rdi, rsi, rdx, rcx, r8, r9, then the stack in 64-bit code; the stack in 32-bit code. At a call the
  * caller expects its scratch registers and flags to be lost, nothing below rsp is alive, and the stack is aligned.
@@ -72,6 +72,17 @@ void call_push_arg(struct call *c, uint8_t arg)
 	c->g.lower += word(c);
 }
 
+void call_push_address(struct call *c, uint64_t address)
+{
+	if (c->g.f->is_32bit && !c->g.em->is_fixed) {
+		guard_address(&c->g, c->spare, address);
+		call_push(c, c->spare);
+	} else {
+		emit_push_address(c->g.em, address);
+		c->g.lower += word(c);
+	}
+}
+
 /* Shorter than mov where neither is one of r8 to r15. */
 void call_copy(struct call *c, uint8_t dst, uint8_t src)
 {
@@ -103,10 +114,39 @@ static uint64_t way_back(const struct call *c)
 	return c->g.f->culprit.v + c->g.f->culprit_len;
 }
 
-/* First of all: the return address, as the program's own call would have put it. */
-void call_push_return(struct call *c)
+static bool uses_stack(const struct x86_insn *in)
 {
-	if (c->jumps) {
+	for (unsigned k = 0; k < in->i.operand_count; k++) {
+		const ZydisDecodedOperand *op = &in->op[k];
+
+		if ((op->type == ZYDIS_OPERAND_TYPE_REGISTER && x86_gpr(op->reg.value) == X86_RSP) ||
+		    (op->type == ZYDIS_OPERAND_TYPE_MEMORY && x86_gpr(op->mem.base) == X86_RSP))
+			return true;
+	}
+	return false;
+}
+
+bool guard_is_called(const struct finding *f)
+{
+	uint64_t before = f->culprit.v - f->bug.v;
+	struct x86_insn in;
+
+	if (f->kind != FINDING_CALL ||
+	    !x86_decode_mode(f->is_32bit ? X86_MODE_32 : X86_MODE_64, f->culprit_bytes, f->culprit_len, &in) ||
+	    in.i.meta.category != ZYDIS_CATEGORY_CALL)
+		return false;
+	for (uint64_t off = 0; off < before; off += in.i.length)
+		if (!x86_decode_mode(f->is_32bit ? X86_MODE_32 : X86_MODE_64, f->bug_bytes + off, f->bug_len - off,
+				     &in) ||
+		    uses_stack(&in) || in.i.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
+			return false;
+	return true;
+}
+
+/* The return address, as the program's own call would have put it. */
+static void push_return(struct call *c)
+{
+	if (guard_is_called(c->g.f) || c->jumps) {
 		c->g.lower += word(c);
 	} else if (c->g.f->is_32bit) {
 		emit_push_address(c->g.em, way_back(c));
@@ -115,24 +155,30 @@ void call_push_return(struct call *c)
 		emit_address(c->g.em, c->room, way_back(c));
 		call_push(c, c->room);
 	}
+	c->g.returns = c->jumps ? 0 : way_back(c);
 }
 
-/* Behind call_push_return(), with nothing else on the stack: the call as it is. */
+void call_transfer(struct call *c, ZydisMnemonic m)
+{
+	emit_transfer(c->g.em, m, &c->in, c->g.f->culprit.v, c->g.lower);
+}
+
 void call_original(struct call *c)
 {
 	others_here(c);
-	emit_transfer(c->g.em, ZYDIS_MNEMONIC_JMP, &c->in, c->g.f->culprit.v, word(c));
+	if (!c->g.link->next) {
+		emit_transfer(c->g.em, ZYDIS_MNEMONIC_JMP, &c->in, c->g.f->culprit.v, word(c));
+		return;
+	}
+	if (!guard_is_called(c->g.f) && !c->jumps) /* the next one puts it there itself */
+		emit_lea(c->g.em, X86_RSP, EMIT_MEM(X86_RSP, word(c)));
+	emit_jump(c->g.em, c->g.link->next);
 }
 
-/* Without call_push_return(): the original call from here, and the way back for all. */
-void call_original_inside(struct call *c)
+void call_return(struct call *c)
 {
-	uint32_t done = emit_forward(c->g.em, ZYDIS_MNEMONIC_JMP);
-
-	others_here(c);
-	emit_transfer(c->g.em, ZYDIS_MNEMONIC_CALL, &c->in, c->g.f->culprit.v, 0);
-	emit_here(c->g.em, done);
-	emit_jump(c->g.em, way_back(c));
+	emit_plain(c->g.em, ZYDIS_MNEMONIC_RET);
+	call_original(c);
 }
 
 static uint32_t call_uses(const struct call *c)
@@ -154,13 +200,18 @@ bool call_takes_list(const struct finding *f)
 	return f->callee[0] == 'v' || strncmp(f->callee, "__v", 3) == 0;
 }
 
-/* Two scratch registers that hold no argument and are not what is called. */
+/* Two scratch registers that hold no argument and are not what is called. Copies of strings count in rcx. */
 static int pick_registers(struct call *c, struct err *e)
 {
-	static const uint8_t of64[] = {R11, R10}, of32[] = {RAX, RCX, RDX};
-	const uint8_t *from = c->g.f->is_32bit ? of32 : of64;
-	size_t n = c->g.f->is_32bit ? sizeof(of32) : sizeof(of64);
+	static const uint8_t of64[] = {RCX, R11, R10}, of32[] = {RCX, RAX, RDX};
+	const struct finding *f = c->g.f;
+	const uint8_t *from = f->is_32bit ? of32 : of64;
+	size_t n = f->is_32bit ? sizeof(of32) : sizeof(of64);
 	uint32_t uses = call_uses(c);
+	bool is_string = f->effect >= CALL_STRING_COPY && f->effect <= CALL_STRING_APPEND_N;
+
+	if (!f->is_32bit && (!is_string || f->chk_arg == 3))
+		uses |= 1u << RCX;
 
 	c->room = c->spare = EMIT_NO_REG;
 	for (size_t k = 0; k < n; k++) {
@@ -184,7 +235,7 @@ static void emit_chunk_room(struct call *c)
 		dst = call_arg_reg[c->dst_arg];
 	else if (c->dst_arg != CALL_NO_ARG)
 		call_with_arg(c, ZYDIS_MNEMONIC_MOV, dst, c->dst_arg);
-	guard_chunk_size(&c->g, c->room, dst, c->others + c->n_others);
+	guard_chunk_room(&c->g, c->room, dst, c->others + c->n_others);
 	c->n_others += GUARD_CHUNK_JUMPS;
 }
 
@@ -300,7 +351,6 @@ static int emit_length(struct call *c, struct err *e)
 
 	if (len > STACK_ARG_MAX || (quirk->is_items && !len))
 		return err_set(e, ERR_REFUSED, "which argument is the length is not known");
-	call_push_return(c);
 	call_room(c);
 	if (quirk->is_items && emit_items(c, e))
 		return -1;
@@ -317,7 +367,6 @@ static int emit_length(struct call *c, struct err *e)
 /* Loads rcx with the room, rdi with the destination, rsi with the source; keeps what must be kept. */
 static void begin_string(struct call *c)
 {
-	call_push_return(c);
 	call_room(c);
 	if (c->room != RCX)
 		emit_rr(c->g.em, ZYDIS_MNEMONIC_MOV, RCX | EMIT_LOW32, c->room | EMIT_LOW32);
@@ -335,8 +384,7 @@ static void end_string(struct call *c)
 		emit_r(c->g.em, ZYDIS_MNEMONIC_POP, RDI);
 		emit_r(c->g.em, ZYDIS_MNEMONIC_POP, RSI);
 	}
-	emit_plain(c->g.em, ZYDIS_MNEMONIC_RET);
-	call_original(c);
+	call_return(c);
 }
 
 /* Copies up to rcx bytes from rsi to rdi, up to and without the zero, and adds one: rdi ends one behind that. */
@@ -345,6 +393,8 @@ static void emit_copy(struct call *c)
 	static const uint8_t test_al[] = {0x84, 0xc0};
 	struct emitter *em = c->g.em;
 	uint32_t none = emit_forward(em, ZYDIS_MNEMONIC_JRCXZ), loop = em->len, ended;
+
+	c->g.link->lower = (uint16_t)c->g.lower;
 
 	emit_plain(em, ZYDIS_MNEMONIC_LODSB);
 	emit_plain(em, ZYDIS_MNEMONIC_STOSB);
@@ -432,6 +482,7 @@ static const struct {
 	{CALL_STRING_APPEND_N, "append-guard", emit_string_append},
 	{CALL_PRINT, "print-guard", call_print},
 	{CALL_PRINT_V, "print-guard", call_print},
+	{CALL_GETS, "line-guard", call_gets},
 	{CALL_SCAN, "scan-guard", call_scan},
 	{CALL_FORMAT, "format-guard", call_format},
 };
@@ -470,6 +521,7 @@ static int emit_with_data(const struct call *c, int (*emit)(struct call *c, stru
 
 		*em = start;
 		again.data = data;
+		push_return(&again);
 		if (emit(&again, e))
 			return -1;
 		if (!em->data || em->at + em->data == data) {
@@ -495,4 +547,18 @@ int guard_emit_call(struct guard *g, const char **ret_name, struct err *e)
 	}
 	return err_set(e, ERR_REFUSED, "what %s does to its arguments is not known",
 		       g->f->callee[0] ? g->f->callee : "the called function");
+}
+
+int guard_emit_call_routine(struct guard *g, struct err *e)
+{
+	struct call c = {.g = *g, .dst_arg = g->f->dst_arg};
+
+	if (g->f->is_32bit || g->f->effect != CALL_PRINT)
+		return err_set(e, ERR_REFUSED, "the guard has no part that others have");
+	if (check_call(&c, e))
+		return -1;
+	c.g.lower = word(&c);
+	if (call_print_within(&c, e))
+		return -1;
+	return emit_check(g->em, e);
 }

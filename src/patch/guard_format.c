@@ -42,7 +42,7 @@ static int check_own(struct call *c, struct err *e)
 
 	if (call_read_only(c, &low, &high, e))
 		return -1;
-	emit_address(c->g.em, c->room, low.v);
+	guard_address(&c->g, c->room, low.v);
 	call_with_arg(c, ZYDIS_MNEMONIC_MOV, c->spare, c->g.f->src_arg);
 	emit_rr(c->g.em, ZYDIS_MNEMONIC_SUB, c->spare, c->room);
 	emit_ri(c->g.em, ZYDIS_MNEMONIC_CMP, c->spare, (int32_t)(high.v - low.v));
@@ -76,8 +76,10 @@ static void print_list_64(struct call *c)
 	emit_push(em, LIST_EXHAUSTED);
 	emit_rr(em, ZYDIS_MNEMONIC_MOV, list, X86_RSP);
 	load_data(c, format);
-	emit_transfer(em, ZYDIS_MNEMONIC_CALL, &c->in, c->g.f->culprit.v, 4 * 8);
-	emit_ri(em, ZYDIS_MNEMONIC_ADD, X86_RSP, 4 * 8);
+	c->g.lower += 8;
+	call_push(c, list); /* keeps the stack aligned */
+	call_transfer(c, ZYDIS_MNEMONIC_CALL);
+	emit_ri(em, ZYDIS_MNEMONIC_ADD, X86_RSP, 5 * 8);
 }
 
 /* All arguments again, below the program's: there may be no room for one more among them. */
@@ -88,39 +90,33 @@ static void print_again_32(struct call *c)
 	int32_t size = 4 * (format + 2), frame;
 	bool list = call_takes_list(c->g.f);
 
-	frame = (size + (list ? 4 : 0) + 15) & ~15;
+	frame = ((4 + size + (list ? 4 : 0) + 15) & ~15) - 4; /* with the return address the stack is aligned */
 	if (list) {
 		call_push_arg(c, format);
 		emit_rr(em, ZYDIS_MNEMONIC_MOV, c->room, X86_RSP);
 	}
-	if (frame - size - c->g.lower)
-		call_lower_stack(c, frame - size - c->g.lower);
+	if (frame + 4 - size - c->g.lower)
+		call_lower_stack(c, frame + 4 - size - c->g.lower);
 	if (list)
 		call_push(c, c->room);
 	else
 		call_push_arg(c, format);
-	emit_push_address(em, c->data);
-	c->g.lower += 4;
+	call_push_address(c, c->data);
 	for (uint8_t k = format; k-- > 0;)
 		call_push_arg(c, k);
-	emit_transfer(em, ZYDIS_MNEMONIC_CALL, &c->in, c->g.f->culprit.v, frame);
+	call_transfer(c, ZYDIS_MNEMONIC_CALL);
 	emit_ri(em, ZYDIS_MNEMONIC_ADD, X86_RSP, frame);
 }
 
 int call_format(struct call *c, struct err *e)
 {
 	const struct finding *f = c->g.f;
-	bool inside = f->is_32bit || call_takes_list(f); /* the call returns to the guard */
 
 	if (f->src_arg > CALL_REG_ARGS - 2)
 		return err_set(e, ERR_REFUSED, "which argument is the format is not known");
-	if (inside && c->jumps)
-		return err_set(e, ERR_REFUSED, "the function is left with the call: nothing comes back to the guard");
 	if (!f->module.is_main)
 		return err_set(e, ERR_REFUSED, "the formats of those who call %s cannot be told from hostile ones",
 			       f->module.path);
-	if (!inside)
-		call_push_return(c);
 	if (check_own(c, e))
 		return -1;
 	if (f->is_32bit)
@@ -129,10 +125,10 @@ int call_format(struct call *c, struct err *e)
 		print_list_64(c);
 	else
 		print_text_64(c);
-	if (!inside)
-		call_original(c);
+	if (f->is_32bit || call_takes_list(f))
+		call_return(c);
 	else
-		call_original_inside(c);
+		call_original(c);
 	emit_data(c->g.em, "%s", 3);
 	return 0;
 }

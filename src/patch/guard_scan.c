@@ -2,6 +2,8 @@
 /*
  * Guards of scanf's family: the format is exchanged for one that has a width where the program's has none.
  *
+ * The width is the object's at the time; a heap chunk of another size is left alone.
+ *
  * The format must be a constant of the program's, with one %s or %[ that has no width. Where it is, the code before the
  * call says: constant addresses in the function are looked at, the nearest first, for such a text. The guard compares at run
  * time, so that a wrong guess leaves the call as it is. The new format is kept behind the guard's code.
@@ -202,10 +204,14 @@ static void emit_exchange(struct call *c, const struct format *format)
 {
 	uint8_t arg = c->g.f->src_arg;
 
-	emit_address(c->g.em, c->room, format->address);
+	guard_address(&c->g, c->room, format->address);
 	call_on_arg(c, ZYDIS_MNEMONIC_CMP, arg, c->room);
 	call_other_if(c, ZYDIS_MNEMONIC_JNZ);
-	emit_address(c->g.em, c->room, c->data);
+	if (call_arg_in_reg(c, arg)) {
+		emit_address(c->g.em, call_arg_reg[arg], c->data);
+		return;
+	}
+	guard_address(&c->g, c->room, c->data);
 	call_on_arg(c, ZYDIS_MNEMONIC_MOV, arg, c->room);
 }
 
@@ -235,7 +241,7 @@ int call_scan(struct call *c, struct err *e)
 	struct format format;
 	int n;
 
-	if (f->bound == BOUND_CHUNK || size < 2 || !c->g.rd || f->src_arg > CALL_REG_ARGS)
+	if (size < 2 || !c->g.rd || f->src_arg > CALL_REG_ARGS)
 		return err_set(e, ERR_REFUSED, "a text of what width would fit is not known");
 	if (find_format(c, &format, e))
 		return -1;
@@ -244,7 +250,6 @@ int call_scan(struct call *c, struct err *e)
 		return err_set(e, ERR_REFUSED, "the text without a width goes elsewhere");
 	if (format.arg > 4)
 		return err_set(e, ERR_REFUSED, "the text without a width is too far behind the format");
-	call_push_return(c);
 	if (call_takes_list(f))
 		load_from_list(c, format.arg);
 	call_room(c);

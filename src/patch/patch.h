@@ -16,6 +16,7 @@
 
 #define PATCH_SITE_MAX 16
 #define PATCH_GUARD_MAX 152
+#define PATCH_GUARD_WANTED 96 /* what is larger is split, if it can be */
 
 /* Names its target by build-id and file offset; carries the original bytes; refuses anything else. */
 struct patch {
@@ -24,30 +25,48 @@ struct patch {
 	uint8_t build_id_len;
 	bool is_32bit; /* the code that is patched */
 	const char *strategy; /* "store-guard", ... (static string) */
-	const char *home; /* "cave" (static string) */
+	const char *home; /* "cave" or "process" (static strings) */
+	bool is_private; /* in "process": site and guard are the process's own, and those that it forks have them */
 	uint64_t site_offset; /* file offset of the displaced bytes */
 	uint8_t site_len;
 	uint8_t site_before[PATCH_SITE_MAX], site_after[PATCH_SITE_MAX];
-	uint64_t guard_offset; /* file offset of the guard */
-	uint8_t guard_len;
+	uint8_t site_original[PATCH_SITE_MAX]; /* the program's; not site_before if there was an earlier patch */
+	uint64_t guard_offset; /* file offset of the guard; of what is private, as if the file were mapped as far */
+	uint8_t guard_len, routine_len;
 	uint8_t guard[PATCH_GUARD_MAX]; /* its bytes before were all zero */
+	uint64_t
+		routine_offset; /* file offset of code that this guard and others of the module jump to; routine_len 0: none */
+	uint8_t routine[PATCH_GUARD_MAX];
+	uint8_t part_at, culprit_at; /* in the guard, see struct guard_link */
+	uint16_t lower;
 	struct gva inode; /* the file's, in the kernel */
 	/* as applied in the process it was made for */
 	struct gva site, guard_at;
 };
 
 /*
- * Makes a patch for f in the process t: picks a strategy and a cave, encodes the guard, decodes it again to check it.
+ * Makes a patch for f in the process t: picks a strategy and a home, encodes the guard, decodes it again to check it.
  * Changes nothing. ERR_REFUSED: no safe way was found (says why).
  */
 int patch_generate(const struct finding *f, struct vmi *v, const struct vmi_task *t, struct patch *ret,
 		   struct err *e) MUST_CHECK;
 
 /*
- * Writes the patch through the page tables of process t (guard first, then the site). The VM must not be running.
- * Checks build-id and original bytes, and that no thread of the process stands inside the displaced bytes.
+ * The same for a culprit that has the patch `old` already: the new one takes its place, old's guard stays where it is for who is
+ * in it. With `keep` what is none of the new guard's business goes on to old's. It is applied after old.
+ */
+int patch_generate_over(const struct patch *old, bool keep, const struct finding *f, struct vmi *v,
+			const struct vmi_task *t, struct patch *ret, struct err *e) MUST_CHECK;
+
+/*
+ * A private patch is put in by the process itself before it goes on, see home.h.
+ * Else writes the patch through the page tables of process t (guard first, then the site). The VM must not be running.
+ * Checks build-id and original bytes, and that no thread of any process that runs the code stands inside the displaced bytes.
  */
 int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e) MUST_CHECK;
+/* Where site and guard are in process t. ERR_REFUSED: it does not run the build that the patch is for. */
+int patch_place(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct gva *ret_site,
+		struct gva *ret_guard, struct err *e) MUST_CHECK;
 /* Whether process t runs the build of the file that the patch is for: where not, patch_apply() refuses. */
 bool patch_concerns(const struct patch *p, struct vmi *v, const struct vmi_task *t);
 /*

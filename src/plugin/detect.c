@@ -64,13 +64,15 @@ void detect_report(const struct plugin_vcpu *c, enum taint_detector detector, co
 }
 
 void detect_report_access(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
-			  uint64_t address, uint64_t vaddr, struct gpa at, const struct taint_label *labels, unsigned n)
+			  struct detect_access access, uint64_t vaddr, struct gpa at, const struct taint_label *labels,
+			  unsigned n)
 {
 	struct taint_msg m = {.type = TAINT_MSG_DETECT};
 
 	if (!plugin_detects(detector))
 		return;
 	fill(c, detector, site, &m.detect);
-	m.detect.access = address;
+	m.detect.access = access.address;
+	m.detect.access_error = access.error;
 	send(c, &m, vaddr, at, labels, n);
 }

@@ -3,6 +3,9 @@
  * Frames of interrupts and exceptions: QEMU pushes them without telling any access, onto kernel stacks below whose
  * pointers lies what was pushed before. A byte of a frame is so often 0x00 or 0xff that many are what the label there
  * says they were; only knowing of the frame makes them clean.
+ *
+ * A frame also tells that a program's access failed. One that cannot have been meant is reported (TAINT_DETECT_FAULT, without
+ * an object): what came from outside may have led to it, though the address is clean.
  */
 #include "plugin/core/trap.h"
 #include "plugin/memory.h"
@@ -55,6 +58,46 @@ static unsigned frame_words(struct plugin_vcpu *c, struct top *t)
 	return trap_frame_words(t->word, t->n);
 }
 
+/* What a frame with an error code has. */
+enum frame_word { FRAME_ERROR, FRAME_IP, FRAME_CS };
+/* Of a page fault's error code; others say what no program can bring about. */
+#define ERROR_BITS (PAGE_FAULT_PRESENT | PAGE_FAULT_WRITE | PAGE_FAULT_USER | PAGE_FAULT_FETCH)
+
+#define USER_BITS 47 /* of a program's addresses */
+#define USER_MIN 0x10000u /* programs may map nothing below */
+#define USER_CS 0x33u
+#define USER32_CS 0x23u
+
+/*
+ * Whether a program's access failed that may not have been meant. All but what leads nowhere are ordinary unless tainted
+ * data is being handled; the guest's memory maps, which the supervisor knows, tell which of those are not.
+ */
+static bool is_suspicious(uint64_t error, bool tainted, struct detect_access *ret)
+{
+	if (!error) { /* general protection: no address at all, and the processor does not tell it */
+		ret->address = 1ull << 63;
+		return true;
+	}
+	if (!(error & PAGE_FAULT_USER) || (error & ~(uint64_t)ERROR_BITS))
+		return false;
+	*ret = (struct detect_access){regs_read(PLUGIN_REG_CR2), (uint32_t)error};
+	return tainted || ret->address < USER_MIN || ret->address >> USER_BITS;
+}
+
+static void look_for_fault(struct plugin_vcpu *c, const struct top *t, unsigned n)
+{
+	static const struct taint_label none[PLUGIN_WORD_MAX];
+	bool tainted = c->line->followed != c->followed_before;
+	struct plugin_site at = {.pc = t->word[FRAME_IP], .code_offset = UINT64_MAX, .user = true};
+	struct detect_access access = {0};
+	uint64_t cs = t->word[FRAME_CS];
+
+	c->followed_before = c->line->followed;
+	if (n == TRAP_WORDS && (cs == USER_CS || cs == USER32_CS) && plugin_detects(TAINT_DETECT_FAULT) &&
+	    is_suspicious(t->word[FRAME_ERROR], tainted, &access))
+		detect_report_access(c, TAINT_DETECT_FAULT, &at, access, 0, gpa(0), none, 0);
+}
+
 void frame_pushed(unsigned vcpu, void *insn)
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
@@ -63,12 +106,11 @@ void frame_pushed(unsigned vcpu, void *insn)
 	unsigned n;
 
 	(void)insn;
-	if (rsp % WORD || (memory_known_clean(c, rsp) && memory_known_clean(c, rsp + TRAP_WORDS * WORD - ACCESS_MAX)))
+	if (rsp % WORD)
 		return;
 	find_words(c, rsp, &t);
-	if (!t.tainted)
-		return;
 	n = frame_words(c, &t);
-	for (unsigned i = 0; i < n; i++)
+	look_for_fault(c, &t, n);
+	for (unsigned i = 0; t.tainted && i < n; i++)
 		shadow_clear(plugin.shadow, t.at[i], WORD);
 }

@@ -295,11 +295,32 @@ static bool exchanged(const struct piece p[2], unsigned k, const uint8_t *bytes)
 	return any;
 }
 
+/* Whether what is waited for is among the bytes that are written. */
+static bool is_watched(uint64_t vaddr, const struct taint_label *labels, unsigned n)
+{
+	const struct taint_msg_watch *w = &plugin.watch;
+
+	if (!w->anywhere)
+		return w->gva - vaddr < n && labels[w->gva - vaddr].origin == w->origin;
+	for (unsigned i = 0; i < n; i++)
+		if (labels[i].origin == w->origin && labels[i].value == w->value &&
+		    (vaddr + i - w->gva) % TAINT_STACK_ALIGN == 0)
+			return !gva_is_kernel(gva(vaddr));
+	return false;
+}
+
+/* Whether the bytes before the last are text as it came: of what is computed, a pointer say, all bytes have one label. */
+static bool follows_text(const struct taint_label *labels, unsigned n)
+{
+	return n < 3 || ((labels[n - 2].origin - labels[n - 3].origin) & TAINT_POSITION) == 1;
+}
+
 /* A string's end, or a string cut there, stored with what is before it: the input chose its place. */
 static void mark_end(const struct plugin_site *s, struct taint_label *labels, const uint8_t *bytes, unsigned n)
 {
 	if (n < 2 || !s->user || bytes[n - 1] || labels[n - 1].origin || !labels[n - 2].origin ||
-	    (labels[n - 2].flags & TAINT_LABEL_BY_ADDRESS) || !plugin_detects(TAINT_DETECT_INDEX))
+	    !follows_text(labels, n) || (labels[n - 2].flags & TAINT_LABEL_BY_ADDRESS) ||
+	    !plugin_detects(TAINT_DETECT_INDEX))
 		return;
 	labels[n - 1].origin = labels[n - 2].origin & TAINT_POSITION;
 	labels[n - 1].flags = TAINT_LABEL_BY_ADDRESS;
@@ -328,8 +349,7 @@ void memory_set(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminf
 			shadow_set(plugin.shadow, p[i].at, labels + done, p[i].n);
 		done += p[i].n;
 	}
-	if (plugin.watch.gva && plugin.watch.gva - vaddr < n &&
-	    labels[plugin.watch.gva - vaddr].origin == plugin.watch.origin && memory_gpa(c, info, vaddr, &at))
+	if (plugin.watch.gva && is_watched(vaddr, labels, n) && memory_gpa(c, info, vaddr, &at))
 		detect_report(c, TAINT_DETECT_WATCH, s, vaddr, at, labels, n);
 }
 

@@ -58,6 +58,7 @@ struct plugin_vcpu {
 	struct {
 		uint64_t pointer, value, loaded;
 	} through[TAINT_GPRS];
+	uint64_t followed_before; /* accesses followed when the kernel was last entered by an interrupt or exception */
 	uint64_t stack; /* user's stack pointer at the last store that a detector looked at and that is no member */
 	uint64_t clean[PLUGIN_TLB_SIZE]; /* pages without tainted bytes: address ^ key; see memory.c */
 	struct plugin_tlb_entry tlb[PLUGIN_TLB_SIZE];
@@ -196,6 +197,7 @@ enum plugin_reg {
 	PLUGIN_REG_RIP = TAINT_GPRS,
 	PLUGIN_REG_CS,
 	PLUGIN_REG_CR0,
+	PLUGIN_REG_CR2,
 	PLUGIN_REG_CR3,
 	PLUGIN_REG_CR4,
 	PLUGIN_REG_EFER,
@@ -277,9 +279,17 @@ void stray_return(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugi
 /* detect.c: a detector fired: report, and hold the vCPU until the supervisor says otherwise. */
 void detect_report(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
 		   uint64_t vaddr, struct gpa at, const struct taint_label *labels, unsigned n);
-/* The same where the supervisor is to judge whether an access to `address`, or a return to it, is fatal. */
+/* An access, or a return, of which the supervisor is to judge whether it is fatal. */
+struct detect_access {
+	uint64_t address;
+	uint32_t error; /* PAGE_FAULT_*, 0: not known */
+};
+#define PAGE_FAULT_PRESENT 0x01u
+#define PAGE_FAULT_WRITE 0x02u
+#define PAGE_FAULT_USER 0x04u
+#define PAGE_FAULT_FETCH 0x10u
 void detect_report_access(const struct plugin_vcpu *c, enum taint_detector detector, const struct plugin_site *site,
-			  uint64_t address, uint64_t vaddr, struct gpa at, const struct taint_label *labels,
+			  struct detect_access access, uint64_t vaddr, struct gpa at, const struct taint_label *labels,
 			  unsigned n);
 
 #endif

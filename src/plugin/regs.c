@@ -5,8 +5,8 @@
 #include "plugin/plugin_internal.h"
 
 static const char *const names[PLUGIN_REGS] = {
-	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8",	"r9",	   "r10",     "r11",	   "r12",
-	"r13", "r14", "r15", "rip", "cs",  "cr0", "cr3", "cr4", "efer", "fs_base", "gs_base", "k_gs_base",
+	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8",  "r9",   "r10",	  "r11",     "r12",
+	"r13", "r14", "r15", "rip", "cs",  "cr0", "cr2", "cr3", "cr4", "efer", "fs_base", "gs_base", "k_gs_base",
 };
 
 static struct qemu_plugin_register *handle[PLUGIN_REGS];

@@ -9,7 +9,7 @@
  *   canary    a tainted word is compared with the stack protector's, and differs
  *   pointer   a store through a pointer that came whole from the outside
  *   index     an address to be used has bytes that were written where the input chose
- *   fault     an access at a tainted address faults, or one while the program handles tainted data, where nothing is near
+ *   fault     an access at a tainted address faults (others that are fatal: frame.c)
  *   abort     the program sends itself SIGABRT
  *
  * (The return address is looked at in follow.c and stray.c.) An address that was computed from the input, a table's entry at an
@@ -23,6 +23,7 @@
  */
 #include <string.h>
 
+#include "plugin/core/trap.h"
 #include "plugin/memory.h"
 #include "vmi/vmi.h"
 
@@ -500,51 +501,60 @@ static bool find_cause(struct plugin_vcpu *c, const struct plugin_site *s, unsig
 	       (find_held(c, s, reg, ret) || (find_word(c, s, reg, ret) && placed_bytes(ret->label, ret->n)));
 }
 
-static uint64_t operand_address(const struct plugin_site *s, const struct taint_mem *m)
+/* The program's stack pointer, when its access has faulted: it is in the frame at the kernel's. */
+static uint64_t faulted_stack(struct plugin_vcpu *c)
+{
+	uint64_t words[TRAP_WORDS];
+	struct vmi_page page;
+	unsigned n;
+
+	if (!guest_translate(c, regs_read(PLUGIN_REG_RSP), &page) || !guest_read(c, page.at, words, sizeof(words)))
+		return 0;
+	n = trap_frame_words(words, TRAP_WORDS);
+	return n ? words[n - 2] : 0;
+}
+
+static uint64_t operand_address(struct plugin_vcpu *c, const struct plugin_site *s, const struct taint_mem *m)
 {
 	uint64_t address = (uint64_t)m->disp;
 
-	if (m->base < TAINT_GPRS)
+	if (m->base == TAINT_GPR_RSP)
+		address += faulted_stack(c);
+	else if (m->base < TAINT_GPRS)
 		address += regs_read((enum plugin_reg)m->base);
 	if (m->index < TAINT_GPRS)
 		address += regs_read((enum plugin_reg)m->index) * m->scale;
 	return masked(address, plugin_word(s));
 }
 
-#define USER_BITS 47 /* of a program's addresses */
-
-/* Programs have nothing there. */
-static bool is_nowhere(uint64_t address)
+/* An index that was computed from the input: no pointer, but where it leads is the input's choice. */
+static bool find_index(const struct plugin_vcpu *c, const struct plugin_site *s, const struct taint_mem *m,
+		       struct held *ret)
 {
-	return address < POINTER_MIN || address >> USER_BITS;
-}
-
-/* Whether memory there or next to it is in use: then a fault is most often an ordinary thing. */
-static bool is_in_use(struct plugin_vcpu *c, uint64_t address)
-{
-	struct vmi_page page;
-
-	return guest_translate(c, address, &page) || guest_translate(c, address - GUEST_PAGE_SIZE, &page) ||
-	       guest_translate(c, address + GUEST_PAGE_SIZE, &page);
+	*ret = (struct held){.n = plugin_word(s)};
+	if (m->index >= TAINT_GPRS || !register_labels(c, m->index, ret->n, ret->label))
+		return false;
+	for (unsigned i = 0; i < ret->n; i++)
+		ret->label[i].flags = TAINT_LABEL_BY_ADDRESS;
+	return true;
 }
 
 /* The registers are still the program's but for the stack pointer. */
 void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s)
 {
-	static const struct taint_label none[PLUGIN_WORD_MAX];
 	const struct taint_mem *m = &s->in->mem[0];
-	uint64_t address;
+	struct detect_access access = {0};
 	struct held h;
 
 	/* the first is the operand; what call and push do to the stack is the second */
-	if (!s->user || !s->in->n_mem || !m->known || m->base == TAINT_GPR_RSP || m->base == TAINT_GPR_RIP ||
-	    !plugin_detects(TAINT_DETECT_FAULT))
+	if (!s->user || !s->in->n_mem || !m->known || m->base == TAINT_GPR_RIP || !plugin_detects(TAINT_DETECT_FAULT))
 		return;
-	address = operand_address(s, m);
+	access.address = operand_address(c, s, m);
+	access.error = s->in->has_store ? PAGE_FAULT_WRITE : 0;
 	if (find_cause(c, s, m->base, &h) || find_cause(c, s, m->index, &h))
-		detect_report_access(c, TAINT_DETECT_FAULT, s, address, h.vaddr, h.at, h.label, h.n);
-	else if (is_nowhere(address) || !is_in_use(c, address))
-		detect_report_access(c, TAINT_DETECT_FAULT, s, address, 0, gpa(0), none, 0);
+		detect_report_access(c, TAINT_DETECT_FAULT, s, access, h.vaddr, h.at, h.label, h.n);
+	else if (find_index(c, s, m, &h))
+		detect_report_access(c, TAINT_DETECT_FAULT, s, access, 0, gpa(0), h.label, h.n);
 }
 
 static void follow_code(unsigned vcpu, void *site)

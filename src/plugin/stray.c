@@ -83,7 +83,8 @@ void stray_return(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugi
 		return;
 	lead = where_it_leads(c, to);
 	if (lead == LEAD_NOWHERE)
-		detect_report_access(c, TAINT_DETECT_STRAY, s, to, vaddr, at, none, n);
+		detect_report_access(c, TAINT_DETECT_STRAY, s, (struct detect_access){.address = to}, vaddr, at, none,
+				     n);
 	else if (lead == LEAD_ELSEWHERE && state == RETURNS_CHANGED)
 		detect_report(c, TAINT_DETECT_STRAY, s, vaddr, at, none, n);
 }

@@ -82,10 +82,11 @@ void engine_thaw(struct engine *en);
 void engine_let_go(struct engine *en, unsigned vcpu);
 
 /*
- * Before the VM runs: the vCPU that writes the input byte of this origin to the user address is held, as by a detector
- * (TAINT_DETECT_WATCH).
+ * Before the VM runs: the vCPU that writes the input byte of this label to the user address is held, as by a detector
+ * (TAINT_DETECT_WATCH). anywhere: each that writes it to an address that is aligned as this one.
  */
-int engine_watch(struct engine *en, struct gva at, uint32_t origin, struct err *e) MUST_CHECK;
+int engine_watch(struct engine *en, struct gva at, const struct taint_label *label, bool anywhere,
+		 struct err *e) MUST_CHECK;
 
 /* Stops the vCPUs; returns when they are stopped. */
 int engine_stop(struct engine *en, struct err *e) MUST_CHECK;

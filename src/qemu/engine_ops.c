@@ -188,9 +188,11 @@ bool engine_is_up(const struct engine *en)
 	return qmp_greeted(en->qmp) && en->hello;
 }
 
-int engine_watch(struct engine *en, struct gva at, uint32_t origin, struct err *e)
+int engine_watch(struct engine *en, struct gva at, const struct taint_label *label, bool anywhere, struct err *e)
 {
-	struct taint_msg m = {.type = TAINT_MSG_WATCH, .watch = {.gva = at.v, .origin = origin}};
+	struct taint_msg m = {
+		.type = TAINT_MSG_WATCH,
+		.watch = {.gva = at.v, .origin = label->origin, .anywhere = anywhere, .value = label->value}};
 
 	en->watching = false;
 	if (link_send(en, &m, e) < 0)

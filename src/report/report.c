@@ -210,8 +210,10 @@ static void section_patch(const struct page *p, const struct incident *in)
 	put_hex(p, INK_GREEN, in->after);
 	putc('\n', p->out);
 	label(p, "guard");
-	fprintf(p->out, "0x%" PRIx64 ", %" PRIu32 " bytes (file offset 0x%" PRIx64 ")\n", in->guard_at, in->guard_len,
-		in->guard_offset);
+	fprintf(p->out, "0x%" PRIx64 ", %" PRIu32 " bytes", in->guard_at, in->guard_len);
+	if (in->guard_offset)
+		fprintf(p->out, " (file offset 0x%" PRIx64 ")", in->guard_offset);
+	putc('\n', p->out);
 	put_lines(p, INK_GREEN, in->guard_text);
 }
 

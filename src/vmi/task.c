@@ -230,6 +230,23 @@ int vmi_thread_ips(struct vmi *v, const struct vmi_task *t, struct gva *ret_ip, 
 	return (int)l.n;
 }
 
+/* What a handler is that is no function: SIG_DFL and SIG_IGN. */
+#define HANDLER_NONE_MAX 1u
+
+/* On x86 the handler is the first member of an action. */
+bool vmi_task_handles(const struct vmi *v, const struct vmi_task *t, unsigned sig)
+{
+	uint32_t size = v->layout.f[KSIGACTION_SIZE].size;
+	struct gva sighand, action;
+	uint64_t handler;
+
+	if (!size || !sig || sig > 64 || !v->layout.f[TASK_SIGHAND].size || !v->layout.f[SIGHAND_ACTION].size ||
+	    !vmi_get_ptr(v, t->task, TASK_SIGHAND, &sighand))
+		return true;
+	action = gva_add(vmi_member(v, sighand, SIGHAND_ACTION), (uint64_t)(sig - 1) * size);
+	return !vmi_read(&v->kernel, action, &handler, sizeof(handler)) || handler > HANDLER_NONE_MAX;
+}
+
 #define USER32_CS 0x23u
 
 /* Where each register is saved, in x86 encoding order. */
@@ -297,4 +314,61 @@ int vmi_thread_at(struct vmi *v, const struct vmi_task *t, uint64_t rsp, struct 
 				    "thread %d of the guest has no user-mode registers saved", s.thread.pid);
 	*ret = s.thread;
 	return 0;
+}
+
+struct waiting_list {
+	const struct vmi *v;
+	struct vmi_thread *threads;
+	size_t n, max, n_other;
+};
+
+/* Asleep, so in the kernel; struct seccomp begins with its mode. */
+static bool is_waiting(const struct vmi *v, struct gva task)
+{
+	uint32_t state, mode;
+
+	return v->layout.f[TASK_STATE].size && v->layout.f[TASK_SECCOMP].size &&
+	       vmi_read(&v->kernel, vmi_member(v, task, TASK_STATE), &state, sizeof(state)) && state != 0 &&
+	       vmi_read(&v->kernel, vmi_member(v, task, TASK_SECCOMP), &mode, sizeof(mode)) && mode == 0;
+}
+
+static bool add_waiting(void *arg, struct gva node)
+{
+	struct waiting_list *l = arg;
+	struct vmi_thread th = {.task = owner(l->v, node, TASK_THREAD_NODE), .stack_size = kernel_stack_size(l->v)};
+	struct gva regs;
+	uint64_t pid;
+
+	if (!is_waiting(l->v, th.task) || !vmi_get(l->v, th.task, TASK_PID, &pid) ||
+	    !vmi_get_ptr(l->v, th.task, TASK_STACK, &th.stack) || !saved_regs(l->v, th.stack, &regs) ||
+	    !read_saved(l->v, regs, &th) || (int64_t)th.number < 0) {
+		l->n_other++;
+		return true;
+	}
+	th.pid = (int32_t)pid;
+	l->threads[l->n++] = th;
+	return l->n < l->max;
+}
+
+int vmi_threads_waiting(struct vmi *v, const struct vmi_task *t, struct vmi_thread *ret, size_t max,
+			size_t *ret_n_other, struct err *e)
+{
+	struct waiting_list l = {v, ret, 0, max, 0};
+	struct gva signal;
+
+	if (!vmi_get_ptr(v, t->task, TASK_SIGNAL, &signal))
+		return err_set_addr(e, ERR_GUEST, t->task.v, "process %d of the guest has no list of threads", t->pid);
+	if (max)
+		vmi_list_each(v, vmi_member(v, signal, SIGNAL_THREAD_HEAD), VMI_THREADS_MAX, add_waiting, &l);
+	*ret_n_other = l.n_other;
+	return (int)l.n;
+}
+
+bool vmi_thread_redirect(struct vmi *v, const struct vmi_thread *th, struct gva ip, struct gva sp)
+{
+	struct gva regs;
+
+	return saved_regs(v, th->stack, &regs) &&
+	       vmi_write(&v->kernel, vmi_member(v, regs, REGS_IP), &ip.v, sizeof(ip.v)) &&
+	       vmi_write(&v->kernel, vmi_member(v, regs, REGS_SP), &sp.v, sizeof(sp.v));
 }

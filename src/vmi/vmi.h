@@ -73,6 +73,12 @@ int vmi_tasks(struct vmi *v, struct vmi_task *ret, size_t max, struct err *e) MU
  */
 int vmi_thread_ips(struct vmi *v, const struct vmi_task *t, struct gva *ret_ip, size_t max, struct err *e) MUST_CHECK;
 
+/*
+ * Whether the process has a function of its own for signal number sig (1 to 64). True also if that cannot be told: then
+ * it is not known to be fatal.
+ */
+bool vmi_task_handles(const struct vmi *v, const struct vmi_task *t, unsigned sig);
+
 /* A thread that entered the kernel, with its user-mode registers as they were saved then. */
 struct vmi_thread {
 	int32_t pid;
@@ -91,6 +97,15 @@ struct vmi_thread {
  */
 int vmi_thread_at(struct vmi *v, const struct vmi_task *t, uint64_t rsp, struct vmi_thread *ret,
 		  struct err *e) MUST_CHECK;
+
+/*
+ * The threads of the process of t that wait in a system call, with all they need to go on in RAM; at most max. Returns how many,
+ * or -1. *ret_n_other: threads that do not, or of which that is not sure, or whose system calls are filtered.
+ */
+int vmi_threads_waiting(struct vmi *v, const struct vmi_task *t, struct vmi_thread *ret, size_t max,
+			size_t *ret_n_other, struct err *e) MUST_CHECK;
+/* Such a thread will go on at ip, with that stack pointer, when its system call ends. */
+bool vmi_thread_redirect(struct vmi *v, const struct vmi_thread *th, struct gva ip, struct gva sp) MUST_CHECK;
 
 struct vmi_vma {
 	struct gva start, end;
@@ -114,6 +129,19 @@ bool vmi_task_read(struct vmi *v, const struct vmi_task *t, struct gva at, void 
  * that it finds the bytes when it does. All or nothing. Page permissions are ignored, as in vmi_write.
  */
 bool vmi_task_write(struct vmi *v, const struct vmi_task *t, struct gva at, const void *buf, size_t len) MUST_CHECK;
+
+/* Code of the kernel's that is mapped in every process, from the same pages of its image. */
+struct vmi_vdso {
+	struct gva at; /* in the process */
+	uint64_t size; /* bytes */
+	struct gpa memory;
+};
+
+/* ERR_GUEST: the process has none, or never looked at it. */
+int vmi_vdso_find(struct vmi *v, const struct vmi_task *t, struct vmi_vdso *ret, struct err *e) MUST_CHECK;
+/* At an offset of it, for all processes. false: not inside. */
+bool vmi_vdso_read(struct vmi *v, const struct vmi_vdso *d, uint64_t offset, void *ret, size_t len) MUST_CHECK;
+bool vmi_vdso_write(struct vmi *v, const struct vmi_vdso *d, uint64_t offset, const void *buf, size_t len) MUST_CHECK;
 
 /* An ELF file as mapped in a process. */
 struct vmi_module {

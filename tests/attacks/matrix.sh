@@ -193,6 +193,13 @@ run_build() {
 			in_vm=0
 		fi
 		attack_form
+		# a patch that an earlier form led to may guard this one too: then it is tried where there is none
+		if [ "$in_vm" -gt 0 ] && [ "$works$seen" = yes- ]; then
+			vm_down
+			vm_up "$build" || { fails "$build: no VM" && cat "$T/$VM.log" && return; }
+			in_vm=0
+			attack_form
+		fi
 		record
 		in_vm=$((in_vm + 1))
 	done 3< <(lab_forms "$build")

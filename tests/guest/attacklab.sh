@@ -77,5 +77,46 @@ healed() {
 test_lab_detectors() {
 	healed lab-O2 "stack-ret-strcpy tainted-return" "stack-call-read tainted-branch" \
 		"stack-pointer-ret-count tainted-pointer" "format-printf-ret tainted-pointer" "index-ret tainted-index"
-	healed lab-hard3 "stack-ret-loop tainted-canary" "stack-ret-read abort" "stack-pointer-hook-count tainted-fault"
+	healed lab-hard3 "stack-ret-loop tainted-canary" "stack-ret-read abort" "stack-pointer-hook-count tainted-fault" \
+		"format-log-ret abort" "format-snprintf-crash tainted-fault"
+}
+
+# heals BUILD FORM: two attacks, the first of which makes one incident more, with a patch, and the second none.
+heals() {
+	local before
+	before=$(incident_count)
+	lab_exploit "$1" "$2" attack1
+	[ "$(incident_count)" -eq $((before + 1)) ] && [ "$(incident_value $((before + 1)) state)" = recovered ] || return
+	lab_exploit "$1" "$2" attack2
+	grep -q '^came back: ok' "$T/attack2" && [ "$(incident_count)" -eq $((before + 1)) ] && return
+	cat "$T/attack2"
+	return 1
+}
+
+# A file with little room behind its code: what does not fit there goes into memory that the process maps, and comes back after
+# each rollback.
+test_lab_homes() {
+	local build=lab-O2-packed form pid home
+	local -a forms=(stack-ret-strcpy stack-ret-strcat static-call-strcpy stack-ret-memcpy stack-ret-strncpy stack-ret-read)
+	local -A homes=()
+	PORT=$(free_port)
+	check "the VM starts" protected vm "$build" "$PORT:$(lab_port "$build")"
+	check "benign requests" lab_benign 20 before "${forms[@]}"
+	pid=$(lab_ask pid)
+	for form in "${forms[@]}"; do
+		check "$form: healed" heals "$build" "$form"
+		home=$(incident_value "$(incident_count)" home)
+		homes[$home]=$((${homes[$home]:-0} + 1))
+	done
+	check "some guards are in the cave" between 1 5 "${homes[cave]:-0}"
+	check "some in the process" between 2 5 "${homes[process]:-0}"
+	for form in "${forms[@]}"; do
+		lab_exploit "$build" "$form" again
+		check "$form: dead to the end" grep -q '^came back: ok' "$T/again"
+	done
+	is "incidents" "${#forms[@]}" "$(incident_count)"
+	check "benign requests after it" lab_benign 20 after "${forms[@]}"
+	check "the same answers" same_file before after
+	is "the same process" "$pid" "$(lab_ask pid)"
+	end vm
 }

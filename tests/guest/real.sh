@@ -44,6 +44,11 @@ real_attack() { timeout "$LIMIT" "$GUEST/exploit-real" "127.0.0.1:$1" "$2" >"$T/
 dialogs() { grep -aoE 'Dialog count: [0-9]+' "$1" | tail -n 1 | grep -oE '[0-9]+$'; }
 counted() { [ "$(dialogs "$1")" = "$2" ]; }
 
+# calls SEED COUNT: a benign call, and whether there are so many then. The same again is the same call: packets may be lost.
+calls() {
+	timeout "$LIMIT" "$GUEST/benign-real" "127.0.0.1:$port" sngrep "$1" 1 && counted "$T/vm.console" "$2"
+}
+
 deaths() { grep -acE "^guest: $1 (killed|exited)" "$T/plain.log"; }
 died() { [ "$(deaths "$1")" -eq "$2" ]; }
 
@@ -124,37 +129,46 @@ incident_is() {
 
 nothing_died() { ! grep -aE '^guest: .* (killed|exited)' "$T/$1.console"; }
 
-# heals_server SERVICE CALLEE
-heals_server() {
-	local IMAGE=initrd-real.img port kind module=/bin/$1
-	port=$(free_port) kind=$(kind_of "$1")
-	[[ $1 != ncompressd* ]] || module=/bin/${1/d/}
-	check "the VM starts" protected vm "$1" "$port:$(real_port "$1")"
-	check "benign requests" real_benign "$port" "$kind" before
-	is "no incident" 0 "$(incident_count)"
-	server_attack "$port" "$1" attack
-	check "not owned" grep -q '^not owned' "$T/attack"
-	check "the attack is answered" wait_incident vm
-	incident_is 1 "$module" "$2"
-	server_attack "$port" "$1" attack2
-	check "the second attack does not own" grep -q '^not owned' "$T/attack2"
-	check "it is answered by the server" grep -q '^came back: [^d]' "$T/attack2"
-	check "benign requests again" real_benign "$port" "$kind" after
-	check "the same answers" same_file before after
-	is "one incident" 1 "$(incident_count)"
+# heal PORT SERVICE N REGEX: in the VM that runs it, attacked twice; it makes incident N, at a call of such a function.
+heal() {
+	local kind module=/bin/$2
+	kind=$(kind_of "$2")
+	[[ $2 != ncompressd* ]] || module=/bin/${2/d/}
+	check "$2: benign requests" real_benign "$1" "$kind" before
+	is "$2: no incident by them" $(($3 - 1)) "$(incident_count)"
+	server_attack "$1" "$2" attack
+	check_not "$2: not owned" grep -q '^came back:.*OWNED' "$T/attack"
+	check "$2: the attack is answered" wait_incident vm "$3"
+	incident_is "$3" "$module" "$4"
+	server_attack "$1" "$2" attack2
+	check_not "$2: not owned by a second attack" grep -q '^came back:.*OWNED' "$T/attack2"
+	check "$2: the service answers it" grep -q '^came back: [^d]' "$T/attack2"
+	check "$2: benign requests again" real_benign "$1" "$kind" after
+	check "$2: the same answers" same_file before after
+	is "$2: no other incident" "$3" "$(incident_count)"
+}
+
+# heals REGEX SERVICE...: one after the other, in one VM.
+heals() {
+	local IMAGE=initrd-real.img name forwards='' names='' n=0 regex=$1
+	local -A ports
+	shift
+	for name in "$@"; do
+		ports[$name]=$(free_port)
+		forwards+=" ${ports[$name]}:$(real_port "$name")"
+		names+=,$name
+	done
+	check "the VM starts" protected vm "${names#,}" "${forwards# }"
+	for name in "$@"; do
+		heal "${ports[$name]}" "$name" $((n += 1)) "$regex"
+	done
 	check "nothing died" nothing_died vm
 	end vm
 }
 
-test_real_web() { heals_server webserv '(__)?sprintf(_chk)?'; }
-test_real_web_32() { heals_server webserv-32 '(__)?sprintf(_chk)?'; }
-test_real_web_hard() { heals_server webserv-hard '(__)?sprintf(_chk)?'; }
-test_real_ftp() { heals_server ftpserv '(__)?vsnprintf(_chk)?|line_reply'; }
-test_real_ftp_32() { heals_server ftpserv-32 '(__)?vsnprintf(_chk)?|line_reply'; }
-test_real_ftp_hard() { heals_server ftpserv-hard '(__)?vsnprintf(_chk)?|line_reply'; }
-test_real_ncompress() { heals_server ncompressd '(__)?st[rp]cpy(_chk)?'; }
-test_real_ncompress_32() { heals_server ncompressd-32 '(__)?st[rp]cpy(_chk)?'; }
-test_real_ncompress_hard() { heals_server ncompressd-hard '(__)?st[rp]cpy(_chk)?'; }
+test_real_web() { heals '(__)?sprintf(_chk)?' webserv webserv-32 webserv-hard; }
+test_real_ftp() { heals '(__)?vsnprintf(_chk)?|line_reply' ftpserv ftpserv-32 ftpserv-hard; }
+test_real_ncompress() { heals '(__)?st[rp]cpy(_chk)?' ncompressd ncompressd-32 ncompressd-hard; }
 
 test_real_rigctld() {
 	local IMAGE=initrd-real.img port
@@ -177,8 +191,9 @@ test_real_sngrep() {
 	local IMAGE=initrd-real.img port n
 	port=$(free_port)
 	check "the VM starts" protected vm sngrep-counts "$port:9060/udp"
-	check "benign packets" real_benign "$port" sngrep before 3
-	check "they are counted" settled counted "$T/vm.console" 3
+	for n in 1 2 3; do
+		check "benign call $n" settled calls "$n" "$n"
+	done
 	check "a long Call-ID" real_attack "$port" sngrep-call-id attack
 	check "the attack is answered" wait_incident vm 1
 	incident_is 1 /debian/usr/bin/sngrep '__strncpy_chk'
@@ -190,8 +205,7 @@ test_real_sngrep() {
 	for n in sngrep-call-id sngrep-warning; do
 		check "$n again" real_attack "$port" "$n" attack2
 	done
-	check "one more benign packet" timeout "$LIMIT" "$GUEST/benign-real" "127.0.0.1:$port" sngrep 7 1
-	check "it is counted" settled counted "$T/vm.console" 6
+	check "one more benign call" settled calls 4 6
 	is "two incidents" 2 "$(incident_count)"
 	check "nothing died" nothing_died vm
 	end vm

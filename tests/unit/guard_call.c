@@ -153,6 +153,9 @@ struct finding make_finding(const struct request *rq)
 	if (s->bound == BOUND_MODULE) {
 		f.start_offset = (int64_t)(MADE + object(rq)) - bias;
 		f.end_offset = f.start_offset + rq->size;
+	} else if (s->bound == BOUND_CHUNK) {
+		f.start_offset = 0;
+		f.end_offset = rq->size;
 	}
 	return f;
 }
@@ -222,20 +225,45 @@ void put_headers(const struct setting *s)
 	}
 }
 
+static void put_routine(const struct finding *f, struct guard_link *link)
+{
+	struct emitter em;
+	struct err e;
+
+	emit_init(&em, MADE + ROUTINE);
+	if (guard_emit_routine(&em, f, &e))
+		fail_msg("%s", e.text);
+	assert_true(em.len <= GUARD_MAX && em.buf[em.len - 1]);
+	memcpy(image + ROUTINE, em.buf, em.len);
+	link->routine = em.at;
+}
+
 const char *put_guard(const struct request *rq, const struct finding *f)
 {
+	struct guard_link link = {0};
 	struct emitter em, site;
 	const char *name;
 	struct err e;
 
 	emit_init(&em, MADE + GUARD);
-	if (guard_emit(&em, f, &made_reader, &name, &e))
+	if (rq->split)
+		put_routine(f, &link);
+	if (guard_emit_linked(&em, f, &made_reader, &link, &name, &e))
 		fail_msg("%s: %s", rq->callee, e.text);
+	if (em.len > (rq->split ? 96u : GUARD_MAX))
+		fail_msg("%s, %u bits, bound %u: a guard of %u bytes", rq->callee, f->is_32bit ? 32 : 64, f->bound,
+			 em.len);
 	assert_int_not_equal(em.buf[em.len - 1], 0); /* or the next guard would be put over its end */
 	guard_len = em.len;
 	memcpy(image + GUARD, em.buf, em.len);
 	emit_init(&site, MADE + SITE);
-	emit_jump(&site, MADE + GUARD);
+	if (guard_is_called(f)) {
+		for (unsigned k = 5; k < f->bug_len; k++)
+			emit_bytes(&site, (uint8_t[]){0x90}, 1);
+		emit_call(&site, MADE + GUARD);
+	} else {
+		emit_jump(&site, MADE + GUARD);
+	}
 	memset(image + SITE, 0xcc, f->bug_len);
 	memcpy(image + SITE, site.buf, site.len);
 	put_indirect(rq->s, SITE + f->bug_len, 0x25, EXIT_SLOT);
@@ -361,10 +389,7 @@ void check_called(const struct request *rq, const uint64_t *arg)
 	assert_int_equal(seen->count, 1);
 	assert_int_equal(run.seen[1].count, 0);
 	assert_int_equal(seen->sp, base + SP - word(rq->s));
-	if (rq->helper)
-		assert_in_range(seen->ret, base + GUARD, base + GUARD + guard_len);
-	else
-		assert_int_equal(seen->ret, base + SITE + (rq->s->form == FORM_SLOT ? 6 : 5));
+	assert_int_equal(seen->ret, base + SITE + (rq->s->form == FORM_SLOT ? 6 : 5));
 	assert_int_equal(result(rq, false), 0x1234567);
 	for (unsigned k = 0; k < rq->n_args; k++)
 		if ((seen->arg[k] & mask) != ((arg ? arg : rq->arg)[k] & mask))

@@ -22,6 +22,7 @@ enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, 
 #define FUNCTION 0xc0u
 #define SITE 0x100u
 #define GUARD 0x400u
+#define ROUTINE 0x700u
 #define ORIGINAL_STUB 0x800u
 #define HELPER_STUB 0x820u
 #define ORIGINAL_SLOT 0x840u
@@ -38,6 +39,7 @@ enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, 
 #define END_OFFSET (-32)
 
 #define MADE 0x20000000ull /* where the module was when the patch was made */
+#define GUARD_MAX 132u /* of any guard; of those that are split 96 */
 #define ELSEWHERE 0x31000000ull /* where it runs, if it can be moved */
 
 enum form { FORM_REL, FORM_SLOT, FORM_REG, FORM_STACK, FORMS };
@@ -66,6 +68,7 @@ struct request {
 	int64_t helper_delta;
 	bool helper_direct; /* no slot: a call of the helper itself */
 	bool wrong_caller;
+	bool split; /* the guard has its routine elsewhere */
 	enum guard_callee original, helper;
 };
 

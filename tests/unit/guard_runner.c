@@ -95,10 +95,18 @@ __asm__(".text\n"
 	"	ret\n");
 #endif
 
+static const char *input;
+
+static int next_of_input(void)
+{
+	return *input ? (unsigned char)*input++ : EOF;
+}
+
 static const word callees[CALLEES] = {
-	[CALLEE_NONE] = (word)return_result,  [CALLEE_SPRINTF] = (word)sprintf,	  [CALLEE_VSPRINTF] = (word)vsprintf,
-	[CALLEE_VSNPRINTF] = (word)vsnprintf, [CALLEE_SNPRINTF] = (word)snprintf, [CALLEE_SSCANF] = (word)sscanf,
-	[CALLEE_VSSCANF] = (word)vsscanf,
+	[CALLEE_NONE] = (word)return_result, [CALLEE_SPRINTF] = (word)sprintf,
+	[CALLEE_VSPRINTF] = (word)vsprintf,  [CALLEE_VSNPRINTF] = (word)vsnprintf,
+	[CALLEE_SNPRINTF] = (word)snprintf,  [CALLEE_SSCANF] = (word)sscanf,
+	[CALLEE_VSSCANF] = (word)vsscanf,    [CALLEE_GETCHAR] = (word)next_of_input,
 };
 
 static void transfer(ssize_t (*io)(int, void *, size_t), int fd, void *buf, size_t len)
@@ -143,12 +151,14 @@ static void run(struct guard_run *r, uint8_t *image)
 	spy_target[1] = callees[r->helper % CALLEES];
 	run_entry = (word)r->entry;
 	run_result = (word)r->result;
+	input = (const char *)image + r->input;
 	for (unsigned k = 0; k < 16; k++)
 		run_in[k] = (word)r->gpr[k];
 	memcpy(run_fp, r->fp, sizeof(run_fp));
 	run_code();
 	for (unsigned k = 0; k < 16; k++)
 		r->gpr[k] = run_out[k];
+	r->input = (uint64_t)(input - (const char *)image);
 	for (unsigned k = 0; k < 2; k++) {
 		const word *s = spy_seen[k];
 

@@ -20,6 +20,7 @@ enum guard_callee {
 	CALLEE_SNPRINTF,
 	CALLEE_SSCANF,
 	CALLEE_VSSCANF,
+	CALLEE_GETCHAR, /* the next byte of the input of struct guard_run; EOF at its zero */
 	CALLEES
 };
 
@@ -42,6 +43,7 @@ struct guard_run {
 	uint64_t gpr[16]; /* in and out */
 	double fp[8]; /* in: vector registers, in 64-bit mode */
 	uint64_t result;
+	uint64_t input; /* offset in the image */
 	uint32_t original, helper; /* enum guard_callee */
 	struct guard_seen seen[2]; /* out: original, helper */
 };

@@ -287,6 +287,66 @@ NOCLONE static int form_heap(const char *in, size_t len)
 	return keep(b) + keep(after);
 }
 
+struct record {
+	long number;
+	char b[SIZE];
+	int (*fn)(char *b);
+};
+
+/* A member of what is allocated, and the next. */
+NOCLONE static int form_member(const char *in, size_t len)
+{
+	struct record *r = calloc(1, sizeof(*r));
+
+	(void)len;
+	r->fn = keep;
+	MARK(r->b, SIZE, &r->fn, form_member);
+	strcpy(r->b, in);
+	return r->fn(r->b) + 1; /* no jump to it */
+}
+
+/* As an array, and as a pointer that walks. */
+NOCLONE static int form_array(const char *in, size_t len)
+{
+	char *b = malloc(SIZE), *after = malloc(SIZE);
+
+	(void)len;
+	MARK(b, malloc_usable_size(b), after, form_array);
+	for (size_t k = 0; in[k]; k++) {
+		b[k] = in[k];
+		__asm__ volatile("" ::: "memory");
+	}
+	return keep(b) + keep(after);
+}
+
+NOCLONE static int form_walk(const char *in, size_t len)
+{
+	char *b = malloc(SIZE), *after = malloc(SIZE), *p = b;
+
+	(void)len;
+	MARK(b, malloc_usable_size(b), after, form_walk);
+	while (*in) {
+		*p++ = *in++;
+		__asm__ volatile("" ::: "memory");
+	}
+	return keep(b) + keep(after);
+}
+
+NOCLONE static int form_record(const char *in, size_t len)
+{
+	struct record *r = calloc(1, sizeof(*r));
+	char *p = r->b;
+
+	(void)len;
+	r->fn = keep;
+	MARK(r->b, SIZE, &r->fn, form_record);
+	while (*in) {
+		*p++ = *in++;
+		__asm__ volatile("" ::: "memory");
+	}
+	return r->fn(r->b) + 1; /* no jump to it */
+}
+
 /* The format comes from outside and writes through a pointer. What is marked is the format. */
 static int written[2];
 static char out[4 * SIZE];
@@ -348,6 +408,17 @@ NOCLONE static int form_left(const char *in, size_t len)
 	return keep(text);
 }
 
+NOCLONE static int form_copied(const char *in, size_t len)
+{
+	char *text;
+
+	(void)in;
+	(void)len;
+	text = strdup(hostile);
+	MARK(text, SIZE, written, form_copied);
+	return dprintf(2, text, written) + keep(text);
+}
+
 NOCLONE static int form_kept(const char *in, size_t len)
 {
 	char *text = malloc(SIZE);
@@ -372,12 +443,13 @@ static const struct {
 	const char *name;
 	form_fn *fn;
 } forms[] = {
-	{"format", form_format},     {"logged", form_logged}, {"left", form_left},	 {"kept", form_kept},
-	{"global", form_global},     {"switch", form_switch}, {"strcpy", form_strcpy},	 {"strcat", form_strcat},
-	{"strncpy", form_strncpy},   {"memcpy", form_memcpy}, {"sprintf", form_sprintf}, {"vsprintf", form_vsprintf},
-	{"snprintf", form_snprintf}, {"sscanf", form_sscanf}, {"read", form_read},	 {"recv", form_recv},
-	{"fgets", form_fgets},	     {"tail", form_tail},     {"deep", form_deep},	 {"loop", form_loop},
-	{"pointer", form_pointer},   {"static", form_static}, {"heap", form_heap},
+	{"format", form_format},     {"logged", form_logged},	  {"left", form_left},	   {"kept", form_kept},
+	{"copied", form_copied},     {"global", form_global},	  {"switch", form_switch}, {"strcpy", form_strcpy},
+	{"strcat", form_strcat},     {"strncpy", form_strncpy},	  {"memcpy", form_memcpy}, {"sprintf", form_sprintf},
+	{"vsprintf", form_vsprintf}, {"snprintf", form_snprintf}, {"sscanf", form_sscanf}, {"read", form_read},
+	{"recv", form_recv},	     {"fgets", form_fgets},	  {"tail", form_tail},	   {"deep", form_deep},
+	{"loop", form_loop},	     {"pointer", form_pointer},	  {"static", form_static}, {"heap", form_heap},
+	{"member", form_member},     {"array", form_array},	  {"walk", form_walk},	   {"record", form_record},
 };
 
 int main(int argc, char **argv)

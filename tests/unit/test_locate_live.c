@@ -339,9 +339,10 @@ static void run_to_damage(void)
 	fail_msg("nothing was corrupted");
 }
 
-static int locate(uint32_t detector, struct finding *ret, struct err *e)
+/* error: what was corrupted; return_hit: it must be a return address */
+static int locate_at(uint32_t detector, uint64_t error, bool return_hit, struct finding *ret, struct err *e)
 {
-	const struct finding first = {.start_address = {victim.buffer}, .error_address = {victim.error}};
+	const struct finding first = {.start_address = {victim.buffer}, .error_address = {error}};
 	struct taint_msg_detect d = {.detector = detector,
 				     .pc = victim.kernel ? KERNEL_PC : 0x1234,
 				     .code_offset = 0x7000,
@@ -354,7 +355,24 @@ static int locate(uint32_t detector, struct finding *ret, struct err *e)
 	set_gpr(d.gpr);
 	if (victim.kernel)
 		d.gpr[X86_RSP] = KERNEL_RSP;
-	return locate_live(&(struct locate_input){.detect = &d, .shadow = victim.shadow}, &first, ret, e);
+	return locate_live(&(struct locate_input){.detect = &d, .shadow = victim.shadow, .return_hit = return_hit},
+			   &first, ret, e);
+}
+
+static int locate(uint32_t detector, struct finding *ret, struct err *e)
+{
+	return locate_at(detector, victim.error, false, ret, e);
+}
+
+/* Another write of the same bytes is told by what it hits: the frame that they hit in the end, in a process with another stack. */
+static void check_return_hit(void)
+{
+	struct finding f;
+	struct err e = {0};
+
+	assert_int_equal(locate_at(TAINT_DETECT_WATCH, victim.error, true, &f, &e), 0);
+	assert_int_equal(locate_at(TAINT_DETECT_WATCH, victim.error - 8, true, &f, &e), -1);
+	assert_int_equal(e.code, ERR_REFUSED);
 }
 
 /* --- what must be found ------------------------------------------------------------------------------------ */
@@ -386,10 +404,15 @@ static const struct want wants[] = {
 	{"pointer", "strcpy", CALL_STRING_COPY, BOUND_FRAME, 0, CALL_NO_ARG, ""},
 	{"static", "strcpy", CALL_STRING_COPY, BOUND_MODULE, 0, CALL_NO_ARG, ""},
 	{"heap", "strcpy", CALL_STRING_COPY, BOUND_CHUNK, 0, CALL_NO_ARG, ""},
+	{"member", "strcpy", CALL_STRING_COPY, BOUND_CHUNK, 0, CALL_NO_ARG, ""},
+	{"array", NULL, CALL_UNKNOWN, BOUND_CHUNK, CALL_NO_ARG, CALL_NO_ARG, ""},
+	{"walk", NULL, CALL_UNKNOWN, BOUND_CHUNK, CALL_NO_ARG, CALL_NO_ARG, ""},
+	{"record", NULL, CALL_UNKNOWN, BOUND_CHUNK, CALL_NO_ARG, CALL_NO_ARG, ""},
 	/* of these dst is the format */
 	{"format", "snprintf", CALL_FORMAT, BOUND_FRAME, 2, CALL_NO_ARG, ""},
 	{"logged", "vsnprintf", CALL_FORMAT, BOUND_FRAME, 2, CALL_NO_ARG, ""},
 	{"left", "dprintf", CALL_FORMAT, BOUND_FRAME, 1, CALL_NO_ARG, ""},
+	{"copied", "dprintf", CALL_FORMAT, BOUND_FRAME, 1, CALL_NO_ARG, ""},
 	{"kept", "fprintf", CALL_FORMAT, BOUND_FRAME, 1, CALL_NO_ARG, ""},
 	{"global", "snprintf", CALL_FORMAT, BOUND_FRAME, 2, CALL_NO_ARG, ""},
 };
@@ -400,11 +423,32 @@ enum manner {
 	FORTIFIED, /* ends itself before anything is overrun */
 };
 
+/* The chunk's memory; of a structure the buffer is its second member. What must hold its address does. */
+static uint64_t chunk_of(const struct want *w, const struct finding *f)
+{
+	bool member = !strcmp(w->form, "member") || !strcmp(w->form, "record");
+	uint64_t word = victim.is_32bit ? 4 : 8, chunk = victim.buffer - (member ? word : 0), held = 0, gpr[16];
+
+	assert_int_equal(f->part_of != 0, member);
+	assert_int_equal(f->has_base, f->kind == FINDING_STORE);
+	if (f->kind == FINDING_CALL)
+		assert_int_equal(f->start_offset, member ? word : 0);
+	if (!f->has_base)
+		return chunk;
+	set_gpr(gpr);
+	if (f->base.reg < 16)
+		held = gpr[f->base.reg];
+	else
+		assert_true(read_victim(f->cfa_value + (uint64_t)f->base.slot, &held, word));
+	assert_int_equal(chunk + (uint64_t)f->start_offset, held);
+	return chunk;
+}
+
 static void check_bounds(const struct want *w, const struct finding *f)
 {
 	unsigned word = victim.is_32bit ? 4 : 8;
 	uint64_t base = f->bound == BOUND_MODULE  ? f->module.bias
-			: f->bound == BOUND_CHUNK ? victim.buffer
+			: f->bound == BOUND_CHUNK ? chunk_of(w, f)
 						  : f->cfa_value;
 	uint64_t start = base + (uint64_t)f->start_offset, end = base + (uint64_t)f->end_offset, at = 0;
 
@@ -478,6 +522,8 @@ static void check(const struct want *w, enum manner manner)
 	if (manner == PROTECTED && f.bound == BOUND_FRAME)
 		check_canary(&f);
 	check_helper(w, &f);
+	if (!strcmp(w->form, "strcpy"))
+		check_return_hit();
 	assert_true(f.bug.v <= f.culprit.v && f.bug.v + f.bug_len >= f.culprit.v + f.culprit_len);
 	assert_true(f.bug_len >= 5 && f.bug_len <= FINDING_BUG_MAX);
 }
@@ -611,9 +657,9 @@ static void check_form(const char *form, enum manner manner)
 
 #define ALL                                                                                                            \
 	"strcpy strcat strncpy memcpy sprintf vsprintf snprintf sscanf read recv fgets tail deep loop pointer static " \
-	"heap switch " FORMATS
-#define FORMATS "format logged left kept global"
-#define SOME "strcpy memcpy vsprintf read tail deep static switch " FORMATS
+	"heap switch member array walk record " FORMATS
+#define FORMATS "format logged left kept copied global"
+#define SOME "strcpy memcpy vsprintf read tail deep static switch member array record " FORMATS
 #define STRIPPED                                                                                                       \
 	"strcpy strcat strncpy memcpy sprintf vsprintf snprintf sscanf read recv fgets tail deep pointer static heap " \
 	"switch " FORMATS

@@ -351,8 +351,10 @@ static void test_prints(void **state)
 			rq.helper_direct = size == 100;
 			rq.helper_delta = size == 300 ? 0x1230 : 0; /* no heap object has that size */
 			rq.arg[2] = dst & 1 ? size / 2 + 1 : UINT32_MAX;
-			for (size_t n = 0; n < sizeof(lens) / sizeof(lens[0]); n++)
+			for (size_t n = 0; n < sizeof(lens) / sizeof(lens[0]); n++) {
+				rq.split = n & 1 && rq.effect == CALL_PRINT && !s->is_32bit;
 				check_print(&rq, lens[n]);
+			}
 		}
 	}
 }
@@ -381,6 +383,72 @@ static void test_print_elsewhere(void **state)
 		assert_int_equal(run.seen[0].sp & 15, s->is_32bit ? 12 : 8);
 		check_memory(&rq, object(&rq) - 100, text, n + 1);
 		assert_int_equal(result(&rq, false), n);
+	}
+}
+
+/* --- lines ------------------------------------------------------------------------------------------------- */
+
+/* A line of len letters, then the rest of the input. */
+static void check_line(struct request *rq, uint32_t len, const char *rest)
+{
+	uint64_t chk = rq->chk_arg == CALL_NO_ARG ? UINT64_MAX : rq->arg[rq->chk_arg];
+	uint32_t room = room_of(rq) < chk ? room_of(rq) : (uint32_t)chk, at = object(rq) + (uint32_t)rq->dst, n = len;
+	char text[0x600];
+
+	run_request(rq);
+	put_source(len);
+	memcpy(image + SOURCE + len, rest, strlen(rest) + 1);
+	run.input = SOURCE;
+	go(rq);
+	if (!inside(rq)) {
+		check_memory(rq, 0, NULL, 0);
+		check_called(rq, NULL);
+		return;
+	}
+	assert_int_equal(run.seen[0].count, 0);
+	assert_int_equal(run.seen[1].sp & 15, rq->s->is_32bit ? 12 : 8);
+	assert_int_equal(run.input, SOURCE + len + (*rest != 0)); /* all of the line is read, and no more */
+	if (room && n > room - 1)
+		n = room - 1;
+	if (!*rest && (!n || !room)) { /* the end of the input, and nothing before it that fits */
+		check_memory(rq, 0, NULL, 0);
+		assert_int_equal(rq->s->is_32bit ? (uint32_t)run.gpr[RAX] : run.gpr[RAX], 0);
+		return;
+	}
+	memcpy(text, image + SOURCE, n);
+	text[n] = 0;
+	check_memory(rq, at, text, room ? n + 1 : 0);
+	assert_int_equal(result(rq, true), at);
+}
+
+static void test_lines(void **state)
+{
+	static const char *const rests[] = {"\n", "\nmore\n", "\n\n", ""};
+
+	(void)state;
+	FOR_ALL(s, size, dst)
+	{
+		const uint32_t lens[] = {0, 1, size - 1, size, size + 1, 1000};
+
+		for (size_t n = 0; n < 6 * 8; n++) {
+			bool chk = n & 4;
+			struct request rq = {.s = s,
+					     .callee = chk ? "__gets_chk" : "gets",
+					     .effect = CALL_GETS,
+					     .helper = CALLEE_GETCHAR,
+					     .helper_direct = size == 100,
+					     .helper_delta = size == 300 ? 0x1230 : 0,
+					     .src_arg = CALL_NO_ARG,
+					     .len_arg = CALL_NO_ARG,
+					     .chk_arg = chk ? 1 : CALL_NO_ARG,
+					     .n_args = chk ? 2 : 1,
+					     .arg = {0, dst & 1 ? size / 2 + 1 : UINT32_MAX},
+					     .size = size,
+					     .dst = dst,
+					     .wrong_caller = size == 8};
+
+			check_line(&rq, lens[n / 8], rests[n % 4]);
+		}
 	}
 }
 
@@ -539,8 +607,13 @@ static void test_refusals(void **state)
 	assert_int_equal(guard_emit(&em, &good, NULL, &name, &e), 0);
 	assert_string_equal(name, "print-guard");
 	REFUSED(f.effect = CALL_UNKNOWN);
-	REFUSED(f.effect = CALL_GETS);
+	REFUSED(f.effect = CALL_GETS; f.helper[0] = '\0');
+	REFUSED(f.effect = CALL_GETS; f.dst_arg = 1);
 	REFUSED(f.helper[0] = '\0');
+	f = good;
+	f.effect = CALL_PRINT_V; /* short enough in one piece */
+	emit_init(&em, MADE + GUARD);
+	assert_int_equal(guard_emit_routine(&em, &f, &e), -1);
 	REFUSED(f.helper_slot = gva(MADE + IMAGE_SIZE)); /* another module: elsewhere in another process */
 	REFUSED(f.helper_delta = 1ll << 40);
 	REFUSED(f.dst_arg = CALL_NO_ARG);
@@ -566,7 +639,7 @@ int main(void)
 		cmocka_unit_test(test_appends),		cmocka_unit_test(test_prints),
 		cmocka_unit_test(test_print_elsewhere), cmocka_unit_test(test_chunks),
 		cmocka_unit_test(test_refusals),	cmocka_unit_test(test_random),
-		cmocka_unit_test(test_by_argument),
+		cmocka_unit_test(test_by_argument),	cmocka_unit_test(test_lines),
 	};
 
 	return cmocka_run_group_tests(tests, guard_call_setup, guard_call_teardown);

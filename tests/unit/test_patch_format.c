@@ -106,30 +106,36 @@ static void test_last_register(void **state)
 }
 
 /* The function is left with the call: it returns to who called the function. */
-static void test_jump(void **state)
+static void check_jump(const struct setting *s, const struct request *kind)
 {
-	static const struct setting s = {false, false, BOUND_FRAME, RSP, FORM_REL};
-	struct request rq = print_request(&print_kinds[1], &s);
+	struct request rq = print_request(kind, s);
 	struct finding f = make_finding(&rq);
 
-	(void)state;
-	put_headers(&s);
+	put_headers(s);
 	begin_request(&rq);
-	put_call(&s, &f);
+	put_call(s, &f);
 	image[SITE] = f.bug_bytes[0] = f.culprit_bytes[0] = 0xe9;
 	put_guard(&rq, &f);
 	memcpy(image + HOSTILE, evil, sizeof(evil));
 	rq.arg[0] = base + object(&rq);
-	rq.arg[2] = base + HOSTILE;
+	rq.arg[rq.src_arg] = base + HOSTILE;
 	put_args(&rq);
-	put_word(&s, SP - 8, base + SITE + f.bug_len);
-	run.gpr[RSP] -= 8;
-	go_anywhere(false);
+	put_word(s, SP - word(s), base + SITE + f.bug_len);
+	run.gpr[RSP] -= word(s);
+	go_anywhere(s->is_32bit);
 	assert_int_equal(run.seen[0].count, 1);
-	assert_int_equal(run.seen[0].sp, base + SP - 8);
+	assert_int_equal(run.seen[0].sp & 15, s->is_32bit ? 12 : 8);
 	assert_int_equal(run.gpr[RSP], base + SP);
 	assert_int_equal(result(&rq, false), strlen(evil));
 	check_memory(&rq, object(&rq), evil, sizeof(evil));
+}
+
+static void test_jump(void **state)
+{
+	(void)state;
+	for (size_t n = 0; n < SETTINGS * 4; n++)
+		if (settings[n / 4].form == FORM_REL)
+			check_jump(&settings[n / 4], &print_kinds[n % 4]);
 }
 
 /* --- scanf ------------------------------------------------------------------------------------------------- */
@@ -201,17 +207,16 @@ static void check_scan(struct request *rq, uint32_t format, uint32_t len, uint32
 
 static void test_scan(void **state)
 {
-	static const uint32_t of_size[] = {2, 8, 11, 128};
+	static const uint32_t of_size[] = {2, 8, 11, 128}, of_chunk[] = {24, 40, 56, 136};
 	static const char *const formats[] = {"%d:%s", "%d:%[^]%s]", "%d%*c%s%*s%3s"};
 
 	(void)state;
 	for (size_t n = 0; n < SETTINGS * 12; n++) {
 		const struct setting *s = &settings[n / 12];
-		uint32_t size = of_size[n % 4], lens[] = {1, size - 1, size, 300};
+		uint32_t size = s->bound == BOUND_CHUNK ? of_chunk[n % 4] + (s->is_32bit ? 4 : 0) : of_size[n % 4];
+		uint32_t lens[] = {1, size - 1, size, 300};
 		struct request rq = scan_request(s, size, formats[n / 4 % 3]);
 
-		if (s->bound == BOUND_CHUNK)
-			continue;
 		for (size_t k = 0; k < 4; k++)
 			check_scan(&rq, FORMAT, lens[k], lens[k] < size ? lens[k] : size - 1);
 		/* other memory, another format, another caller */
@@ -308,7 +313,7 @@ static void test_scan_refusals(void **state)
 
 		put_call(rq.s, &f);
 		if (k == 13)
-			f.bound = BOUND_CHUNK;
+			f.end_offset = f.start_offset + 1; /* room for a zero */
 		else if (k == 14)
 			f.function = f.culprit;
 		else if (k == 15)

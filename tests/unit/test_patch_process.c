@@ -210,7 +210,7 @@ static int invoke(int (*fn)(const char *, size_t), const char *src, size_t n)
 #define LABEL_BYTES 8192
 static struct {
 	struct vmi_module module;
-	struct gva ip; /* of the process's one thread */
+	struct gva ip, other_ip; /* of the process's one thread, of another process's */
 	struct gva code; /* what vmi_find_code answers */
 	struct taint_writer record;
 	uint64_t label_base;
@@ -261,14 +261,44 @@ int vmi_task_by_cr3(struct vmi *v, uint64_t cr3, struct vmi_task *ret, struct er
 	return cr3 ? 0 : err_set(e, ERR_GUEST, "no process");
 }
 
+/* The victim, and another process that has the same code where the victim has it. */
+int vmi_tasks(struct vmi *v, struct vmi_task *ret, size_t max, struct err *e)
+{
+	(void)v;
+	(void)e;
+	assert_true(max >= 2);
+	ret[0] = (struct vmi_task){.tgid = 42, .mm = {1}};
+	ret[1] = (struct vmi_task){.tgid = 43, .mm = {2}};
+	return 2;
+}
+
 int vmi_thread_ips(struct vmi *v, const struct vmi_task *t, struct gva *ret_ip, size_t max, struct err *e)
 {
 	(void)v;
-	(void)t;
 	(void)max;
 	(void)e;
-	ret_ip[0] = world.ip;
+	ret_ip[0] = t->tgid == 42 ? world.ip : world.other_ip;
 	return 1;
+}
+
+/* Nothing here is made to map memory. */
+int vmi_threads_waiting(struct vmi *v, const struct vmi_task *t, struct vmi_thread *ret, size_t max,
+			size_t *ret_n_other, struct err *e)
+{
+	(void)v;
+	(void)ret;
+	(void)max;
+	*ret_n_other = 0;
+	return err_set(e, ERR_GUEST, "threads of process %d", t->tgid);
+}
+
+bool vmi_thread_redirect(struct vmi *v, const struct vmi_thread *th, struct gva ip, struct gva sp)
+{
+	(void)v;
+	(void)th;
+	(void)ip;
+	(void)sp;
+	return false;
 }
 
 int vmi_maps(struct vmi *v, const struct vmi_task *t, struct vmi_vma *ret, size_t max, struct err *e)
@@ -277,12 +307,13 @@ int vmi_maps(struct vmi *v, const struct vmi_task *t, struct vmi_vma *ret, size_
 	(void)t;
 	(void)max;
 	(void)e;
-	ret[0] = (struct vmi_vma){.start = world.module.text,
+	ret[0] = (struct vmi_vma){.start = world.module.low, .end = world.module.text, .flags = 1};
+	ret[1] = (struct vmi_vma){.start = world.module.text,
 				  .end = world.module.text_end,
 				  .flags = 5,
 				  .file_offset = world.module.text_file_offset};
-	memcpy(ret[0].path, world.module.path, sizeof(ret[0].path));
-	return 1;
+	memcpy(ret[1].path, world.module.path, sizeof(ret[1].path));
+	return 2;
 }
 
 int vmi_module_at(struct vmi *v, const struct vmi_task *t, struct gva at, struct vmi_module *ret, struct err *e)
@@ -295,28 +326,41 @@ int vmi_module_at(struct vmi *v, const struct vmi_task *t, struct gva at, struct
 	return 0;
 }
 
-/* The victim's file has no page cache that one could look into. */
+/* A file in the page cache, for patches of what no process runs. */
+static struct {
+	bool there;
+	uint8_t bytes[8192];
+} file;
+
+static uint8_t *file_at(uint64_t offset, size_t len)
+{
+	return file.there && offset <= sizeof(file.bytes) && len <= sizeof(file.bytes) - offset ? file.bytes + offset
+												: NULL;
+}
+
 bool vmi_file_read(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, void *ret, size_t len)
 {
+	const uint8_t *at = file_at(offset, len);
+
 	(void)v;
 	(void)t;
 	(void)inode;
-	(void)offset;
-	(void)ret;
-	(void)len;
-	return false;
+	if (at)
+		memcpy(ret, at, len);
+	return at;
 }
 
 bool vmi_file_write(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, const void *buf,
 		    size_t len)
 {
+	uint8_t *at = file_at(offset, len);
+
 	(void)v;
 	(void)t;
 	(void)inode;
-	(void)offset;
-	(void)buf;
-	(void)len;
-	return false;
+	if (at)
+		memcpy(at, buf, len);
+	return at;
 }
 
 int vmi_find_code(struct vmi *v, const struct vmi_task *t, uint64_t ram_offset, struct gva *ret, struct err *e)
@@ -835,6 +879,11 @@ static void test_apply_refusals(void **state)
 	assert_int_equal(patch_apply(&p, NULL, &t, &e), -1);
 	assert_int_equal(e.code, ERR_STATE);
 	world.ip = gva(0);
+	world.other_ip = gva_add(p.site, 2);
+	assert_int_equal(patch_apply(&p, NULL, &t, &e), -1);
+	assert_int_equal(e.code, ERR_STATE);
+	world.other_ip = gva_add(p.site, 2 + GUEST_PAGE_SIZE); /* other code */
+	world.ip = p.site; /* nothing of it has run */
 	q = p;
 	q.site_before[0] ^= 1;
 	assert_int_equal(patch_apply(&q, NULL, &t, &e), -1);
@@ -853,8 +902,11 @@ static void test_apply_refusals(void **state)
 	f.is_32bit = false;
 	world.module.text_file_size = (uintptr_t)cave_page + 4080 - world.module.text.v; /* no room left */
 	world.module.text_end = gva_add(world.module.text, world.module.text_file_size);
-	assert_int_equal(patch_generate(&f, NULL, &t, &q, &e), -1);
-	assert_int_equal(e.code, ERR_REFUSED);
+	assert_int_equal(patch_generate(&f, NULL, &t, &q, &e), 0); /* in the process's own memory then */
+	assert_true(q.is_private);
+	assert_string_equal(q.home, "process");
+	assert_int_equal(patch_apply(&q, NULL, &t, &e), -1); /* which this process does not map */
+	assert_int_equal(e.code, ERR_GUEST);
 	world.module = good;
 	assert_memory_equal(copy_of_code, (const void *)fix_spare, sizeof(copy_of_code)); /* nothing was changed */
 	p.site = gva(0x1000); /* made in another process, elsewhere: found by its file */
@@ -862,13 +914,55 @@ static void test_apply_refusals(void **state)
 	assert_true(patch_is_applied(&p, NULL, &t));
 }
 
+/* Into a file, for a command that runs for each request only. */
+static void test_apply_to_file(void **state)
+{
+	const struct vmi_task t = {.tgid = 42};
+	struct patch p = {.inode = gva(0x1000),
+			  .build_id = "0123456789abcdefghij",
+			  .build_id_len = 20,
+			  .site_offset = 0x1100,
+			  .site_len = 5,
+			  .site_before = {1, 2, 3, 4, 5},
+			  .site_after = {6, 7, 8, 9, 10},
+			  .guard_offset = 0x1ff8, /* its last bytes are on the next page, or nowhere */
+			  .guard_len = 8,
+			  .guard = "guarded!"};
+	struct err e;
+
+	(void)state;
+	assert_false(patch_concerns(&p, NULL, &t));
+	assert_int_equal(patch_apply_to_file(&p, NULL, &t, &e), -1); /* not in the cache */
+	file.there = true;
+	memcpy(file.bytes + 0x1100, p.site_before, p.site_len);
+	assert_int_equal(patch_apply_to_file(&p, NULL, &t, &e), -1); /* another file */
+	memcpy(file.bytes + 0x200, p.build_id, p.build_id_len);
+	file.bytes[0x1fff] = 1;
+	assert_int_equal(patch_apply_to_file(&p, NULL, &t, &e), -1); /* the guard's place is in use */
+	file.bytes[0x1fff] = 0;
+	file.bytes[0x1102] ^= 1;
+	assert_int_equal(patch_apply_to_file(&p, NULL, &t, &e), -1); /* other code */
+	assert_int_equal(file.bytes[0x1ff8], 0);
+	file.bytes[0x1102] ^= 1;
+	p.guard_offset++;
+	assert_int_equal(patch_apply_to_file(&p, NULL, &t, &e), -1); /* beyond the end */
+	p.guard_offset--;
+	assert_int_equal(patch_apply_to_file(&p, NULL, &t, &e), 0);
+	assert_memory_equal(file.bytes + 0x1100, p.site_after, p.site_len);
+	assert_memory_equal(file.bytes + 0x1ff8, p.guard, p.guard_len);
+	assert_int_equal(patch_apply_to_file(&p, NULL, &t, &e), 0); /* it is there already */
+	file.there = false;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals),       cmocka_unit_test(test_siblings),	 cmocka_unit_test(test_gap),
-		cmocka_unit_test(test_place),	       cmocka_unit_test(test_recursive), cmocka_unit_test(test_index),
-		cmocka_unit_test(test_pointer),	       cmocka_unit_test(test_two_calls), cmocka_unit_test(test_helper),
-		cmocka_unit_test(test_apply_refusals), cmocka_unit_test(test_call),
+		cmocka_unit_test(test_refusals),      cmocka_unit_test(test_siblings),
+		cmocka_unit_test(test_gap),	      cmocka_unit_test(test_place),
+		cmocka_unit_test(test_recursive),     cmocka_unit_test(test_index),
+		cmocka_unit_test(test_pointer),	      cmocka_unit_test(test_two_calls),
+		cmocka_unit_test(test_helper),	      cmocka_unit_test(test_apply_refusals),
+		cmocka_unit_test(test_apply_to_file), cmocka_unit_test(test_call),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -226,6 +226,12 @@ static void reads_untouched_pages_from_the_cache(void **state)
 	assert_memory_equal(c, "end of t", 8);
 	assert_memory_equal(c + 8, p->g.ram + p->page[2], 8);
 	assert_false(vmi_file_read(p->g.vmi, &p->t, m.inode, 0x2ff8, c, 16)); /* behind what the cache has */
+	assert_true(vmi_file_write(p->g.vmi, &p->t, m.inode, 0x1ffc, "two pages", 9));
+	assert_true(vmi_file_read(p->g.vmi, &p->t, m.inode, 0x1ffc, c, 9));
+	assert_memory_equal(c, "two pages", 9);
+	assert_memory_equal(p->g.ram + p->page[2], "pages", 5);
+	assert_false(vmi_file_write(p->g.vmi, &p->t, m.inode, 0x2ffc, "no pages", 8));
+	assert_memory_not_equal(p->g.ram + p->page[2] + 0xffc, "no p", 4); /* all or nothing */
 	assert_true(vmi_task_write(p->g.vmi, &p->t, gva(PROG_BASE + 0x1ff8), "written!", 8));
 	assert_true(vmi_task_read(p->g.vmi, &p->t, gva(PROG_BASE + 0x1ff8), c, 8));
 	assert_memory_equal(c, "written!", 8);

@@ -196,6 +196,49 @@ static void thread_in_the_kernel(void **state)
 	assert_int_equal(vmi_thread_at(g->vmi, &t, stack[0], &th, &e), -1);
 }
 
+/* Asleep in a system call, with nobody who filters those: they can be sent elsewhere. */
+static void threads_that_wait(void **state)
+{
+	struct guest *g = *state;
+	uint64_t mm = guest_add_mm(g), leader = new_task(g, 1, "a", mm), thread[5], stack;
+	static const struct {
+		uint64_t sleep, seccomp, call;
+		uint16_t cs;
+	} rows[5] = {
+		{1, 0, 45, 0x33},	  {0, 0, 45, 0x33}, /* running */
+		{1, 2, 45, 0x33}, /* filtered */
+		{1, 0, UINT64_MAX, 0x33}, /* not by a system call */
+		{1, 0, 45, 0x10}, /* a kernel thread's */
+	};
+	struct vmi_thread th[8];
+	struct vmi_task t;
+	size_t others = 0;
+	struct gva ip[8];
+	struct err e = {0};
+
+	for (unsigned k = 0; k < 5; k++) {
+		thread[k] = add_thread(g, leader, mm);
+		guest_set(g, thread[k], TASK_STATE, rows[k].sleep);
+		guest_set(g, thread[k], TASK_SECCOMP, rows[k].seccomp);
+		save_regs(g, thread[k], 0, 0x401000 + k, rows[k].cs);
+		memcpy(&stack, g->ram + guest_member(thread[k], TASK_STACK), 8);
+		guest_set(g, guest_phys(stack) + 16384 - 168, REGS_ORIG_AX, rows[k].call);
+	}
+	assert_int_equal(vmi_tasks(g->vmi, &t, 1, &e), 1);
+	assert_int_equal(vmi_threads_waiting(g->vmi, &t, th, 8, &others, &e), 1);
+	assert_in_range(others, 4, 5); /* the leader too, if it is in the list */
+	assert_int_equal(th[0].ip.v, 0x401000);
+	assert_int_equal(th[0].number, 45);
+	assert_int_equal(vmi_threads_waiting(g->vmi, &t, th, 0, &others, &e), 0);
+	assert_true(vmi_thread_redirect(g->vmi, &th[0], gva(0x7000), gva(0x8000)));
+	assert_int_equal(vmi_threads_waiting(g->vmi, &t, th, 8, &others, &e), 1);
+	assert_int_equal(th[0].ip.v, 0x7000);
+	assert_int_equal(th[0].gpr[4], 0x8000);
+	assert_true(vmi_thread_ips(g->vmi, &t, ip, 8, &e) >= 4);
+	t.task = gva(0x1000);
+	assert_int_equal(vmi_threads_waiting(g->vmi, &t, th, 8, &others, &e), -1);
+}
+
 static struct vmi_task task_of_mm(struct guest *g, uint64_t mm)
 {
 	struct vmi_task t;
@@ -204,6 +247,35 @@ static struct vmi_task task_of_mm(struct guest *g, uint64_t mm)
 	new_task(g, 5, "p", mm);
 	assert_int_equal(vmi_task_by_cr3(g->vmi, guest_mm_pgd(g, mm), &t, &e), 0);
 	return t;
+}
+
+/* The kernel's code in a process: executable, of no file, an ELF image. Its second page need not be mapped to be reached. */
+static void vdso(void **state)
+{
+	struct guest *g = *state;
+	uint64_t mm = guest_add_mm(g), memory = guest_alloc(g, 8192), other = guest_alloc(g, 4096);
+	uint64_t vma[3] = {guest_add_vma(g, 0x10000, 0x11000, 5, 0, 0), guest_add_vma(g, 0x20000, 0x22000, 1, 0, 0),
+			   guest_add_vma(g, 0x30000, 0x32000, 5, 0, 0)};
+	struct vmi_task t = task_of_mm(g, mm);
+	struct vmi_vdso d;
+	struct err e = {0};
+	char word[5] = "";
+
+	guest_set_maps(g, mm, vma, 3);
+	guest_map_user(g, mm, 0x10000, other); /* somebody's own code */
+	guest_map_user(g, mm, 0x20000, memory); /* cannot be executed */
+	memcpy(g->ram + memory, ELFMAG, SELFMAG);
+	assert_int_equal(vmi_vdso_find(g->vmi, &t, &d, &e), -1);
+	guest_map_user(g, mm, 0x30000, memory);
+	assert_int_equal(vmi_vdso_find(g->vmi, &t, &d, &e), 0);
+	assert_int_equal(d.at.v, 0x30000);
+	assert_int_equal(d.size, 8192);
+	assert_true(vmi_vdso_write(g->vmi, &d, 8188, "word", 4));
+	assert_memory_equal(g->ram + memory + 8188, "word", 4);
+	assert_true(vmi_vdso_read(g->vmi, &d, 8188, word, 4));
+	assert_string_equal(word, "word");
+	assert_false(vmi_vdso_write(g->vmi, &d, 8189, "word", 4));
+	assert_false(vmi_vdso_read(g->vmi, &d, UINT64_MAX - 1, word, 4));
 }
 
 static void set_root(struct guest *g, uint64_t mm, uint64_t value)
@@ -366,6 +438,26 @@ static void finds_code_by_ram_page(void **state)
 	assert_int_equal(e.code, ERR_GUEST);
 }
 
+static void handlers_of_signals(void **state)
+{
+	struct guest *g = *state;
+	uint64_t task = guest_add_task(g, guest_alloc(g, 256), 7, "server", guest_add_mm(g)),
+		 hand = guest_alloc(g, 4096);
+	struct vmi_task t = {.pid = 7, .tgid = 7, .task = gva(guest_kva(task))};
+
+	assert_true(vmi_task_handles(g->vmi, &t, 11)); /* not known */
+	guest_set(g, task, TASK_SIGHAND, guest_kva(hand));
+	assert_false(vmi_task_handles(g->vmi, &t, 11));
+	guest_put64(g, guest_member(hand, SIGHAND_ACTION) + 10 * 32, 1); /* ignored: the kernel does not */
+	assert_false(vmi_task_handles(g->vmi, &t, 11));
+	guest_put64(g, guest_member(hand, SIGHAND_ACTION) + 10 * 32, 0x401000);
+	assert_true(vmi_task_handles(g->vmi, &t, 11));
+	assert_false(vmi_task_handles(g->vmi, &t, 10));
+	assert_false(vmi_task_handles(g->vmi, &t, 12));
+	assert_true(vmi_task_handles(g->vmi, &t, 0));
+	assert_true(vmi_task_handles(g->vmi, &t, 65));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -375,12 +467,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(hostile_task_lists_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(thread_ips, setup, teardown),
 		cmocka_unit_test_setup_teardown(thread_in_the_kernel, setup, teardown),
+		cmocka_unit_test_setup_teardown(threads_that_wait, setup, teardown),
+		cmocka_unit_test_setup_teardown(vdso, setup, teardown),
 		cmocka_unit_test_setup_teardown(maps_in_address_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(two_level_tree, setup, teardown),
 		cmocka_unit_test_setup_teardown(hostile_trees_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(maps_of_older_kernels, setup, teardown),
 		cmocka_unit_test_setup_teardown(paths, setup, teardown),
 		cmocka_unit_test_setup_teardown(finds_code_by_ram_page, setup, teardown),
+		cmocka_unit_test_setup_teardown(handlers_of_signals, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
