@@ -341,10 +341,13 @@ static int roll_back(struct response *r, struct err *e)
 		return -1;
 	if (net_replay(vm->net, r->checkpoint.seq, e) < 0)
 		log_warn("input since the checkpoint: %s", e->text);
-	if (engine_continue(vm->active.en, e) < 0)
-		return -1;
 	vm->detect_pending = false;
 	vm->state = VM_RUNNING;
+	/* Something may be detected at once: then the network stays frozen, and it is answered next. */
+	if (engine_continue(vm->active.en, e) < 0 && !vm->detect_pending)
+		return -1;
+	if (vm->detect_pending)
+		return 0;
 	net_thaw(vm->net);
 	net_resume(vm->net);
 	return 0;
@@ -411,6 +414,8 @@ static void let_go(struct vm *vm, const struct taint_msg_detect *d)
 	/* A stop that the detection interrupted takes effect now; undo it. */
 	if (engine_continue(vm->active.en, &e) < 0 && !vm->detect_pending)
 		log_warn("%s", e.text);
+	if (vm->detect_pending)
+		return;
 	net_thaw(vm->net);
 	net_resume(vm->net);
 }

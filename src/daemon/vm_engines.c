@@ -25,24 +25,27 @@ static void engine_event(void *arg, struct engine *en, const char *event, const 
 	log_debug("engine %d: %s", (int)engine_pid(en), event);
 }
 
-static void engine_detected(void *arg, struct engine *en, const struct taint_msg_detect *d)
+static bool engine_detected(void *arg, struct engine *en, const struct taint_msg_detect *d)
 {
 	struct vm *vm = arg;
 	struct taint_msg_detect seen = *d;
 
-	if (en != vm->active.en || vm->detect_pending)
-		return; /* the vCPU stays held; the engine is about to be thrown away */
+	if (en != vm->active.en)
+		return true; /* the engine is about to be thrown away */
 	/* Most faults are ordinary: not worth stopping the other vCPUs for. */
 	if (d->detector == TAINT_DETECT_FAULT && !judge(vm, &seen)) {
 		engine_let_go(en, d->vcpu);
-		return;
+		return false;
 	}
+	if (vm->detect_pending)
+		return true;
 	/* Other vCPUs must not go on while we look. */
 	engine_freeze(en);
 	net_freeze(vm->net);
 	vm->detect = *d;
 	vm->detect_pending = true;
 	loop_timer_set(vm->respond_timer, 0);
+	return true;
 }
 
 static struct vm_engine *standby_of(struct vm *vm, const struct engine *en)

@@ -49,7 +49,8 @@ struct engine_config {
 
 struct engine_ops {
 	void (*event)(void *arg, struct engine *en, const char *event, const json_t *data);
-	void (*detected)(void *arg, struct engine *en, const struct taint_msg_detect *d);
+	/* Whether the vCPU stays held; if not, engine_let_go() has been called. */
+	bool (*detected)(void *arg, struct engine *en, const struct taint_msg_detect *d);
 	/* QEMU has connected to its vhost-user back end: fd, the callee's, speaks vhost-user. */
 	void (*connected)(void *arg, struct engine *en, int fd);
 	/* The process ended; status as from waitpid. Not called after engine_kill(). */

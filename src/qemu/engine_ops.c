@@ -96,9 +96,9 @@ void engine_link_readable(void *arg, uint32_t events)
 	case TAINT_MSG_DETECT:
 		if (m.detect.object_len > 32 || m.detect.vcpu >= TAINT_VCPU_MAX)
 			break;
-		/* The vCPU is held, so a stop that is under way cannot finish. */
-		qmp_interrupt(en->qmp);
-		en->ops.detected(en->ops_arg, en, &m.detect);
+		/* A vCPU that is held does not let a stop finish that is under way. */
+		if (en->ops.detected(en->ops_arg, en, &m.detect))
+			qmp_interrupt(en->qmp);
 		break;
 	default:
 		break;
