@@ -33,6 +33,7 @@ enum call_effect {
 	CALL_FORMAT, /* printf family: the format itself came from outside */
 };
 
+#define FINDING_SCANNED 6u /* arguments of a scanf that are looked at */
 #define CALL_NO_ARG 0xffu
 
 /* How the bounds of the object are expressed in the culprit's terms. */
@@ -110,6 +111,8 @@ struct finding {
 	char callee[FINDING_NAME_MAX]; /* "strcpy"; "": not known */
 	enum call_effect effect;
 	uint8_t dst_arg, src_arg, len_arg;
+	uint32_t scan_room
+		[FINDING_SCANNED]; /* CALL_SCAN: bytes for the text that argument n goes to at most, 0: not known */
 	uint8_t chk_arg; /* the object's size as the compiler saw it (__strcpy_chk and the like) */
 	/*
 	 * A function to do the same within bounds (vsnprintf for sprintf, getchar for gets): its address is what the

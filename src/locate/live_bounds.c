@@ -13,7 +13,6 @@
 /* How sure a finding is, of 100. */
 enum { SURE = 90, LIKELY = 75, FAIR = 60, UNSURE = 40, GUESSED_LESS = 20 };
 
-#define SCANNED_ARGS_MAX 5u /* an argument's number, from 0 */
 #define CHECKED_MAX (1ll << 30) /* bytes of an object whose size the compiler knew */
 
 #define STRING_PREFIX_MAX 512u
@@ -104,27 +103,40 @@ static void bound_caller(struct live *l, const struct object *o)
 			f->confidence = FAIR;
 }
 
-/*
- * Where scanf put the text: the lowest of the places that it is given which lies in what ran over. Other reading before may
- * have left bytes right below it, which belong to the same run.
- */
-static struct gva scanned_start(const struct live *l, struct gva start)
+/* Where argument n of the culprit's call points to, if that is told and lies in [low, high). */
+static bool points_into(const struct live *l, uint8_t n, struct gva low, struct gva high, struct gva *ret)
 {
-	const struct finding *f = l->f;
-	struct gva best = start;
-	bool found = false;
+	struct argument a = culprit_argument(l, n);
+	uint64_t at = (uint64_t)a.value + (a.kind == ARGUMENT_FRAME ? l->f->cfa_value : 0);
 
-	for (uint8_t n = f->src_arg + 1; n <= SCANNED_ARGS_MAX; n++) {
-		struct argument a = culprit_argument(l, n);
-		uint64_t at = (uint64_t)a.value + (a.kind == ARGUMENT_FRAME ? f->cfa_value : 0);
+	*ret = gva(at);
+	return (a.kind == ARGUMENT_FRAME || a.kind == ARGUMENT_CONSTANT) && at >= low.v && at < high.v;
+}
 
-		if ((a.kind != ARGUMENT_FRAME && a.kind != ARGUMENT_CONSTANT) || at < start.v ||
-		    at >= f->error_address.v || (found && at >= best.v))
+/*
+ * Where scanf put the text, [*start, *end): the lowest of the places that it is given which lies in what ran over, up to the
+ * next of them. Other reading before may have left bytes right below it, which belong to the same run. Any text ends before the
+ * next one's place.
+ */
+static void scanned_text(struct live *l, struct gva *start, struct gva *end)
+{
+	struct finding *f = l->f;
+	struct gva low = *start, high = f->error_address, top = *end, at, next;
+
+	for (uint8_t n = f->src_arg + 1; n < FINDING_SCANNED && f->callee[0] != 'v'; n++) {
+		if (!points_into(l, n, gva(0), top, &at))
 			continue;
-		best = gva(at);
-		found = true;
+		if (at.v >= low.v && at.v < high.v) {
+			high = *start = at;
+			f->dst_arg = n;
+		}
+		f->scan_room[n] = (uint32_t)(top.v - at.v);
+		for (uint8_t k = f->src_arg + 1; k < FINDING_SCANNED; k++)
+			if (points_into(l, k, gva_add(at, 1), top, &next) && next.v - at.v < f->scan_room[n])
+				f->scan_room[n] = (uint32_t)(next.v - at.v);
 	}
-	return best;
+	if (f->dst_arg != CALL_NO_ARG)
+		*end = gva_add(*start, f->scan_room[f->dst_arg]);
 }
 
 static int bound_stack(struct live *l, const struct object *o, struct err *e)
@@ -132,7 +144,7 @@ static int bound_stack(struct live *l, const struct object *o, struct err *e)
 	const struct chain_frame *owner = &l->chain->frame[o->frame];
 	struct finding *f = l->f;
 	struct argument dst = culprit_argument(l, f->dst_arg);
-	struct gva low = o->start;
+	struct gva low = o->start, high = o->end;
 
 	if (o->frame < l->frame)
 		return err_set_addr(e, ERR_REFUSED, o->start.v,
@@ -142,13 +154,15 @@ static int bound_stack(struct live *l, const struct object *o, struct err *e)
 	 * A call may be given the object's first byte while the run of tainted bytes begins further up (a prefix
 	 * of its own, what strcat found there): all that it writes from this frame's own bytes on must end here.
 	 */
-	if (f->kind == FINDING_CALL)
-		low = f->effect == CALL_SCAN ? scanned_start(l, o->start) : owner->sp;
+	if (f->kind == FINDING_CALL && f->effect == CALL_SCAN)
+		scanned_text(l, &low, &high);
+	else if (f->kind == FINDING_CALL)
+		low = owner->sp;
 	if (dst.kind == ARGUMENT_FRAME && o->frame == l->frame && f->cfa_value + (uint64_t)dst.value >= owner->sp.v &&
 	    f->cfa_value + (uint64_t)dst.value <= o->start.v)
 		low = gva(f->cfa_value + (uint64_t)dst.value);
 	f->start_offset = (int64_t)(low.v - f->cfa_value);
-	f->end_offset = (int64_t)(o->end.v - f->cfa_value);
+	f->end_offset = (int64_t)(high.v - f->cfa_value);
 	f->pointer_store = f->kind == FINDING_STORE;
 	if (o->frame > l->frame) {
 		bound_caller(l, o);

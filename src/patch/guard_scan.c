@@ -4,8 +4,8 @@
  *
  * The width is the object's at the time; a heap chunk of another size is left alone.
  *
- * The format must be a constant of the program's, with one %s or %[ that has no width. Where it is, the code before the
- * call says: constant addresses in the function are looked at, the nearest first, for such a text. The guard compares at run
+ * The format must be a constant of the program's, with one %s or %[ that has no width, or one that goes to the
+ * object; others get a width too if it is known. Where the format is, the code before the call says: constant addresses in the function are looked at, the nearest first, for such a text. The guard compares at run
  * time, so that a wrong guess leaves the call as it is. The new format is kept behind the guard's code.
  */
 #include "patch/call_internal.h"
@@ -22,12 +22,21 @@
 #define LIST_REGISTERS 48 /* bytes of general registers in a va_list's reg_save_area */
 #define LIST_SAVED 16 /* where its address is in the va_list */
 
+#define GAPS_MAX 4u
+
+/* A width is missing. */
+struct gap {
+	size_t at; /* it belongs before this character */
+	uint8_t arg; /* that the text goes to, counted from the first behind the format */
+};
+
 /* A format, and where a width is missing in it. */
 struct format {
 	uint64_t address;
 	char text[FORMAT_MAX];
-	size_t at; /* the width belongs before this character */
-	uint8_t arg; /* that the text goes to, counted from the first behind the format */
+	struct gap gap[GAPS_MAX];
+	unsigned n_gaps;
+	uint8_t arg; /* of the gap that is the object's */
 };
 
 /* One conversion, behind its %: its own character; NULL: not understood. */
@@ -50,12 +59,20 @@ static const char *set_end(const char *p)
 	return *p ? strchr(p + 1, ']') : NULL;
 }
 
-/* Finds the one conversion of text without a width; false: there is none, or several, or it is not understood. */
-static bool find_unbounded(struct format *f)
+static bool add_gap(struct format *f, const char *at, uint8_t arg)
 {
-	unsigned found = 0;
+	if (f->n_gaps == GAPS_MAX)
+		return false;
+	f->gap[f->n_gaps++] = (struct gap){(size_t)(at - f->text), arg};
+	return true;
+}
+
+/* Finds the conversions of text without a width; false: more than can be dealt with, or one is not understood. */
+static bool find_gaps(struct format *f)
+{
 	uint8_t arg = 0;
 
+	f->n_gaps = 0;
 	for (const char *p = f->text; *p; p++) {
 		const char *begin = p + 1;
 		bool bounded, stores;
@@ -65,30 +82,38 @@ static bool find_unbounded(struct format *f)
 		p = conversion(begin, &bounded, &stores);
 		if (!p)
 			return false;
-		if ((*p == 's' || *p == '[') && stores && !bounded) {
-			if (p != begin)
-				return false; /* %ls: wide characters */
-			f->at = (size_t)(begin - f->text);
-			f->arg = arg;
-			found++;
-		}
+		if ((*p == 's' || *p == '[') && stores && !bounded && (p != begin || !add_gap(f, begin, arg)))
+			return false; /* %ls: wide characters */
 		arg += stores && *p != '%';
 		p = *p == '[' ? set_end(p) : p;
 		if (!p)
 			return false;
 	}
-	return found == 1;
+	return true;
+}
+
+/* Chooses the object's: the one that goes to the argument `want`, if that is known, else the only one. */
+static bool choose_gap(struct format *f, uint8_t want)
+{
+	for (unsigned k = 0; k < f->n_gaps; k++) {
+		f->arg = f->gap[k].arg;
+		if (f->arg == want || (want == CALL_NO_ARG && f->n_gaps == 1))
+			return true;
+	}
+	return false;
 }
 
 static bool read_format(const struct call *c, uint64_t address, struct format *ret)
 {
+	const struct finding *f = c->g.f;
+	uint8_t want = f->dst_arg == CALL_NO_ARG ? CALL_NO_ARG : (uint8_t)(f->dst_arg - f->src_arg - 1);
 	size_t n = FORMAT_MAX;
 
 	/* less than all of it only where memory ends */
 	while (n && !code_read(c->g.rd, gva(address), ret->text, n))
 		n--;
 	ret->address = address;
-	return n && memchr(ret->text, 0, n) && find_unbounded(ret);
+	return n && memchr(ret->text, 0, n) && find_gaps(ret) && choose_gap(ret, want);
 }
 
 /* What of a function's constants is known while its instructions are gone through. */
@@ -233,13 +258,44 @@ static void load_from_list(struct call *c, uint8_t n)
 	emit_rm(em, ZYDIS_MNEMONIC_MOV, c->spare, EMIT_MEM(c->spare, at));
 }
 
+/* Bytes for the text of a gap, 0: not known. */
+static int64_t room_of(const struct finding *f, const struct format *format, const struct gap *g)
+{
+	unsigned arg = f->src_arg + 1u + g->arg;
+
+	if (g->arg == format->arg)
+		return f->end_offset - f->start_offset;
+	return arg < FINDING_SCANNED ? f->scan_room[arg] : 0;
+}
+
+/* The format with the widths that are known. Returns its length, 0: too long. */
+static size_t with_widths(const struct finding *f, const struct format *format, char *ret, size_t size)
+{
+	size_t n = 0, from = 0;
+
+	for (unsigned k = 0; k < format->n_gaps; k++) {
+		const struct gap *g = &format->gap[k];
+		int64_t room = room_of(f, format, g);
+
+		if (room < 2)
+			continue;
+		n += (size_t)snprintf(ret + n, size - n, "%.*s%" PRId64, (int)(g->at - from), format->text + from,
+				      room - 1);
+		from = g->at;
+		if (n >= size)
+			return 0;
+	}
+	n += (size_t)snprintf(ret + n, size - n, "%s", format->text + from);
+	return n < size ? n : 0;
+}
+
 int call_scan(struct call *c, struct err *e)
 {
 	const struct finding *f = c->g.f;
 	int64_t size = f->end_offset - f->start_offset;
-	char text[FORMAT_MAX + 16];
+	char text[FORMAT_MAX + GAPS_MAX * 8];
 	struct format format;
-	int n;
+	size_t n;
 
 	if (size < 2 || !c->g.rd || f->src_arg > CALL_REG_ARGS)
 		return err_set(e, ERR_REFUSED, "a text of what width would fit is not known");
@@ -257,8 +313,9 @@ int call_scan(struct call *c, struct err *e)
 	call_other_if(c, ZYDIS_MNEMONIC_JNZ);
 	emit_exchange(c, &format);
 	call_original(c);
-	n = snprintf(text, sizeof(text), "%.*s%" PRId64 "%s", (int)format.at, format.text, size - 1,
-		     format.text + format.at);
-	emit_data(c->g.em, text, (size_t)n + 1);
+	n = with_widths(f, &format, text, sizeof(text));
+	if (!n)
+		return err_set(e, ERR_REFUSED, "the format is too long");
+	emit_data(c->g.em, text, n + 1);
 	return 0;
 }

@@ -208,14 +208,14 @@ static void check_scan(struct request *rq, uint32_t format, uint32_t len, uint32
 static void test_scan(void **state)
 {
 	static const uint32_t of_size[] = {2, 8, 11, 128}, of_chunk[] = {24, 40, 56, 136};
-	static const char *const formats[] = {"%d:%s", "%d:%[^]%s]", "%d%*c%s%*s%3s"};
+	static const char *const formats[] = {"%d:%s", "%d:%[^]%s]", "%d%*c%s%*s%3s", "%d:%s%*d%s"};
 
 	(void)state;
-	for (size_t n = 0; n < SETTINGS * 12; n++) {
-		const struct setting *s = &settings[n / 12];
+	for (size_t n = 0; n < SETTINGS * 16; n++) {
+		const struct setting *s = &settings[n / 16];
 		uint32_t size = s->bound == BOUND_CHUNK ? of_chunk[n % 4] + (s->is_32bit ? 4 : 0) : of_size[n % 4];
 		uint32_t lens[] = {1, size - 1, size, 300};
-		struct request rq = scan_request(s, size, formats[n / 4 % 3]);
+		struct request rq = scan_request(s, size, formats[n / 4 % 4]);
 
 		for (size_t k = 0; k < 4; k++)
 			check_scan(&rq, FORMAT, lens[k], lens[k] < size ? lens[k] : size - 1);
@@ -300,8 +300,9 @@ static void test_scan_list(void **state)
 
 static void test_scan_refusals(void **state)
 {
-	static const char *const formats[] = {"%d:%5s",	   "%d:%s%s", "%d:%ls",	 "%d:%*s", "%d:%ms", "%d:%1$s", "%s:%d",
-					      "%d%%:%d%s", "%d:%",    "%d:%[ab", "%d:%[^", "",	     "%d:"};
+	static const char *const formats[] = {"%d:%5s", "%d:%s%s%s%s%s", "%d:%ls", "%d:%*s",  "%d:%ms", "%d:%1$s",
+					      "%s:%d",	"%d%%:%d%s",	 "%d:%",   "%d:%[ab", "%d:%[^", "",
+					      "%d:"};
 
 	(void)state;
 	for (size_t k = 0; k < sizeof(formats) / sizeof(formats[0]) + 4; k++) {
