@@ -157,7 +157,7 @@ check-attack20: all guest ## 20 attacks and 20 benign runs, each in a new VM
 # The attack lab: see doc/attacks.md.
 .PHONY: check-attacks
 check-attacks: all guest-lab guest-real ## every form of attack in every build, as a table (FORMS="stack-* heap-*" BUILDS="lab-O2" THIRD=1 JOBS=2)
-	$(if $(FORMS)$(BUILDS),,$(Q)tests/guest/run real_)
+	$(if $(FORMS)$(BUILDS),,$(Q)tests/guest/run real_ lab_homes lab_detectors)
 	$(Q)FORMS="$(FORMS)" BUILDS="$(BUILDS)" JOBS="$(JOBS)" tests/attacks/matrix.sh $(if $(THIRD),--third)
 
 .PHONY: check-false-alarms
