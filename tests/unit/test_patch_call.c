@@ -561,14 +561,7 @@ static void test_chunks(void **state)
 	for (size_t k = 0; k < 2 * sizeof(rows) / sizeof(rows[0]); k++) {
 		bool is_32bit = k & 1;
 		const struct setting s = {is_32bit, false, BOUND_CHUNK, RSP, FORM_REL};
-		struct request rq = {.s = &s,
-				     .effect = CALL_LENGTH,
-				     .callee = "read",
-				     .dst_arg = 1,
-				     .len_arg = 2,
-				     .chk_arg = CALL_NO_ARG,
-				     .n_args = 3,
-				     .arg = {7, 0, 0xffff}};
+		struct request rq = read_request(&s, 0, 0xffff);
 		uint32_t at = rows[k / 2].at, room = is_32bit ? rows[k / 2].room32 : rows[k / 2].room64;
 
 		rq.dst = (int32_t)at - (int32_t)object(&rq);
