@@ -614,7 +614,7 @@ static void test_refusals(void **state)
 	REFUSED(f.src_arg = 2);
 	REFUSED(f.chk_arg = 100);
 	REFUSED(f.effect = CALL_LENGTH);
-	REFUSED(f.bound = BOUND_ABSOLUTE);
+	REFUSED(f.bound = (enum bound_kind)77);
 	REFUSED(f.bound = BOUND_ARGUMENT);
 	REFUSED(f.bug_len++; f.bug_bytes[5] = 0x90); /* not the last instruction */
 	REFUSED(f.start_offset = f.end_offset - (1ll << 32));
