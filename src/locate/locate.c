@@ -29,6 +29,7 @@
 #include "locate/bound.h"
 #include "locate/cfi.h"
 #include "locate/code.h"
+#include "locate/context.h"
 #include "locate/origin.h"
 #include "locate/run.h"
 #include "locate/x86.h"
@@ -112,6 +113,28 @@ static int find_process(struct work *w, struct err *e)
 	memcpy(w->f->comm, w->task.comm, sizeof(w->f->comm));
 	w->f->comm[VMI_COMM_MAX] = '\0';
 	return 0;
+}
+
+/* What was hit begins with the context that the word is restored with, if it is part of one. */
+static void find_context(struct work *w)
+{
+	const struct taint_msg_detect *d = w->in->detect;
+	const struct code_reader rd = {read_process, w};
+	struct vmi_module m;
+	struct cfi_fde fde;
+	struct cfi cfi;
+
+	if (vmi_module_at(w->in->vmi, &w->task, gva(d->pc), &m, NULL))
+		return;
+	cfi = (struct cfi){.rd = rd,
+			   .low = m.low,
+			   .high = m.high,
+			   .hdr = m.eh_frame_hdr,
+			   .hdr_size = m.eh_frame_hdr_size,
+			   .is_32bit = m.is_32bit};
+	if (cfi_find(&cfi, gva(d->pc), &fde, NULL))
+		return;
+	w->f->error_address.v -= context_below(m.is_32bit ? X86_MODE_32 : X86_MODE_64, &rd, fde.start, gva(d->pc));
 }
 
 static void find_run(struct work *w)
@@ -310,6 +333,7 @@ static int locate(struct work *w, struct err *e)
 {
 	if (find_writer(w, e) || find_process(w, e))
 		return -1;
+	find_context(w);
 	find_run(w);
 	if (read_record(w, e) || find_culprit(w, e) || find_function(w, e) || find_bounds(w, e))
 		return -1;
