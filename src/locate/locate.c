@@ -362,7 +362,7 @@ static bool array_of(const struct x86_store *st, const struct finding_cfa *cfa, 
 
 /* What makes another store one into the same object: it names the same array of the frame, or its address was made from the same. */
 struct likeness {
-	bool is_array;
+	bool is_array; /* the culprit names it */
 	int64_t array; /* from the CFA */
 	struct code_depth *depth;
 	struct origin *origin;
@@ -400,7 +400,7 @@ static bool walks_along(const struct likeness *like, const struct x86_store *st,
 	if (st->width != like->store.width || !origin_same(roots, &like->roots))
 		return false;
 	return shares_step(roots, &like->roots) ||
-	       (indexed && main_indexed && !roots->n_steps && !like->roots.n_steps && st->disp == like->store.disp);
+	       (indexed && main_indexed && !roots->n_steps && !like->roots.n_steps && roots->disp == like->roots.disp);
 }
 
 static bool is_like(struct likeness *like, const struct finding *f, const struct x86_store *st, uint32_t k)
@@ -408,9 +408,9 @@ static bool is_like(struct likeness *like, const struct finding *f, const struct
 	struct origin_roots roots;
 	int64_t at;
 
-	if (like->is_array)
-		return array_of(st, &f->cfa, &at) && at == like->array;
-	if (!origin_of_store(like->origin, k, st, &roots) || !walks_along(like, st, &roots))
+	if (like->is_array && array_of(st, &f->cfa, &at))
+		return at == like->array;
+	if (!like->origin || !origin_of_store(like->origin, k, st, &roots) || !walks_along(like, st, &roots))
 		return false;
 	return !f->has_base || (base_holds(like, f, k, &roots) && origin_same(&roots, &like->base));
 }
@@ -422,12 +422,11 @@ static bool likeness_of(struct work *w, const struct finding *main, struct liken
 	struct code_depth entry = {.rsp_known = true, .rsp = main->is_32bit ? 4 : 8};
 	uint32_t k;
 
-	if (main->bound == BOUND_FRAME && !main->pointer_store) {
-		ret->is_array = true;
-		return array_of(&w->store, &main->cfa, &ret->array);
-	}
-	if (!main->pointer_store || !ci)
+	ret->is_array = main->bound == BOUND_FRAME && !main->pointer_store;
+	if (ret->is_array && !array_of(&w->store, &main->cfa, &ret->array))
 		return false;
+	if ((!ret->is_array && !main->pointer_store) || !ci)
+		return ret->is_array;
 	k = (uint32_t)(ci - w->fn->insn);
 	ret->depth = calloc(w->fn->n_insn, sizeof(*ret->depth));
 	if (!ret->depth)
@@ -435,7 +434,7 @@ static bool likeness_of(struct work *w, const struct finding *main, struct liken
 	ret->store = w->store;
 	code_fn_depths(w->fn, &entry, ret->depth);
 	ret->origin = origin_create(w->fn, ret->depth);
-	return ret->origin && origin_of_store(ret->origin, k, &w->store, &ret->roots) &&
+	return ret->origin && (origin_of_store(ret->origin, k, &w->store, &ret->roots) || ret->is_array) &&
 	       (!main->has_base || base_holds(ret, main, k, &ret->base));
 }
 
@@ -458,6 +457,7 @@ static bool make_sibling(struct work *w, const struct finding *main, uint32_t k,
 	f->cfa = (struct finding_cfa){row.cfa_reg, (int32_t)row.cfa_offset};
 	if (!is_like(like, f, &store, k))
 		return false;
+	f->pointer_store = !like->is_array || store.base != row.cfa_reg;
 	f->culprit_file_offset = f->culprit.v - f->module.text.v + f->module.text_file_offset;
 	x86_text_mode(mode_of(f), f->culprit_bytes, f->culprit_len, f->culprit.v, f->culprit_text,
 		      sizeof(f->culprit_text));
