@@ -96,6 +96,7 @@ static int begin(struct live *l, const struct finding *first, struct err *e)
 
 	f->start_address = first->start_address;
 	f->error_address = first->error_address;
+	f->error_length = first->error_length;
 	f->run_length = first->run_length;
 	f->first_origin = first->first_origin;
 	f->last_origin = first->last_origin;

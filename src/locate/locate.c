@@ -123,6 +123,7 @@ static void find_context(struct work *w)
 	struct vmi_module m;
 	struct cfi_fde fde;
 	struct cfi cfi;
+	uint32_t below;
 
 	if (vmi_module_at(w->in->vmi, &w->task, gva(d->pc), &m, NULL))
 		return;
@@ -134,7 +135,9 @@ static void find_context(struct work *w)
 			   .is_32bit = m.is_32bit};
 	if (cfi_find(&cfi, gva(d->pc), &fde, NULL))
 		return;
-	w->f->error_address.v -= context_below(m.is_32bit ? X86_MODE_32 : X86_MODE_64, &rd, fde.start, gva(d->pc));
+	below = context_below(m.is_32bit ? X86_MODE_32 : X86_MODE_64, &rd, fde.start, gva(d->pc));
+	w->f->error_address.v -= below;
+	w->f->error_length = below ? below + d->object_len : 0;
 }
 
 static void find_run(struct work *w)
