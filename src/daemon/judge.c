@@ -67,6 +67,13 @@ static uint64_t needed(uint32_t error)
 	return error & ERROR_WRITE ? VM_WRITE : VM_ANY;
 }
 
+/* Whether the program ends of what happened, unless it has a handler. */
+static bool ends(struct vm *vm, const struct vmi_task *t, const struct taint_msg_detect *d, unsigned *ret_signal)
+{
+	*ret_signal = d->access_error & TAINT_ERROR_SIGNAL ? d->access_error & ~TAINT_ERROR_SIGNAL : SIGSEGV;
+	return d->access_error & TAINT_ERROR_SIGNAL || is_fatal(vm, t, d->access, needed(d->access_error));
+}
+
 /* The address was computed from the input, as an array's element is: no pointer came from there. */
 static bool is_at_index(const struct taint_msg_detect *d)
 {
@@ -81,19 +88,21 @@ static bool is_at_index(const struct taint_msg_detect *d)
  * Input is being handled, or the fault would not have been reported. It is an attack if the address came from the outside, if
  * the program ends of it, or if it can be told what went wrong: a program with a handler may well mean to fault.
  */
-static bool fault_is_attack(struct vm *vm, const struct taint_msg_detect *d)
+static bool fault_is_attack(struct vm *vm, struct taint_msg_detect *d)
 {
 	struct locate_input in = {.vmi = vm->vmi, .shadow = vm->shadow, .detect = d};
 	const struct finding nothing = {0};
 	struct vmi_task task;
 	struct finding f;
+	unsigned sig;
 	struct err e;
 
-	if (!vm->vmi || vmi_task_by_cr3(vm->vmi, d->cr3, &task, NULL) < 0 ||
-	    !is_fatal(vm, &task, d->access, needed(d->access_error)))
+	if (!vm->vmi || vmi_task_by_cr3(vm->vmi, d->cr3, &task, NULL) < 0 || !ends(vm, &task, d, &sig))
 		return false;
 	ladder_hide_patches(vm, &in);
-	if (!vmi_task_handles(vm->vmi, &task, SIGSEGV))
+	if (!d->object_gva && (locate_overrun(&in, d, &e) == 0 || locate_heap(&in, d, &e) == 0))
+		return true;
+	if (!vmi_task_handles(vm->vmi, &task, sig))
 		return true;
 	return !is_at_index(d) && (d->object_len || locate_live(&in, &nothing, &f, &e) == 0);
 }
@@ -107,7 +116,8 @@ static bool ends_for_a_check(struct vm *vm, struct taint_msg_detect *d)
 	struct err e;
 
 	ladder_hide_patches(vm, &in);
-	return vm->vmi && (locate_live(&in, &nothing, &f, &e) == 0 || locate_heap(&in, d, &e) == 0);
+	return vm->vmi && (locate_live(&in, &nothing, &f, &e) == 0 || locate_overrun(&in, d, &e) == 0 ||
+			   locate_heap(&in, d, &e) == 0);
 }
 
 bool judge(struct vm *vm, struct taint_msg_detect *d)
