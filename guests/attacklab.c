@@ -13,12 +13,11 @@
  */
 #include "attacklab.h"
 
-#include "service.h"
+#include "listen.h"
+#include "marker.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -31,17 +30,7 @@
 #define CLIENTS_MAX 16
 #define HEAD_MAX 48
 
-/*
- * Code for an attacker to reuse: no request leads here. Before it lies a slide of one-byte instructions, so that there
- * is an address without bytes that a copy would stop at.
- */
-#ifdef __x86_64__
-#define ALIGN_STACK "and $-16, %rsp\n"
-#else
-#define ALIGN_STACK "and $-16, %esp\n"
-#endif
-__asm__(".text\n.globl never_called\n.type never_called, @function\nnever_called:\n.skip 1024, 0x90\n" ALIGN_STACK
-	"call lab_owned\n.size never_called, . - never_called\n");
+MARKER_NEVER_CALLED("lab_owned");
 
 __attribute__((visibility("hidden"), noreturn, used)) void lab_owned(void);
 
@@ -269,30 +258,6 @@ static int serve_tcp(int listener)
 	}
 }
 
-static int listen_on(const char *port)
-{
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(fd, CLIENTS_MAX) < 0) {
-		perror(port);
-		return -1;
-	}
-	return fd;
-}
-
-static void tell_ready(void)
-{
-	const char *fd = getenv(SERVICE_READY_ENV);
-
-	if (!fd)
-		return;
-	if (write(atoi(fd), "r", 1) < 0)
-		perror("ready");
-	close(atoi(fd));
-}
-
 /* What the forms print goes nowhere; returns where standard output went before. */
 static int silence(void)
 {
@@ -343,9 +308,9 @@ int main(int argc, char **argv)
 	if (strcmp(argv[1], "-") == 0)
 		return serve_copy(out);
 	memset(clients, 0xff, sizeof(clients));
-	listener = listen_on(argv[1]);
+	listener = listen_on(argv[1], CLIENTS_MAX);
 	if (listener < 0)
 		return 1;
-	tell_ready();
+	listen_tell_ready();
 	return serve_tcp(listener);
 }

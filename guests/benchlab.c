@@ -13,9 +13,7 @@
  */
 #include "benchlab.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "service.h"
+#include "listen.h"
 
 #define CONSOLE "/dev/ttyS0"
 #define BACKLOG 64
@@ -180,34 +178,10 @@ static int obey(FILE *console)
 	return 1;
 }
 
-static int listen_on(const char *port)
-{
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(fd, BACKLOG) < 0) {
-		perror(port);
-		return -1;
-	}
-	return fd;
-}
-
-static void tell_ready(void)
-{
-	const char *fd = getenv(SERVICE_READY_ENV);
-
-	if (fd && write(atoi(fd), "r", 1) < 0)
-		perror("ready");
-	if (fd)
-		close(atoi(fd));
-	unsetenv(SERVICE_READY_ENV);
-}
-
 int main(int argc, char **argv)
 {
 	FILE *console = open_console();
-	int listener = argc == 2 ? listen_on(argv[1]) : -1;
+	int listener = argc == 2 ? listen_on(argv[1], BACKLOG) : -1;
 	pid_t server;
 
 	if (!console || listener < 0) {
@@ -220,6 +194,6 @@ int main(int argc, char **argv)
 	if (server == 0)
 		return lab_http_serve(listener);
 	close(listener);
-	tell_ready();
+	listen_tell_ready();
 	return server < 0 ? 1 : obey(console);
 }

@@ -31,6 +31,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "listen.h"
+
 #define SERVICES_MAX 16
 #define NAME_MAX_LEN 32
 #define DEVICE_WAIT_MS 20000
@@ -192,7 +194,7 @@ static void run_service(const struct service *s, int ready_fd)
 
 	snprintf(path, sizeof(path), "/bin/%s", s->name);
 	snprintf(fd_text, sizeof(fd_text), "%d", ready_fd);
-	setenv("SERVICE_READY_FD", fd_text, 1);
+	setenv(LISTEN_READY_ENV, fd_text, 1);
 	execl(path, s->name, s->port, (char *)NULL);
 	printf("guest: %s: %m\n", path);
 	_exit(127);

@@ -2,12 +2,10 @@
 /* The loop of the re-created servers. */
 #include "server.h"
 
+#include "listen.h"
 #include "marker.h"
-#include "service.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -71,30 +69,6 @@ bool server_line(struct server_client *c, char *ret, size_t size, size_t *ret_le
 	}
 }
 
-static int listen_on(const char *port)
-{
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(fd, WAITING_MAX) < 0) {
-		perror(port);
-		return -1;
-	}
-	return fd;
-}
-
-static void tell_ready(void)
-{
-	const char *fd = getenv(SERVICE_READY_ENV);
-
-	if (!fd)
-		return;
-	if (write(atoi(fd), "r", 1) < 0)
-		perror("ready");
-	close(atoi(fd));
-}
-
 static void serve_one(int in, int out, void (*serve)(struct server_client *c))
 {
 	static struct server_client client;
@@ -133,9 +107,9 @@ int server_run(int argc, char **argv, void (*serve)(struct server_client *c))
 		serve_one(STDIN_FILENO, STDOUT_FILENO, serve);
 		return 0;
 	}
-	listener = listen_on(argv[1]);
+	listener = listen_on(argv[1], WAITING_MAX);
 	if (listener < 0)
 		return 1;
-	tell_ready();
+	listen_tell_ready();
 	serve_tcp(listener, serve);
 }

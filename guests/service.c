@@ -2,10 +2,10 @@
 /* The serving loop of the guest's network services. */
 #include "service.h"
 
-#include <arpa/inet.h>
+#include "listen.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -166,31 +166,6 @@ static int serve_tcp(int listener)
 	}
 }
 
-static int listen_on(const char *port)
-{
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(fd, CLIENTS_MAX) < 0) {
-		perror(port);
-		return -1;
-	}
-	return fd;
-}
-
-/* Tells the parent, if it wants to know, that connections are accepted from now on. */
-static void tell_ready(void)
-{
-	const char *fd = getenv(SERVICE_READY_ENV);
-
-	if (!fd)
-		return;
-	if (write(atoi(fd), "r", 1) < 0)
-		perror("ready");
-	close(atoi(fd));
-}
-
 int service_run(int argc, char **argv, void (*echo)(const char *text))
 {
 	int listener;
@@ -210,9 +185,9 @@ int service_run(int argc, char **argv, void (*echo)(const char *text))
 			;
 		return 0;
 	}
-	listener = listen_on(argv[1]);
+	listener = listen_on(argv[1], CLIENTS_MAX);
 	if (listener < 0)
 		return 1;
-	tell_ready();
+	listen_tell_ready();
 	return serve_tcp(listener);
 }

@@ -12,8 +12,6 @@
 #include <stddef.h>
 
 #define SERVICE_LINE_MAX 256
-/* Environment: number of the descriptor on which a service tells that it is listening (one byte, then closed). */
-#define SERVICE_READY_ENV "SERVICE_READY_FD"
 
 /* The connection whose request is being handled. */
 extern int service_client;

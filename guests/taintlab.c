@@ -13,10 +13,10 @@
  */
 #include "taintlab.h"
 
-#include <arpa/inet.h>
+#include "listen.h"
+
 #include <errno.h>
 #include <inttypes.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -30,7 +30,8 @@
 
 #define HEAD_MAX 64
 
-static const char *const expect_names[] = {[LAB_EXACT] = "exact", [LAB_ALL] = "all", [LAB_CLEAN] = "clean"};
+static const char *const expect_names[] = {
+	[LAB_EXACT] = "exact", [LAB_ALL] = "all", [LAB_ADDRESS] = "address", [LAB_CLEAN] = "clean"};
 
 /* What a request leaves behind for its result's sake. */
 static struct {
@@ -288,41 +289,18 @@ static bool serve_request(int client)
 	return p != NULL;
 }
 
-static int listen_on(const char *port)
-{
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(fd, 4) < 0) {
-		perror(port);
-		return -1;
-	}
-	return fd;
-}
-
-/* Tells the parent, if it wants to know, that connections are accepted from now on. */
-static void tell_ready(void)
-{
-	const char *fd = getenv("SERVICE_READY_FD");
-
-	if (fd && lab_write_all(atoi(fd), "r", 1))
-		close(atoi(fd));
-	unsetenv("SERVICE_READY_FD");
-}
-
 int main(int argc, char **argv)
 {
 	int listener, client;
 
 	if (argc > 2 && strcmp(argv[1], "--exec") == 0)
 		return exec_main(argc, argv);
-	listener = argc == 2 ? listen_on(argv[1]) : -1;
+	listener = argc == 2 ? listen_on(argv[1], 4) : -1;
 	if (listener < 0)
 		return 2;
 	signal(SIGPIPE, SIG_IGN);
 	mkdir("/dev/shm", 01777);
-	tell_ready();
+	listen_tell_ready();
 	while ((client = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
 		while (serve_request(client))
 			;

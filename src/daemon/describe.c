@@ -73,9 +73,11 @@ void describe_detection(const struct vm *vm, const struct taint_msg_detect *d, s
 
 static const char *bound_name(enum bound_kind k)
 {
-	static const char *const names[] = {
-		[BOUND_FRAME] = "frame", [BOUND_CALLER] = "caller",	[BOUND_MODULE] = "module",
-		[BOUND_CHUNK] = "chunk", [BOUND_ARGUMENT] = "argument", [BOUND_ABSOLUTE] = "absolute"};
+	static const char *const names[] = {[BOUND_FRAME] = "frame",
+					    [BOUND_CALLER] = "caller",
+					    [BOUND_MODULE] = "module",
+					    [BOUND_CHUNK] = "chunk",
+					    [BOUND_ARGUMENT] = "argument"};
 
 	return (unsigned)k < sizeof(names) / sizeof(names[0]) ? names[k] : "unknown";
 }

@@ -25,15 +25,6 @@ static bool is_callee_saved(const struct trace *t, uint8_t gpr)
 	return gpr < 16 && ((t->fn->mode == X86_MODE_64 ? saved64 : saved32) >> gpr & 1);
 }
 
-static bool writes_gpr(const struct x86_insn *in, uint8_t gpr)
-{
-	for (unsigned i = 0; i < in->i.operand_count; i++)
-		if (in->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-		    (in->op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) && x86_gpr(in->op[i].reg.value) == gpr)
-			return true;
-	return false;
-}
-
 /* Whether instructions [first, end) leave a register as it is; calls do with those that they keep. */
 static bool leave_alone(const struct trace *t, uint32_t first, uint32_t end, uint8_t gpr)
 {
@@ -43,7 +34,7 @@ static bool leave_alone(const struct trace *t, uint32_t first, uint32_t end, uin
 		if (t->fn->insn[k].flow == CODE_CALL) {
 			if (!is_callee_saved(t, gpr))
 				return false;
-		} else if (!code_fn_decode(t->fn, k, &in) || writes_gpr(&in, gpr)) {
+		} else if (!code_fn_decode(t->fn, k, &in) || x86_writes_gpr(&in, gpr)) {
 			return false;
 		}
 	}
@@ -56,26 +47,10 @@ static bool is_kept(const struct trace *t, uint32_t k, uint8_t gpr)
 	return is_callee_saved(t, gpr) && leave_alone(t, k, t->call, gpr);
 }
 
-/* base + disp as a distance from the CFA. */
-static bool frame_address(const struct code_depth *d, ZydisRegister base, int64_t disp, int64_t *ret)
-{
-	uint8_t gpr = x86_gpr(base);
-
-	if (!d->reached)
-		return false;
-	if (gpr == X86_RSP && d->rsp_known)
-		*ret = disp - d->rsp;
-	else if (gpr == X86_RBP && d->rbp_known)
-		*ret = disp - d->rbp;
-	else
-		return false;
-	return true;
-}
-
 /* The source is a register: its place in the frame, or the search goes on for it. true: found. */
 static bool from_register(struct trace *t, uint32_t k, ZydisRegister reg)
 {
-	if (frame_address(&t->depth[k], reg, 0, &t->found.value)) {
+	if (code_depth_slot(&t->depth[k], x86_gpr(reg), 0, &t->found.value)) {
 		t->found.kind = ARGUMENT_FRAME;
 		return true;
 	}
@@ -99,7 +74,7 @@ static void from_memory(struct trace *t, uint32_t k, const ZydisDecodedOperand *
 		t->found = (struct argument){ARGUMENT_WORD, (int64_t)(t->fn->start.v + ci->off + ci->len) + disp, 0};
 	else if (op->mem.base == ZYDIS_REGISTER_NONE)
 		t->found = (struct argument){ARGUMENT_WORD, disp, 0};
-	else if (frame_address(&t->depth[k], op->mem.base, disp, &at))
+	else if (code_depth_slot(&t->depth[k], x86_gpr(op->mem.base), disp, &at))
 		t->found = (struct argument){ARGUMENT_FRAME_WORD, at, 0};
 	else if (is_kept(t, k, base))
 		t->found = (struct argument){ARGUMENT_REGISTER_WORD, disp, base};
@@ -125,7 +100,7 @@ static bool from_lea(struct trace *t, uint32_t k, const struct x86_insn *in)
 		t->found = (struct argument){ARGUMENT_CONSTANT, (int64_t)at, 0};
 	else if (op->mem.index != ZYDIS_REGISTER_NONE)
 		return true;
-	else if (frame_address(&t->depth[k], op->mem.base, op->mem.disp.value, &t->found.value))
+	else if (code_depth_slot(&t->depth[k], x86_gpr(op->mem.base), op->mem.disp.value, &t->found.value))
 		t->found.kind = ARGUMENT_FRAME;
 	else if (is_kept(t, k, x86_gpr(op->mem.base)))
 		t->found = (struct argument){ARGUMENT_REGISTER, op->mem.disp.value, x86_gpr(op->mem.base)};
@@ -145,14 +120,14 @@ static void note_copy(struct trace *t, uint32_t k, const struct x86_insn *in)
 	if (is_kept(t, k + 1, gpr))
 		t->kept = (struct argument){ARGUMENT_REGISTER, 0, gpr};
 	else if (to->type == ZYDIS_OPERAND_TYPE_MEMORY && to->mem.index == ZYDIS_REGISTER_NONE &&
-		 frame_address(&t->depth[k], to->mem.base, to->mem.disp.value, &at))
+		 code_depth_slot(&t->depth[k], x86_gpr(to->mem.base), to->mem.disp.value, &at))
 		t->kept = (struct argument){ARGUMENT_FRAME_WORD, at, 0};
 }
 
 /* Instruction k while a register is looked for. true: the search is over. */
 static bool step_register(struct trace *t, uint32_t k, const struct x86_insn *in)
 {
-	if (!writes_gpr(in, t->gpr)) {
+	if (!x86_writes_gpr(in, t->gpr)) {
 		note_copy(t, k, in);
 		return false;
 	}
@@ -179,7 +154,7 @@ static bool step_slot(struct trace *t, uint32_t k, const struct x86_insn *in)
 	}
 	if (in->i.mnemonic != ZYDIS_MNEMONIC_MOV || in->op[0].type != ZYDIS_OPERAND_TYPE_MEMORY ||
 	    in->op[0].mem.index != ZYDIS_REGISTER_NONE ||
-	    !frame_address(d, in->op[0].mem.base, in->op[0].mem.disp.value, &at))
+	    !code_depth_slot(d, x86_gpr(in->op[0].mem.base), in->op[0].mem.disp.value, &at))
 		return false;
 	return at == t->slot && from_operand(t, k, &in->op[1]);
 }

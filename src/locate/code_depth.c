@@ -202,3 +202,16 @@ void code_fn_depths(const struct code_fn *fn, const struct code_depth *entry, st
 	free(w.todo);
 	free(w.queued);
 }
+
+bool code_depth_slot(const struct code_depth *d, uint8_t base, int64_t disp, int64_t *ret)
+{
+	if (!d->reached)
+		return false;
+	if (base == X86_RSP && d->rsp_known)
+		*ret = disp - d->rsp;
+	else if (base == X86_RBP && d->rbp_known)
+		*ret = disp - d->rbp;
+	else
+		return false;
+	return true;
+}

@@ -45,20 +45,11 @@ static bool is_absolute_table(const struct code_fn *fn, const ZydisDecodedOperan
 	return true;
 }
 
-static bool writes_gpr(const struct x86_insn *in, uint8_t gpr)
-{
-	for (unsigned k = 0; k < in->i.operand_count; k++)
-		if (in->op[k].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-		    (in->op[k].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) && x86_gpr(in->op[k].reg.value) == gpr)
-			return true;
-	return false;
-}
-
 /* The last instruction before k, at most n back, that writes gpr: its number, or k if there is none. */
 static uint32_t last_write(const struct code_fn *fn, uint32_t k, uint32_t n, uint8_t gpr, struct x86_insn *ret)
 {
 	for (uint32_t i = k; i > 0 && k - i < n; i--)
-		if (code_fn_decode(fn, i - 1, ret) && writes_gpr(ret, gpr))
+		if (code_fn_decode(fn, i - 1, ret) && x86_writes_gpr(ret, gpr))
 			return i - 1;
 	return k;
 }

@@ -51,7 +51,6 @@ enum bound_kind {
 	 */
 	BOUND_CHUNK,
 	BOUND_ARGUMENT, /* what the compiler knew of the object's size: an argument of the call, chk_arg */
-	BOUND_ABSOLUTE, /* the paper's: addresses as they were; last resort */
 };
 
 /* Where the canonical frame address is at an instruction: register + offset. */

@@ -111,17 +111,7 @@ static void add_root(struct search *s, uint64_t root)
 
 bool origin_slot(const struct origin *o, uint32_t k, uint8_t base, int64_t disp, int64_t *ret)
 {
-	const struct code_depth *d = &o->depth[k];
-
-	if (!d->reached)
-		return false;
-	if (base == X86_RSP && d->rsp_known)
-		*ret = disp - d->rsp;
-	else if (base == X86_RBP && d->rbp_known)
-		*ret = disp - d->rbp;
-	else
-		return false;
-	return true;
+	return code_depth_slot(&o->depth[k], base, disp, ret);
 }
 
 /* --- what instructions do to a place ------------------------------------------------------------------------ */
@@ -248,15 +238,6 @@ static void through(struct search *s, uint32_t k, const struct x86_insn *in, str
 	add_root(s, k);
 }
 
-static bool writes_gpr(const struct x86_insn *in, uint8_t gpr)
-{
-	for (unsigned i = 0; i < in->i.operand_count; i++)
-		if (in->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-		    (in->op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) && x86_gpr(in->op[i].reg.value) == gpr)
-			return true;
-	return false;
-}
-
 /* Registers that a called function need not give back. */
 static bool lost_in_call(const struct search *s, uint8_t gpr)
 {
@@ -269,7 +250,7 @@ static void register_before(struct search *s, uint32_t k, const struct x86_insn 
 {
 	const struct origin_place p = {gpr, 0};
 
-	if (s->o->fn->insn[k].flow == CODE_CALL ? !lost_in_call(s, gpr) : !writes_gpr(in, gpr))
+	if (s->o->fn->insn[k].flow == CODE_CALL ? !lost_in_call(s, gpr) : !x86_writes_gpr(in, gpr))
 		visit(s, k, p);
 	else if (s->o->fn->insn[k].flow == CODE_CALL)
 		add_root(s, k);

@@ -31,6 +31,15 @@ uint8_t x86_gpr(ZydisRegister reg)
 	return (uint8_t)(full - ZYDIS_REGISTER_RAX);
 }
 
+bool x86_writes_gpr(const struct x86_insn *in, uint8_t gpr)
+{
+	for (unsigned i = 0; i < in->i.operand_count; i++)
+		if (in->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    (in->op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) && x86_gpr(in->op[i].reg.value) == gpr)
+			return true;
+	return false;
+}
+
 bool x86_relative(const struct x86_insn *in, uint64_t at, uint64_t *ret)
 {
 	if (!(in->i.attributes & ZYDIS_ATTRIB_IS_RELATIVE))

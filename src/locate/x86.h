@@ -31,6 +31,9 @@ bool x86_decode(const uint8_t *bytes, size_t len, struct x86_insn *ret);
 /* The 64-bit general register that reg is or is part of, in x86 encoding order; X86_NO_REG if none. */
 uint8_t x86_gpr(ZydisRegister reg);
 
+/* Whether *in writes general register gpr (x86 encoding order), or a part of it. */
+bool x86_writes_gpr(const struct x86_insn *in, uint8_t gpr);
+
 /* Target of a relative branch or call, or address of a RIP-relative operand, of *in at address at. false: it has none. */
 bool x86_relative(const struct x86_insn *in, uint64_t at, uint64_t *ret);
 

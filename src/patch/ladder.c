@@ -34,7 +34,6 @@ static bool same_object(const struct finding *a, const struct finding *b)
 	case BOUND_ARGUMENT:
 		return true;
 	case BOUND_MODULE:
-	case BOUND_ABSOLUTE:
 		break;
 	}
 	return overlap(a, b);

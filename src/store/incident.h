@@ -45,7 +45,7 @@ struct incident {
 	uint64_t function;
 	uint64_t start_address, error_address, run_length;
 	int64_t start_offset, end_offset; /* from the CFA */
-	char bound[16]; /* "frame", "caller", "module", "absolute" */
+	char bound[16]; /* "frame", "caller", "module", "chunk", "argument" */
 	char object_text[96];
 	int confidence;
 

@@ -33,24 +33,36 @@ test_lab_twins_are_right() {
 	done
 }
 
-# REQUESTS benign requests over the builds FALSE_ALARM_BUILDS, each a service of one VM.
+# slice SEED COUNT: benign requests to one of the builds; what is wrong with the answers goes to a file of its own.
+slice() {
+	local build=${builds[$1 % ${#builds[@]}]}
+	timeout "$LIMIT" "$GUEST/benign-lab" "127.0.0.1:${ports[$build]}" "$1" "$2" 2>"$T/benign.$1" >"$T/benign.$1.out" ||
+		echo "$build, seed $1: $(cat "$T/benign.$1")" >>"$T/wrong"
+	rm -f "$T/benign.$1" "$T/benign.$1.out"
+}
+
+# REQUESTS benign requests over the builds, each a service of one VM, by CLIENTS at a time.
 test_lab_false_alarms() {
-	local build n all=${REQUESTS:-2000} slice=500 forwards='' i
+	local build n all=${REQUESTS:-2000} each=250 clients=${CLIENTS:-8} forwards='' i ended
 	local -a builds
-	local -A ports
+	local -A ports running=()
 	mapfile -t builds < <(lab_fixed && printf '%s\n' lab-O2 lab-hard2 lab-32-O2)
 	for build in "${builds[@]}"; do
 		ports[$build]=$(free_port)
 		forwards+=" ${ports[$build]}:$(lab_port "$build")"
 	done
 	check "the VM starts" protected vm "$(IFS=, && echo "${builds[*]}")" "${forwards# }"
-	for ((n = 0, i = 1; n < all; n += slice, i++)); do
-		build=${builds[i % ${#builds[@]}]}
-		PORT=${ports[$build]}
-		timeout "$LIMIT" "$GUEST/benign-lab" "127.0.0.1:$PORT" "$i" "$slice" >"$T/benign" 2>"$T/benign.err" ||
-			fails "$build, seed $i: $(cat "$T/benign.err")"
-		[ "$(status_value vm state)" = running ] || break
+	for ((n = 0, i = 1; n < all; n += each, i++)); do
+		if [ "${#running[@]}" -eq "$clients" ]; then
+			wait -n -p ended "${!running[@]}"
+			unset "running[$ended]"
+		fi
+		slice "$i" "$each" &
+		running[$!]=1
+		((i % clients)) || [ "$(status_value vm state)" = running ] || break
 	done
+	wait "${!running[@]}"
+	is "wrong or missing answers" "" "$(cat "$T/wrong" 2>/dev/null)"
 	is "state" running "$(status_value vm state)"
 	is "detections" 0 "$(status_value vm detections)"
 	is "incidents" 0 "$(incident_count)"

@@ -51,10 +51,12 @@ test_paths_smp4() { paths smp4 -cpu max -smp 4; }
 
 # ---- memory that is used again and again ----
 
-# How many times its RAM a guest takes in from the network, in rounds of as much as the sink's file holds.
-REUSE=${REUSE:-1}
+# How many times its RAM a guest takes in, in rounds: the whole disk, then as much from the network as the sink's file holds.
+# The disk is larger than the RAM: reading it again reads it from the disk again, and what was freed is used again.
+REUSE=${REUSE:-3}
 RAM_MIB=128
 ROUND_MIB=32
+DISK_MIB=160
 # What may be tainted when nearly all free memory was zeroed: the sink's buffer must still be, and nothing else is but what
 # was never used again: buffers that wait in the network device's receive ring (at most 256 of 1.5 KiB, and traffic wrote
 # over most), slabs of packets that are not full, some of the last free pages. 0 to 57 KiB more
@@ -82,10 +84,11 @@ order() {
 # Zeroes come last: a label of a byte that was zero fits the zeroed byte too, so nothing but following the store that
 # zeroes it makes it clean.
 fill() {
-	local round rounds=$((REUSE * RAM_MIB / ROUND_MIB)) source
+	local round rounds=$((REUSE * RAM_MIB / (ROUND_MIB + DISK_MIB))) source
 	for ((round = 1; round <= rounds; round++)); do
 		source=/dev/urandom
 		[ $((round % 2)) -eq 1 ] || source=/dev/zero
+		order "disk $((DISK_MIB << 20))" || return
 		order "take $((ROUND_MIB << 20))" "$source" "$ROUND_MIB" || return
 		echo "round $round of $rounds: $(total) bytes tainted"
 	done
@@ -107,9 +110,10 @@ is_number() { [[ $1 =~ ^[0-9]+$ ]]; }
 test_reuse() {
 	local before after name
 	declare -gA port=()
-	check "the VM starts" lab_vm sink,taintlab -m "$RAM_MIB"
+	check "a disk" random_disk "$DISK_MIB"
+	check "the VM starts" lab_vm sink,taintlab -m "$RAM_MIB" "${DISK[@]}"
 	is "nothing is tainted before" 0 "$(total)"
-	check "all RAM's worth of data is taken in" fill
+	check "the data is taken in" fill
 	check "the file is removed" order release
 	before=$(total)
 	check "freed memory stays tainted ($before bytes)" between "$FREED_LEAST" $((RAM_MIB << 20)) "$before"
@@ -131,7 +135,6 @@ test_reuse() {
 
 # The whole disk is read through the cache for files, into memory that was full of data from the network. Its bytes are
 # random, so one in 256 is what its label says it was. A kernel that zeroes each page that it gives out would hide it all.
-DISK_MIB=160
 
 # Looks at all memory that is tainted: each status does so with a part.
 sweep() {

@@ -119,6 +119,19 @@ uint32_t object(const struct request *rq)
 	return CFA + END_OFFSET - rq->size;
 }
 
+struct request read_request(const struct setting *s, uint32_t size, uint64_t len)
+{
+	return (struct request){.s = s,
+				.effect = CALL_LENGTH,
+				.callee = "read",
+				.dst_arg = 1,
+				.len_arg = 2,
+				.chk_arg = CALL_NO_ARG,
+				.size = size,
+				.n_args = 3,
+				.arg = {7, 0, len}};
+}
+
 struct finding make_finding(const struct request *rq)
 {
 	const struct setting *s = rq->s;

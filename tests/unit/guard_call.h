@@ -83,6 +83,8 @@ void put_word(const struct setting *s, uint32_t at, uint64_t v);
 /* The object's start in the image. */
 uint32_t object(const struct request *rq);
 struct finding make_finding(const struct request *rq);
+/* A call read(7, destination, len) into an object of size bytes. */
+struct request read_request(const struct setting *s, uint32_t size, uint64_t len);
 /* The call as the compiler wrote it, at SITE; the bug instructions end with it. */
 void put_call(const struct setting *s, struct finding *f);
 void put_args(const struct request *rq);
@@ -90,9 +92,9 @@ void put_args(const struct request *rq);
 void put_headers(const struct setting *s);
 /* What reads the program where its patch was made. */
 extern const struct code_reader made_reader;
-/* The guard, and the jump to it; its strategy's name. */
 /* Puts into the program how the site leads to a guard. */
 void put_site(const struct finding *f, uint32_t guard);
+/* The guard, and the jump to it; its strategy's name. */
 const char *put_guard(const struct request *rq, const struct finding *f);
 /* Registers and memory, but not the code. */
 void begin_request(const struct request *rq);

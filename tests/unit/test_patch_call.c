@@ -561,14 +561,7 @@ static void test_chunks(void **state)
 	for (size_t k = 0; k < 2 * sizeof(rows) / sizeof(rows[0]); k++) {
 		bool is_32bit = k & 1;
 		const struct setting s = {is_32bit, false, BOUND_CHUNK, RSP, FORM_REL};
-		struct request rq = {.s = &s,
-				     .effect = CALL_LENGTH,
-				     .callee = "read",
-				     .dst_arg = 1,
-				     .len_arg = 2,
-				     .chk_arg = CALL_NO_ARG,
-				     .n_args = 3,
-				     .arg = {7, 0, 0xffff}};
+		struct request rq = read_request(&s, 0, 0xffff);
 		uint32_t at = rows[k / 2].at, room = is_32bit ? rows[k / 2].room32 : rows[k / 2].room64;
 
 		rq.dst = (int32_t)at - (int32_t)object(&rq);
@@ -621,7 +614,7 @@ static void test_refusals(void **state)
 	REFUSED(f.src_arg = 2);
 	REFUSED(f.chk_arg = 100);
 	REFUSED(f.effect = CALL_LENGTH);
-	REFUSED(f.bound = BOUND_ABSOLUTE);
+	REFUSED(f.bound = (enum bound_kind)77);
 	REFUSED(f.bound = BOUND_ARGUMENT);
 	REFUSED(f.bug_len++; f.bug_bytes[5] = 0x90); /* not the last instruction */
 	REFUSED(f.start_offset = f.end_offset - (1ll << 32));

@@ -192,15 +192,7 @@ static void test_chains(void **state)
 /* read() into a part of a chunk: the length ends at the part's end, in chunks of that size. */
 static void run_call(const struct setting *s, const struct heap *h, uint64_t len)
 {
-	struct request rq = {.s = s,
-			     .effect = CALL_LENGTH,
-			     .callee = "read",
-			     .dst_arg = 1,
-			     .len_arg = 2,
-			     .chk_arg = CALL_NO_ARG,
-			     .n_args = 3,
-			     .size = (uint32_t)size_of(s),
-			     .arg = {7, 0, len}};
+	struct request rq = read_request(s, (uint32_t)size_of(s), len);
 	struct finding f = make_finding(&rq);
 	uint64_t want[SEEN_ARGS], room = (uint64_t)(h->part ? PART : size_of(s)) - h->member;
 
@@ -243,15 +235,7 @@ static void test_calls(void **state)
 /* Two guards of one call: the closer one first, the other where the destination is none of its business. */
 static void run_call_chain(const struct setting *s, int64_t dst, uint64_t len)
 {
-	struct request rq = {.s = s,
-			     .effect = CALL_LENGTH,
-			     .callee = "read",
-			     .dst_arg = 1,
-			     .len_arg = 2,
-			     .chk_arg = CALL_NO_ARG,
-			     .n_args = 3,
-			     .size = (uint32_t)size_of(s),
-			     .arg = {7, 0, len}};
+	struct request rq = read_request(s, (uint32_t)size_of(s), len);
 	struct finding f = make_finding(&rq);
 	struct guard_link first = {0}, second = {0};
 	uint64_t want[SEEN_ARGS], room;

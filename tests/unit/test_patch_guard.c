@@ -598,7 +598,7 @@ static void test_refusals(void **state)
 	emit_init(&em, (uintptr_t)code + GUARD);
 	assert_int_equal(guard_emit(&em, &good, NULL, &name, &e), 0);
 	assert_string_equal(name, "store-guard");
-	REFUSED(f.bound = BOUND_ABSOLUTE);
+	REFUSED(f.bound = (enum bound_kind)77);
 	REFUSED(f.bug_len = 4);
 	REFUSED(f.bug_bytes[3] ^= 1);
 	REFUSED(f.culprit.v += 40);
