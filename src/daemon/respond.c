@@ -339,7 +339,7 @@ static int roll_back(struct response *r, struct err *e)
 	if (vm_next_engine(vm, e) < 0 || (r->tracing && set_watch(r, e) < 0) ||
 	    checkpoint_restore_engine(vm->ring, r->checkpoint.id, vm->active.en, vm->loop, e) < 0)
 		return -1;
-	if (net_replay(vm->net, r->checkpoint.seq, e) < 0)
+	if (checkpoint_replay(vm->ring, r->checkpoint.id, e) < 0)
 		log_warn("input since the checkpoint: %s", e->text);
 	vm->detect_pending = false;
 	vm->state = VM_RUNNING;

@@ -93,8 +93,7 @@ static bool tx_gather(struct net *n, size_t header)
 static void tx_frame(struct net *n, uint8_t *frame, size_t len)
 {
 	seqmap_guest_sends(&n->seqmap, frame, len);
-	if (n->replay_ends)
-		pace_guest_sends(&n->pace, frame, len);
+	pace_guest_sends(&n->pace, frame, len);
 	n->stats.tx_frames++;
 	n->stats.tx_bytes += len;
 	n->uplink_ops->send(n->uplink, frame, len);
@@ -469,23 +468,45 @@ uint64_t net_position(const struct net *n)
 	return inlog_position(&n->log);
 }
 
+struct net_moment {
+	uint64_t seq;
+	struct pace pace;
+};
+
+struct net_moment *net_moment_create(const struct net *n, struct err *e)
+{
+	struct net_moment *m = malloc(sizeof(*m));
+
+	if (!m) {
+		err_set_errno(e, "a moment of the network");
+		return NULL;
+	}
+	*m = (struct net_moment){.seq = net_position(n), .pace = n->pace};
+	return m;
+}
+
+void net_moment_destroy(struct net_moment *m)
+{
+	free(m);
+}
+
 void net_trim(struct net *n, uint64_t seq)
 {
 	inlog_trim(&n->log, seq);
 }
 
-int net_replay(struct net *n, uint64_t seq, struct err *e)
+int net_replay(struct net *n, const struct net_moment *m, struct err *e)
 {
-	bool kept = inlog_replay_from(&n->log, seq);
+	bool kept = inlog_replay_from(&n->log, m->seq);
 
 	n->replay_ends = true;
 	n->pace_seq = 0;
-	pace_begin(&n->pace);
+	n->pace = m->pace;
 	seqmap_rolled_back(&n->seqmap);
 	net_schedule(n);
 	if (!kept)
 		return err_set(e, ERR_LIMIT, "the input log begins at frame %llu, frame %llu is gone",
-			       (unsigned long long)inlog_oldest(&n->log), (unsigned long long)seq);
+			       (unsigned long long)inlog_oldest(&n->log), (unsigned long long)m->seq);
 	return 0;
 }
 

@@ -17,6 +17,7 @@ struct checkpoint {
 	uint64_t undo_id;
 	uint32_t shadow_epoch;
 	struct taint_vcpu *regs; /* n_vcpus of them */
+	struct net_moment *input;
 };
 
 struct checkpoint_ring {
@@ -48,6 +49,7 @@ static void slot_clear(struct checkpoint *c)
 	if (c->state_fd >= 0)
 		close(c->state_fd);
 	free(c->regs);
+	net_moment_destroy(c->input);
 	*c = (struct checkpoint){.state_fd = -1};
 }
 
@@ -107,7 +109,8 @@ static int snapshot(struct checkpoint_ring *r, struct engine *en, struct checkpo
 	for (unsigned i = 0; i < r->parts.n_vcpus; i++)
 		c->regs[i] = *shadow_vcpu(r->parts.shadow, i);
 	c->info.seq = net_position(r->parts.net);
-	return 0;
+	c->input = net_moment_create(r->parts.net, e);
+	return c->input ? 0 : -1;
 }
 
 static int slot_prepare(const struct checkpoint_ring *r, struct checkpoint *c, struct err *e)
@@ -237,4 +240,13 @@ int checkpoint_restore_engine(struct checkpoint_ring *r, uint64_t id, struct eng
 	if (undo_attach(r->parts.undo, l, engine_uffd(en), engine_ram(en), e) < 0)
 		return -1;
 	return undo_protect(r->parts.undo, e);
+}
+
+int checkpoint_replay(struct checkpoint_ring *r, uint64_t id, struct err *e)
+{
+	struct checkpoint *c = find(r, id);
+
+	if (!c)
+		return err_set(e, ERR_LIMIT, "there is no checkpoint %llu", (unsigned long long)id);
+	return net_replay(r->parts.net, c->input, e);
 }
