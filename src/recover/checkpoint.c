@@ -127,7 +127,7 @@ static int slot_prepare(const struct checkpoint_ring *r, struct checkpoint *c, s
 int checkpoint_take(struct checkpoint_ring *r, struct engine *en, struct checkpoint_info *ret, struct err *e)
 {
 	struct checkpoint c = {.state_fd = -1};
-	struct err ignored;
+	struct err went_on = {0};
 	uint64_t start;
 	int rc;
 
@@ -138,11 +138,16 @@ int checkpoint_take(struct checkpoint_ring *r, struct engine *en, struct checkpo
 	start = loop_now_ns();
 	net_freeze(r->parts.net);
 	rc = engine_stop(en, e);
-	if (rc == 0) {
+	if (rc == 0)
 		rc = snapshot(r, en, &c, e);
-		/* The VM goes on whether or not the checkpoint came about. */
-		if (engine_continue(en, rc == 0 ? e : &ignored) < 0)
-			rc = -1;
+	/*
+	 * The VM goes on whether or not the checkpoint came about, also if it has not stopped in time: it may be about to. Not if
+	 * a detection came first: who answers that decides. One that comes as it goes on does not spoil the checkpoint.
+	 */
+	if ((rc == 0 || e->code != ERR_STATE) && engine_continue(en, &went_on) < 0 && rc == 0 &&
+	    went_on.code != ERR_STATE) {
+		*e = went_on;
+		rc = -1;
 	}
 	net_thaw(r->parts.net);
 	if (rc < 0) {
