@@ -5,6 +5,8 @@
  *   code      what follows is copied to a page and executed, unless it begins with a space
  *   canary    a child copies the text into an array of 32 bytes; the answer says how the child ended
  *   unescape  each 'a' becomes a byte 7, by comparing, in an array of 32 bytes: nothing of the input is in it
+ *   illegal   what is no instruction is executed, unless the text begins with a space
+ *   beyond    "COUNT LETTER": an array of 32 bytes is filled with so many; a million leave the stack
  *   end       up to 16 bytes are copied into an array of 16 bytes, and the end is put behind them, onto a pointer to a function
  */
 #include "service.h"
@@ -12,6 +14,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -80,6 +83,30 @@ static void see_unescape(const char *text)
 	say("plain", unescape(text));
 }
 
+static void see_illegal(const char *text)
+{
+	if (*text != ' ')
+		__builtin_trap();
+	say("legal", (long)strlen(text));
+}
+
+static NOINLINE long fill(long count, char letter)
+{
+	volatile char letters[ROOM];
+
+	for (long i = 0; i < count; i++)
+		letters[i] = letter;
+	return count ? letters[0] : 0;
+}
+
+static void see_beyond(const char *text)
+{
+	char *end;
+	long count = strtol(text, &end, 10);
+
+	say("filled", fill(count, *end ? end[1] : '-'));
+}
+
 static long name_length(const char *name)
 {
 	return (long)strlen(name);
@@ -109,10 +136,8 @@ static const struct {
 	const char *name;
 	void (*see)(const char *text);
 } errors[] = {
-	{"code", see_code},
-	{"canary", see_canary},
-	{"unescape", see_unescape},
-	{"end", see_end},
+	{"code", see_code},	  {"canary", see_canary}, {"unescape", see_unescape},
+	{"illegal", see_illegal}, {"beyond", see_beyond}, {"end", see_end},
 };
 
 static void answer(const char *request)

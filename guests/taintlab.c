@@ -30,7 +30,8 @@
 
 #define HEAD_MAX 64
 
-static const char *const expect_names[] = {[LAB_EXACT] = "exact", [LAB_ALL] = "all", [LAB_CLEAN] = "clean"};
+static const char *const expect_names[] = {
+	[LAB_EXACT] = "exact", [LAB_ALL] = "all", [LAB_ADDRESS] = "address", [LAB_CLEAN] = "clean"};
 
 /* What a request leaves behind for its result's sake. */
 static struct {

@@ -29,6 +29,7 @@ struct lab {
 enum lab_expect {
 	LAB_EXACT, /* each byte is tainted by the payload's byte at the same place, beginning at the offset */
 	LAB_ALL, /* each byte is tainted by some byte of the payload */
+	LAB_ADDRESS, /* no byte is tainted, but each was written to an address that is of the payload */
 	LAB_CLEAN, /* no byte is tainted */
 };
 

@@ -466,7 +466,7 @@ const struct lab_path trap_group_paths[] = {
 	{.name = "group-beside", .expect = LAB_EXACT, .run = beside},
 	{.name = "group-updates", .expect = LAB_EXACT, .run = updates},
 	{.name = "group-from-vector", .expect = LAB_EXACT, .run = from_vector},
-	{.name = "group-address", .expect = LAB_ALL, .run = to_address},
+	{.name = "group-address", .expect = LAB_ADDRESS, .run = to_address},
 	{.name = "group-address-read", .expect = LAB_CLEAN, .run = from_address},
 	{.name = "group-wide", .expect = LAB_EXACT, .run = wide},
 	{.name = "group-over-border", .expect = LAB_EXACT, .run = over_border},

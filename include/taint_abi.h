@@ -206,6 +206,9 @@ enum taint_detector {
 	TAINT_DETECTORS,
 };
 
+/* In place of a page fault's error code: no access failed, but an instruction did (`access`), for which the program gets a signal. */
+#define TAINT_ERROR_SIGNAL 0x80000000u /* the signal is in the low bits */
+
 #define TAINT_RAM_MAPS 8
 #define TAINT_GPRS 16
 
@@ -246,7 +249,7 @@ struct taint_msg_detect {
 	uint64_t object_gpa;
 	uint32_t object_len;
 	uint32_t
-		access_error; /* FAULT: what the processor says of it (as in a page fault's error code), 0: not known */
+		access_error; /* FAULT: what the processor says of it (as in a page fault's error code), 0: not known; TAINT_ERROR_SIGNAL */
 	uint64_t gpr[TAINT_GPRS]; /* x86 encoding order: rax rcx rdx rbx rsp rbp ... */
 	uint64_t cr0, cr3, cr4, efer;
 	uint64_t fs_base, gs_base, kernel_gs_base;

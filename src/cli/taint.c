@@ -78,13 +78,20 @@ static void print_text(FILE *out, const json_t *j, const char *key)
 	term_print(out, text ? text : "-");
 }
 
+static const char *kind_of(const json_t *run)
+{
+	if (json_is_true(json_object_get(run, "by_address")))
+		return "address";
+	return json_is_true(json_object_get(run, "by_index")) ? "index" : "data";
+}
+
 static void print_run(FILE *out, const json_t *run)
 {
 	const json_t *writer = json_object_get(run, "writer");
 
 	print_text(out, run, "at");
 	fprintf(out, " %" JSON_INTEGER_FORMAT " origin %" JSON_INTEGER_FORMAT " %s ", number(run, "length"),
-		number(run, "origin"), json_is_true(json_object_get(run, "by_index")) ? "index" : "data");
+		number(run, "origin"), kind_of(run));
 	if (json_is_object(writer)) {
 		fputs("writer ", out);
 		print_text(out, writer, "at");

@@ -22,8 +22,11 @@
 #define ERROR_WRITE 0x02u
 #define ERROR_FETCH 0x10u
 
-/* Whether what is mapped at the address, or will be when the stack grows, has one of the permissions. */
-static bool allows(const struct vmi_vma *vma, int n, uint64_t at, uint64_t permissions)
+/* What is mapped at an address. */
+enum mapped { MAPPED_UNKNOWN, MAPPED_NOTHING, MAPPED_BARRED, MAPPED_ALLOWED };
+
+/* permissions: one of them the access needs. A stack is mapped already where it may grow to. */
+static enum mapped mapping_at(const struct vmi_vma *vma, int n, uint64_t at, uint64_t permissions)
 {
 	for (int i = 0; i < n; i++) {
 		uint64_t start = vma[i].start.v;
@@ -31,24 +34,30 @@ static bool allows(const struct vmi_vma *vma, int n, uint64_t at, uint64_t permi
 		if (vma[i].flags & VM_GROWSDOWN)
 			start = start > STACK_MAX ? start - STACK_MAX : 0;
 		if (at >= start && at < vma[i].end.v)
-			return vma[i].flags & permissions;
+			return vma[i].flags & permissions ? MAPPED_ALLOWED : MAPPED_BARRED;
 	}
-	return false;
+	return MAPPED_NOTHING;
 }
 
-/* In doubt it is an ordinary page fault. permissions: one of them the access needs. */
-static bool is_fatal(struct vm *vm, const struct vmi_task *t, uint64_t at, uint64_t permissions)
+static enum mapped find_mapping(struct vm *vm, const struct vmi_task *t, uint64_t at, uint64_t permissions)
 {
 	struct vmi_vma *vma = calloc(MAPS_MAX, sizeof(*vma));
-	bool fatal = false;
+	enum mapped ret = MAPPED_UNKNOWN;
 	int n;
 
 	if (vma) {
 		n = vmi_maps(vm->vmi, t, vma, MAPS_MAX, NULL);
-		fatal = n > 0 && n < (int)MAPS_MAX && !allows(vma, n, at, permissions);
+		if (n > 0 && n < (int)MAPS_MAX)
+			ret = mapping_at(vma, n, at, permissions);
 	}
 	free(vma);
-	return fatal;
+	return ret;
+}
+
+/* In doubt it is an ordinary page fault. */
+static bool is_fatal(enum mapped m)
+{
+	return m == MAPPED_NOTHING || m == MAPPED_BARRED;
 }
 
 /* Whether the access at d->access fails for good. */
@@ -57,7 +66,7 @@ static bool access_is_fatal(struct vm *vm, const struct taint_msg_detect *d, uin
 	struct vmi_task task;
 
 	return vm->vmi && vmi_task_by_cr3(vm->vmi, d->cr3, &task, NULL) == 0 &&
-	       is_fatal(vm, &task, d->access, permissions);
+	       is_fatal(find_mapping(vm, &task, d->access, permissions));
 }
 
 static uint64_t needed(uint32_t error)
@@ -65,6 +74,21 @@ static uint64_t needed(uint32_t error)
 	if (error & ERROR_FETCH)
 		return VM_EXEC;
 	return error & ERROR_WRITE ? VM_WRITE : VM_ANY;
+}
+
+/* Whether the program ends of what happened, unless it has a handler; barred: by a page that is there, but not for this. */
+static bool ends(struct vm *vm, const struct vmi_task *t, const struct taint_msg_detect *d, unsigned *ret_signal,
+		 bool *ret_barred)
+{
+	enum mapped m;
+
+	*ret_signal = d->access_error & TAINT_ERROR_SIGNAL ? d->access_error & ~TAINT_ERROR_SIGNAL : SIGSEGV;
+	*ret_barred = false;
+	if (d->access_error & TAINT_ERROR_SIGNAL)
+		return true;
+	m = find_mapping(vm, t, d->access, needed(d->access_error));
+	*ret_barred = m == MAPPED_BARRED;
+	return is_fatal(m);
 }
 
 /* The address was computed from the input, as an array's element is: no pointer came from there. */
@@ -79,21 +103,26 @@ static bool is_at_index(const struct taint_msg_detect *d)
 
 /*
  * Input is being handled, or the fault would not have been reported. It is an attack if the address came from the outside, if
- * the program ends of it, or if it can be told what went wrong: a program with a handler may well mean to fault.
+ * the program ends of it, or if it can be told what went wrong. A program with a handler may well mean to fault: where it has
+ * put a barrier, running into it is no overrun.
  */
-static bool fault_is_attack(struct vm *vm, const struct taint_msg_detect *d)
+static bool fault_is_attack(struct vm *vm, struct taint_msg_detect *d)
 {
 	struct locate_input in = {.vmi = vm->vmi, .shadow = vm->shadow, .detect = d};
 	const struct finding nothing = {0};
+	bool barred, handled;
 	struct vmi_task task;
 	struct finding f;
+	unsigned sig;
 	struct err e;
 
-	if (!vm->vmi || vmi_task_by_cr3(vm->vmi, d->cr3, &task, NULL) < 0 ||
-	    !is_fatal(vm, &task, d->access, needed(d->access_error)))
+	if (!vm->vmi || vmi_task_by_cr3(vm->vmi, d->cr3, &task, NULL) < 0 || !ends(vm, &task, d, &sig, &barred))
 		return false;
+	handled = vmi_task_handles(vm->vmi, &task, sig);
 	ladder_hide_patches(vm, &in);
-	if (!vmi_task_handles(vm->vmi, &task, SIGSEGV))
+	if (!d->object_gva && !(handled && barred) && (locate_overrun(&in, d, &e) == 0 || locate_heap(&in, d, &e) == 0))
+		return true;
+	if (!handled)
 		return true;
 	return !is_at_index(d) && (d->object_len || locate_live(&in, &nothing, &f, &e) == 0);
 }
@@ -107,7 +136,8 @@ static bool ends_for_a_check(struct vm *vm, struct taint_msg_detect *d)
 	struct err e;
 
 	ladder_hide_patches(vm, &in);
-	return vm->vmi && (locate_live(&in, &nothing, &f, &e) == 0 || locate_heap(&in, d, &e) == 0);
+	return vm->vmi && (locate_live(&in, &nothing, &f, &e) == 0 || locate_overrun(&in, d, &e) == 0 ||
+			   locate_heap(&in, d, &e) == 0);
 }
 
 bool judge(struct vm *vm, struct taint_msg_detect *d)

@@ -137,6 +137,12 @@ static json_t *describe_writer(struct look *l, uint32_t id)
 	return j;
 }
 
+/* The byte itself is clean, where it was written was told by the input: of interest to detectors only, and no taint. */
+static bool by_address(const struct taint_label *label)
+{
+	return label->flags & TAINT_LABEL_BY_ADDRESS;
+}
+
 static void end_run(struct look *l)
 {
 	json_t *run;
@@ -144,9 +150,10 @@ static void end_run(struct look *l)
 	if (l->run_len && json_array_size(l->runs) >= RUNS_MAX) {
 		l->more = true;
 	} else if (l->run_len) {
-		run = json_pack("{s:o, s:I, s:I, s:b, s:o}", "at", hex(l->run_at), "length", (json_int_t)l->run_len,
-				"origin", (json_int_t)(l->first.origin & TAINT_POSITION), "by_index",
-				(l->first.origin & TAINT_BY_INDEX) != 0, "writer", describe_writer(l, l->first.writer));
+		run = json_pack("{s:o, s:I, s:I, s:b, s:b, s:o}", "at", hex(l->run_at), "length",
+				(json_int_t)l->run_len, "origin", (json_int_t)(l->first.origin & TAINT_POSITION),
+				"by_index", (l->first.origin & TAINT_BY_INDEX) != 0, "by_address",
+				by_address(&l->first), "writer", describe_writer(l, l->first.writer));
 		json_array_append_new(l->runs, run);
 	}
 	l->run_len = 0;
@@ -158,24 +165,22 @@ static bool follows(const struct taint_label *a, const struct taint_label *b)
 	uint32_t next = (a->origin + 1) & TAINT_POSITION;
 
 	return (b->origin & TAINT_POSITION) == (next ? next : 1) &&
-	       (a->origin & TAINT_BY_INDEX) == (b->origin & TAINT_BY_INDEX) && a->writer == b->writer;
+	       (a->origin & TAINT_BY_INDEX) == (b->origin & TAINT_BY_INDEX) && by_address(a) == by_address(b) &&
+	       a->writer == b->writer;
 }
 
 static void add_label(struct look *l, uint64_t at, const struct taint_label *label)
 {
-	/* What is of interest to detectors only is no taint. */
-	bool tainted = label->origin && !(label->flags & TAINT_LABEL_BY_ADDRESS);
-
-	if (!tainted || !l->run_len || l->run_at + l->run_len != at || !follows(&l->last, label))
+	if (!label->origin || !l->run_len || l->run_at + l->run_len != at || !follows(&l->last, label))
 		end_run(l);
-	if (!tainted)
+	if (!label->origin)
 		return;
 	if (!l->run_len) {
 		l->run_at = at;
 		l->first = *label;
 	}
 	l->run_len++;
-	l->tainted++;
+	l->tainted += !by_address(label);
 	l->last = *label;
 }
 

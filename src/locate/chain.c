@@ -269,6 +269,13 @@ static bool mend_return(const struct walk *w, const struct chain_frame *f, const
 	return n == 1;
 }
 
+static bool is_overrun(const struct walk *w, struct gva slot)
+{
+	if (slot.v < w->src->overrun_end.v && slot.v + w->word > w->src->overrun.v)
+		return true;
+	return w->src->overwritten && w->src->overwritten(w->src->arg, slot);
+}
+
 static enum outcome by_cfi(const struct walk *w, struct chain_frame *f, struct chain_frame *next)
 {
 	struct gva call;
@@ -283,11 +290,9 @@ static enum outcome by_cfi(const struct walk *w, struct chain_frame *f, struct c
 	if (row.reg[CFI_RA].rule != CFI_SAVED || !compute_cfa(w, f, &row, &cfa) || cfa <= f->sp.v)
 		return FAILED;
 	f->slot = gva(cfa + (uint64_t)row.reg[CFI_RA].offset);
-	if (f->slot.v < w->src->overrun_end.v && f->slot.v + w->word > w->src->overrun.v) {
-		f->cfa = gva(cfa);
-		return ENDED;
-	}
 	f->cfa = gva(cfa);
+	if (is_overrun(w, f->slot))
+		return ENDED;
 	if (!read_word(w->src, f->slot.v, &pc))
 		return FAILED;
 	if (!mend_return(w, f, &row, &pc))

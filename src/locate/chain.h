@@ -20,10 +20,12 @@ struct chain_source {
 	 * the program's. NULL: there is no such code.
 	 */
 	void (*leave_guard)(void *arg, struct gva *pc, uint64_t *sp);
-	void *arg; /* of both */
+	void *arg; /* of them all */
 	bool is_32bit;
 	/* What is being overwritten: the chain ends at a frame whose return address is in it, and that is no fault of the frame. */
 	struct gva overrun, overrun_end;
+	/* Whether the return address at `slot` was overwritten: the chain ends there as well. NULL: it is not known. */
+	bool (*overwritten)(void *arg, struct gva slot);
 	/* What was just overwritten, some bytes: a return address in it is looked for among the calls of its frame's function. */
 	struct gva written, written_end;
 };

@@ -14,6 +14,9 @@
 
 #include "locate/x86.h"
 
+#define LIVE_WORD_MAX 8u
+#define ERROR_WRITE 0x02u /* of a page fault's error code */
+
 static bool read_process(void *arg, struct gva at, void *ret, size_t len)
 {
 	const struct live *l = arg;
@@ -196,6 +199,26 @@ static void note_written(struct live *l, const struct chain_regs *regs)
 	l->src.written_end = gva_add(l->src.written, st.width);
 }
 
+#define TABLE_MAX (64u << 10) /* bytes from the stack pointer to a table of the frame */
+
+/*
+ * A store that failed, into no place that anybody has overwritten: if it is by an index from a place of the stack, the index has led
+ * out of the table that is there, wherever it came from.
+ */
+static bool fails_by_index(const struct live *l, const struct chain_regs *regs)
+{
+	const struct taint_msg_detect *d = l->in->detect;
+	struct x86_store st;
+	uint64_t table;
+
+	if (d->detector != TAINT_DETECT_FAULT || d->object_gva || l->f->start_address.v ||
+	    !decode_store(l, regs, &st) || st.kind != X86_STORE_PLAIN || st.index == X86_NO_REG ||
+	    st.base == X86_NO_REG)
+		return false;
+	table = regs->gpr[st.base] + (uint64_t)st.disp;
+	return table - regs->gpr[X86_RSP] < TABLE_MAX && d->access - regs->gpr[X86_RSP] >= TABLE_MAX;
+}
+
 /* An index that the input chose: the object is the table that it indexes, [base + disp], not what was hit. */
 static void start_at_table(struct live *l, const struct chain_regs *regs)
 {
@@ -207,6 +230,7 @@ static void start_at_table(struct live *l, const struct chain_regs *regs)
 	/* behind a run that is known, the run tells; a fault at what memory holds is not the index's */
 	l->indexed &= !l->f->start_address.v || l->f->start_address.v >= l->f->error_address.v;
 	l->indexed &= d->detector != TAINT_DETECT_FAULT || !d->object_gva;
+	l->indexed |= fails_by_index(l, regs);
 	if (!l->indexed || !decode_store(l, regs, &st) || st.index == X86_NO_REG)
 		return;
 	l->f->start_address = gva((st.base == X86_NO_REG ? 0 : regs->gpr[st.base]) + (uint64_t)st.disp);
@@ -251,16 +275,21 @@ static bool hits_return(const struct live *l)
 	return false;
 }
 
+static void set_sources(struct live *l)
+{
+	l->src.rd = (struct code_reader){read_process, l};
+	l->src.module_at = module_at;
+	l->src.leave_guard = leave_guard;
+	l->src.arg = l;
+}
+
 static int locate(struct live *l, const struct finding *first, struct err *e)
 {
 	struct chain_regs regs;
 
 	if (begin(l, first, e) || user_registers(l, &regs, e))
 		return -1;
-	l->src.rd = (struct code_reader){read_process, l};
-	l->src.module_at = module_at;
-	l->src.leave_guard = leave_guard;
-	l->src.arg = l;
+	set_sources(l);
 	start_at_table(l, &regs);
 	note_written(l, &regs);
 	if (l->in->detect->detector == TAINT_DETECT_WATCH && first->start_address.v) {
@@ -288,6 +317,76 @@ int locate_live(const struct locate_input *in, const struct finding *first, stru
 	*ret = f;
 	code_fn_destroy(l.fn);
 	machine_destroy(l.machine);
+	free(l.chain);
+	free(l.maps);
+	return rc;
+}
+
+/* Labels of the bytes at `at` that still hold what came from the outside. false: none does. */
+static bool read_tainted(const struct live *l, struct gva at, unsigned n, struct taint_label *labels)
+{
+	uint8_t bytes[LIVE_WORD_MAX];
+	struct vmi_page page;
+
+	if (((at.v ^ (at.v + n - 1)) & ~(uint64_t)GUEST_PAGE_MASK) || !vmi_translate(&l->task.space, at, &page) ||
+	    !vmi_read(&l->task.space, at, bytes, n) || !shadow_get(l->in->shadow, page.at, labels, n))
+		return false;
+	taint_labels_drop_stale(labels, bytes, n);
+	for (unsigned i = 0; i < n; i++)
+		if (labels[i].origin)
+			return true;
+	return false;
+}
+
+static bool overwritten(void *arg, struct gva slot)
+{
+	const struct live *l = arg;
+	struct taint_label labels[LIVE_WORD_MAX];
+
+	return read_tainted(l, slot, l->src.is_32bit ? 4 : 8, labels);
+}
+
+/* Where the overrun ended by which the program does. */
+static bool find_overrun(struct live *l, struct gva *ret, struct taint_label *labels)
+{
+	const struct taint_msg_detect *d = l->in->detect;
+	const struct chain_frame *last = &l->chain->frame[l->chain->n - 1];
+	unsigned word = l->src.is_32bit ? 4 : 8;
+
+	*ret = last->slot;
+	if (last->slot.v && read_tainted(l, *ret, word, labels))
+		return true;
+	*ret = gva(d->access - word);
+	return d->detector == TAINT_DETECT_FAULT && (d->access_error & ERROR_WRITE) && d->access > word &&
+	       !(d->access & GUEST_PAGE_MASK) && read_tainted(l, *ret, word, labels);
+}
+
+static int overrun(struct live *l, struct taint_msg_detect *d, struct err *e)
+{
+	const struct finding nothing = {0};
+	struct taint_label labels[LIVE_WORD_MAX];
+	struct chain_regs regs;
+	struct gva at;
+
+	if (begin(l, &nothing, e) || user_registers(l, &regs, e))
+		return -1;
+	set_sources(l);
+	l->src.overwritten = overwritten;
+	chain_unwind(&l->src, &regs, l->chain);
+	if (!find_overrun(l, &at, labels))
+		return err_set(e, ERR_GUEST, "no return address of the stack was overwritten from the outside");
+	d->object_gva = at.v;
+	d->object_len = l->src.is_32bit ? 4 : 8;
+	memcpy(d->label, labels, d->object_len * sizeof(*labels));
+	return 0;
+}
+
+int locate_overrun(const struct locate_input *in, struct taint_msg_detect *d, struct err *e)
+{
+	struct finding f = {0};
+	struct live l = {.in = in, .f = &f};
+	int rc = overrun(&l, d, e);
+
 	free(l.chain);
 	free(l.maps);
 	return rc;

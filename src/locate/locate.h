@@ -70,6 +70,12 @@ int locate_live(const struct locate_input *in, const struct finding *first, stru
 int locate_heap(const struct locate_input *in, struct taint_msg_detect *d, struct err *e) MUST_CHECK;
 
 /*
+ * When a program is about to end: makes the innermost return address of its stack that was overwritten from the outside the object of
+ * *d; if there is none, and a store has run into memory that is not there, the bytes before. ERR_GUEST: there are none.
+ */
+int locate_overrun(const struct locate_input *in, struct taint_msg_detect *d, struct err *e) MUST_CHECK;
+
+/*
  * Other stores of the culprit's function into the same object: they name the same array of its frame in the same way ([frame
  * register + index + displacement]), or their address was made from the same pointer (the terminating zero behind a copy loop,
  * say). They have the same bounds. Fills at most max findings like *main, each with a window of its own; returns how many.

@@ -5,7 +5,8 @@
  * says they were; only knowing of the frame makes them clean.
  *
  * A frame also tells that a program's access failed. One that cannot have been meant is reported (TAINT_DETECT_FAULT, without
- * an object): what came from outside may have led to it, though the address is clean.
+ * an object): what came from outside may have led to it, though the address is clean. So is an exception that ends a program
+ * which has just handled input: no instruction is where it was led to.
  */
 #include "plugin/core/trap.h"
 #include "plugin/memory.h"
@@ -84,33 +85,73 @@ static bool is_suspicious(uint64_t error, bool tainted, struct detect_access *re
 	return tainted || ret->address < USER_MIN || ret->address >> USER_BITS;
 }
 
-static void look_for_fault(struct plugin_vcpu *c, const struct top *t, unsigned n)
+/* Exceptions without an error code for which a program gets a signal that ends it. */
+static const struct {
+	uint8_t vector, signal;
+} fatal[] = {
+	{0, 8}, /* division: SIGFPE */
+	{3, 5}, /* int3: SIGTRAP */
+	{6, 4}, /* no instruction: SIGILL */
+	{16, 8}, /* x87: SIGFPE */
+	{19, 8}, /* SSE: SIGFPE */
+};
+/* How many of a program's interrupts and exceptions may come between its handling of input and its end. */
+#define CALM_MAX 4u
+
+/* The signal for the exception whose entry has its cld there; 0: it is none of those. */
+static unsigned signal_of(struct plugin_vcpu *c, uint64_t cld)
 {
-	static const struct taint_label none[PLUGIN_WORD_MAX];
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++) {
+		uint8_t gate[TRAP_GATE_LEN];
+		struct vmi_page page;
+
+		if (guest_translate(c, TRAP_GATES + fatal[i].vector * TRAP_GATE_LEN, &page) &&
+		    guest_read(c, page.at, gate, sizeof(gate)) && trap_gate_leads(gate, cld))
+			return fatal[i].signal;
+	}
+	return 0;
+}
+
+/* Whether what has led to the frame, entered by the cld there, may end a program that handles input. */
+static bool may_end(struct plugin_vcpu *c, const uint64_t *frame, unsigned n, uint64_t cld, struct detect_access *ret)
+{
 	bool tainted = c->line->followed != c->followed_before;
-	struct plugin_site at = {.pc = t->word[FRAME_IP], .code_offset = UINT64_MAX, .user = true};
-	struct detect_access access = {0};
-	uint64_t cs = t->word[FRAME_CS];
+	unsigned sig;
 
 	c->followed_before = c->line->followed;
-	if (n == TRAP_WORDS && (cs == USER_CS || cs == USER32_CS) && plugin_detects(TAINT_DETECT_FAULT) &&
-	    is_suspicious(t->word[FRAME_ERROR], tainted, &access))
+	c->calm = tainted ? 0 : c->calm + (c->calm <= CALM_MAX);
+	if (n == TRAP_WORDS)
+		return is_suspicious(frame[FRAME_ERROR], tainted, ret);
+	sig = c->calm <= CALM_MAX ? signal_of(c, cld) : 0;
+	*ret = (struct detect_access){frame[0], TAINT_ERROR_SIGNAL | sig};
+	return sig;
+}
+
+static void look_for_fault(struct plugin_vcpu *c, const struct top *t, unsigned n, uint64_t cld)
+{
+	static const struct taint_label none[PLUGIN_WORD_MAX];
+	unsigned first = n == TRAP_WORDS ? FRAME_IP : 0; /* of the words that all frames have */
+	struct plugin_site at = {.pc = t->word[first], .code_offset = UINT64_MAX, .user = true};
+	uint64_t cs = t->word[first + FRAME_CS - FRAME_IP];
+	struct detect_access access = {0};
+
+	if (n && (cs == USER_CS || cs == USER32_CS) && plugin_detects(TAINT_DETECT_FAULT) &&
+	    may_end(c, t->word, n, cld, &access))
 		detect_report_access(c, TAINT_DETECT_FAULT, &at, access, 0, gpa(0), none, 0);
 }
 
-void frame_pushed(unsigned vcpu, void *insn)
+void frame_pushed(unsigned vcpu, void *cld)
 {
 	struct plugin_vcpu *c = &plugin_vcpu[vcpu];
 	uint64_t rsp = regs_read(RSP);
 	struct top t = {.n = 0};
 	unsigned n;
 
-	(void)insn;
 	if (rsp % WORD)
 		return;
 	find_words(c, rsp, &t);
 	n = frame_words(c, &t);
-	look_for_fault(c, &t, n);
+	look_for_fault(c, &t, n, (uint64_t)(uintptr_t)cld);
 	for (unsigned i = 0; t.tainted && i < n; i++)
 		shadow_clear(plugin.shadow, t.at[i], WORD);
 }

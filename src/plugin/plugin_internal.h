@@ -58,6 +58,7 @@ struct plugin_vcpu {
 	struct {
 		uint64_t pointer, value, loaded;
 	} through[TAINT_GPRS];
+	unsigned calm; /* interrupts and exceptions of programs since tainted data was followed */
 	uint64_t followed_before; /* accesses followed when the kernel was last entered by an interrupt or exception */
 	uint64_t stack; /* user's stack pointer at the last store that a detector looked at and that is no member */
 	uint64_t clean[PLUGIN_TLB_SIZE]; /* pages without tainted bytes: address ^ key; see memory.c */

@@ -250,7 +250,8 @@ static const struct taint_insn *note(struct plugin_block *b, struct qemu_plugin_
 	if (k->in.flushes_tlb)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, follow_flush_tlb, QEMU_PLUGIN_CB_NO_REGS, NULL);
 	if (!(mode & MODE_USER) && frame_is_entry(insn, bytes, len))
-		qemu_plugin_register_vcpu_insn_exec_cb(insn, frame_pushed, QEMU_PLUGIN_CB_R_REGS, NULL);
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, frame_pushed, QEMU_PLUGIN_CB_R_REGS,
+						       (void *)(uintptr_t)qemu_plugin_insn_vaddr(insn));
 	if (carries_taint(&k->in))
 		site_init(b, k, insn, number, mode);
 	return &k->in;

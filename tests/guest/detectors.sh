@@ -95,6 +95,9 @@ test_detectors_seen() {
 	seen tainted-canary "canary abc" "ok child 24832" "canary $seen_long"
 	seen stray-return "unescape aab" "ok plain 10" "unescape $seen_long"
 	seen tainted-index "end abcdefghijklmno" "ok named 15" "end abcdefghijklmnop"
+	seen tainted-fault "illegal  x" "ok legal 2" "illegal x"
+	seen tainted-fault "beyond 32 A" "ok filled 65" "beyond 1000000 A"
+	is "it is the store that ran out of the stack" store-guard "$(incident_value "$(incident_count)" strategy)"
 	is "the same process" "$pid" "$(fact "$PORT" pid)"
 	end vm
 }

@@ -4,7 +4,8 @@
 # service in the guest (guests/taintlab.h) sends a payload along a path that it knows and says where the result lies.
 #
 # exact: byte i of the result has the origin of byte i of the payload, which is known from what came right before it in
-# the stream. all: each byte has some origin of the payload. clean: none has any.
+# the stream. all: each byte has some origin of the payload. clean: none has any. address: none has any as data, but each was
+# written to where the payload said.
 #
 # A file that sources this one has known_gaps(), which prints what is known not to hold yet: lines "CONFIGURATION SERVICE
 # PATH reason", the first three patterns of the shell. The notes of a run say which of them were met, and which held all
@@ -98,11 +99,22 @@ find_payload() {
 	FIRST=$((FIRST + ANSWER[2]))
 }
 
+# of_kind KIND: how many bytes of RUNS are of a kind: data, index, address.
+of_kind() {
+	local line run_at len word run_origin kind rest count=0
+	for line in "${RUNS[@]}"; do
+		read -r run_at len word run_origin kind rest <<<"$line"
+		[ "$kind" != "$1" ] || count=$((count + len))
+	done
+	echo "$count"
+}
+
 # judge EXPECT PAYLOAD-LENGTH: whether RUNS is what it has to be.
 judge() {
 	case $1 in
 	exact) counts_up "${ANSWER[4]}" $((FIRST + ANSWER[6])) "${ANSWER[5]}" ;;
 	all) [ "$TAINTED" -eq "${ANSWER[5]}" ] && within "$FIRST" $((FIRST + $2 - 1)) ;;
+	address) [ "$TAINTED" -eq 0 ] && [ "$(of_kind address)" -eq "${ANSWER[5]}" ] && within "$FIRST" $((FIRST + $2 - 1)) ;;
 	clean) [ "$TAINTED" -eq 0 ] ;;
 	*) return 1 ;;
 	esac

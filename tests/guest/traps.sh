@@ -10,7 +10,6 @@
 known_gaps() {
 	cat <<-'END'
 		* * fault-xchg a load that is followed by a fault of the same instruction's store has changed the register's labels
-		* * group-address bytes at a place that the input chose have labels that are no data: `clouder taint` does not show them
 		smp1 * fault-register-kept a load that is followed by a fault of the same instruction's store has changed the register's labels
 	END
 }

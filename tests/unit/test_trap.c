@@ -30,6 +30,7 @@ static const struct {
 	{"user, a stack pointer that is none", {USER_IP, 0x33, 0x202, 0x4141414141414141, 0x2b}, 6, 5},
 	{"vsyscall page", {0xffffffffff600000, 0x33, 0x202, USER_SP, 0x2b}, 6, 5},
 	{"57-bit addresses", {0xffa0000000001000, 0x10, 0x2, 0xff11000000000000, 0x18}, 6, 5},
+	{"user, a jump to what is no address", {0, 0x4141414141414141, 0x33, 0x10246, USER_SP, 0x2b}, 6, 6},
 	{"error code", {4, KERNEL}, 6, 6},
 	{"vector", {~0x20ull, USER}, 6, 6},
 	{"error code, cut", {4, KERNEL_IP, 0x10, 0x246, KERNEL_SP}, 5, 0},
@@ -86,11 +87,31 @@ static void test_entries(void **state)
 			fail_msg("%s", entries[i].name);
 }
 
+/* A row for an entry at 0xffffffff81a00bd0. */
+static const uint8_t gate[TRAP_GATE_LEN] = {0xd0, 0x0b, 0x10, 0, 0, 0x8e, 0xa0, 0x81, 0xff, 0xff, 0xff, 0xff};
+
+static void test_gates(void **state)
+{
+	uint8_t absent[TRAP_GATE_LEN];
+
+	(void)state;
+	memcpy(absent, gate, sizeof(absent));
+	absent[5] = 0x0e;
+	assert_true(trap_gate_leads(gate, 0xffffffff81a00bd3));
+	assert_true(trap_gate_leads(gate, 0xffffffff81a00bd7));
+	assert_false(trap_gate_leads(gate, 0xffffffff81a00bd0));
+	assert_false(trap_gate_leads(gate, 0xffffffff81a00bd4));
+	assert_false(trap_gate_leads(gate, 0xffffffff82a00bd3));
+	assert_false(trap_gate_leads(gate, 0x81a00bd3));
+	assert_false(trap_gate_leads(absent, 0xffffffff81a00bd3));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_frames),
 		cmocka_unit_test(test_entries),
+		cmocka_unit_test(test_gates),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

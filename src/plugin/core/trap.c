@@ -9,6 +9,7 @@
 #define FLAGS_DEFINED 0x3f7fd7ull
 #define FLAGS_ONE 0x2ull
 #define CLD 0xfc
+#define KERNEL_CS 0x10u
 
 enum frame_word {
 	IP,
@@ -22,7 +23,7 @@ static const struct {
 	uint64_t cs;
 	uint64_t ss[2];
 } segments[] = {
-	{0x10, {0x18, 0}}, /* kernel; none after an entry from user mode */
+	{KERNEL_CS, {0x18, 0}}, /* kernel; none after an entry from user mode */
 	{0x33, {0x2b, 0x2b}}, /* user */
 	{0x23, {0x2b, 0x2b}}, /* user, compatibility mode */
 };
@@ -60,7 +61,24 @@ static bool canonical(uint64_t address)
 
 static bool is_frame(const uint64_t *w)
 {
-	return segments_fit(w[CS], w[SS]) && canonical(w[IP]) && (w[FLAGS] & FLAGS_ONE) && !(w[FLAGS] & ~FLAGS_DEFINED);
+	/* a program may jump to what is no address, the kernel does not */
+	return segments_fit(w[CS], w[SS]) && (w[CS] != KERNEL_CS || canonical(w[IP])) && (w[FLAGS] & FLAGS_ONE) &&
+	       !(w[FLAGS] & ~FLAGS_DEFINED);
+}
+
+/* A row: bits 0 to 15 of the address, two bytes of selector, four of which the highest bit says present, bits 16 to 31, 32 to 63. */
+bool trap_gate_leads(const uint8_t gate[TRAP_GATE_LEN], uint64_t cld)
+{
+	enum { PRESENT = 5, MIDDLE = 6, ENDBR_LEN = 4 };
+	uint16_t low, middle;
+	uint32_t high;
+	uint64_t entry;
+
+	memcpy(&low, gate, sizeof(low));
+	memcpy(&middle, gate + MIDDLE, sizeof(middle));
+	memcpy(&high, gate + MIDDLE + sizeof(middle), sizeof(high));
+	entry = (uint64_t)high << 32 | (uint64_t)middle << 16 | low;
+	return gate[PRESENT] & 0x80 && (cld - entry == TRAP_CLAC_LEN || cld - entry == TRAP_CLAC_LEN + ENDBR_LEN);
 }
 
 unsigned trap_frame_words(const uint64_t *words, unsigned n)

@@ -37,4 +37,11 @@ bool trap_is_entry(const uint8_t before[TRAP_CLAC_LEN], const uint8_t *bytes, si
  */
 unsigned trap_frame_words(const uint64_t *words, unsigned n);
 
+/* Where Linux has its table of gates, a row for each vector: the processor's own copy, which nobody writes. */
+#define TRAP_GATES 0xfffffe0000000000ull
+#define TRAP_GATE_LEN 16u
+
+/* Whether a row of that table leads to the entry whose cld is at that address. */
+bool trap_gate_leads(const uint8_t gate[TRAP_GATE_LEN], uint64_t cld);
+
 #endif
