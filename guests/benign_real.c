@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define WORD_MAX 40
 
@@ -75,7 +76,7 @@ static bool ask(struct client *c, const char *request, const char *end, const ch
 /* It ends as it began: at 145 MHz. */
 static bool talk_rigctld(const char *where, const char *wanted)
 {
-	char set[32];
+	char set[32], rest[64];
 	struct client c;
 	bool good;
 
@@ -85,6 +86,10 @@ static bool talk_rigctld(const char *where, const char *wanted)
 	good = ask(&c, "F 145000000", "\n", "RPRT 0") && ask(&c, "\\get_freq", "\n", "145000000") &&
 	       ask(&c, set, "\n", "RPRT 0") && ask(&c, "\\get_freq", "\n", wanted) && ask(&c, "m", "\n", "FM") &&
 	       expect(&c, "m", "15000") && ask(&c, "F 145000000", "\n", "RPRT 0");
+	/* Until it has closed its end. */
+	shutdown(c.fd, SHUT_WR);
+	while (good && client_line(&c, rest, sizeof(rest)) == CLIENT_LINE)
+		good = false;
 	client_close(&c);
 	return good;
 }

@@ -109,14 +109,22 @@ void pace_give_up(struct pace *p, const uint8_t *frame, size_t len)
 		flow_of_peer_frame(p, &i)->unpaced = true;
 }
 
+bool pace_opens(const uint8_t *frame, size_t len)
+{
+	struct frame_info i;
+
+	frame_parse(frame, len, &i);
+	return i.tcp_header && (i.tcp_flags & (FRAME_TCP_SYN | FRAME_TCP_ACK)) == FRAME_TCP_SYN;
+}
+
 void pace_expect(struct pace *p, const uint8_t *frame, size_t len, uint32_t isn)
 {
 	struct frame_info i;
 	struct pace_flow *f;
 
-	frame_parse(frame, len, &i);
-	if ((i.tcp_flags & (FRAME_TCP_SYN | FRAME_TCP_ACK)) != FRAME_TCP_SYN)
+	if (!pace_opens(frame, len))
 		return;
+	frame_parse(frame, len, &i);
 	f = flow_of_peer_frame(p, &i);
 	f->known = true;
 	f->unpaced = false;

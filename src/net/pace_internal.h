@@ -20,6 +20,14 @@
  */
 #define PACE_PATIENCE_MS 5000u
 
+/*
+ * A program that handles one connection while another begins may come to something else when the two follow each other faster
+ * than they did, and after a rollback all comes at once, to a guest whose code is yet to be translated. So before a connection
+ * that is opened again so many times as long passes as passed the first time since the frame before it, but no more than that.
+ */
+#define PACE_SLOWER 20u
+#define PACE_GAP_MOST_NS 50000000u
+
 struct pace_flow {
 	uint8_t guest[16], peer[16];
 	uint16_t guest_port, peer_port;
@@ -41,6 +49,8 @@ void pace_guest_sends(struct pace *p, const uint8_t *frame, size_t len);
 void pace_expect(struct pace *p, const uint8_t *frame, size_t len, uint32_t isn);
 /* Whether a frame of the replay may be delivered now. The first one of a flow of which nothing is known may. */
 bool pace_may_deliver(struct pace *p, const uint8_t *frame, size_t len);
+/* Whether it opens a connection to the guest. */
+bool pace_opens(const uint8_t *frame, size_t len);
 /* Waited long enough for this frame: its flow is not paced any more. */
 void pace_give_up(struct pace *p, const uint8_t *frame, size_t len);
 

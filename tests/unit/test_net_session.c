@@ -1089,6 +1089,41 @@ static void test_replay_pace_first(void **state)
 	net_moment_destroy(asked);
 }
 
+static void syn_in(void)
+{
+	uint8_t f[512];
+	size_t len = tcp_frame(f, 0, 0);
+
+	f[47] = 0x02;
+	net_uplink_frame(w.net, f, len);
+	settle();
+}
+
+/* Before a connection that is opened again as much time passes as the first time, or more. */
+static void test_replay_gap(void **state)
+{
+	struct engine *g = &w.eng[0];
+	struct net_moment *begin;
+	struct err e;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 8, 400);
+	begin = now();
+	arp_in();
+	syn_in();
+	/* As if much later. */
+	((struct inlog_record *)(uintptr_t)inlog_find_seq(&w.net->log, 2))->time_ns += 1000000000;
+	assert_int_equal(used(0)->idx, 2);
+	assert_int_equal(net_replay(w.net, begin, &e), 0);
+	settle();
+	assert_int_equal(used(0)->idx, 3);
+	w.is_replayed = false;
+	loop_run_until(w.loop, &w.is_replayed, 0);
+	assert_int_equal(used(0)->idx, 4);
+	net_moment_destroy(begin);
+}
+
 /* A blocked connection's frames reach the guest no more, others do, and no buffer is used up. */
 static void test_block(void **state)
 {
@@ -1467,6 +1502,7 @@ int main(void)
 		TEST(test_replay),
 		TEST(test_replay_pace),
 		TEST(test_replay_pace_first),
+		TEST(test_replay_gap),
 		TEST(test_block),
 		TEST(test_block_resets),
 		TEST(test_vring_base),
