@@ -246,6 +246,8 @@ struct argument argument_of_call(const struct code_fn *fn, const struct code_dep
 		if (!depth[call].reached || !depth[call].rsp_known)
 			return t.found;
 		t.slot = 4 * (int64_t)n - depth[call].rsp;
+		if (fn->insn[call].flow == CODE_JUMP) /* the return address is there already */
+			t.slot += 4;
 	}
 	walk_back(&t);
 	/* memory may have changed since it was read, the register has not */

@@ -35,6 +35,7 @@ struct live {
 	struct {
 		const char *name; /* NULL: none */
 		bool tried;
+		bool by_tail; /* of one that it was left for, with arguments of its own */
 	} behaviour[CHAIN_MAX]; /* of the function that a frame called */
 	struct gva library; /* where the C library begins in a static program; 0: not known */
 	bool in_kernel; /* the writer is kernel code */
@@ -86,6 +87,8 @@ void live_find_base(struct live *l, const struct object *o);
  * detector.
  */
 const char *live_behaviour(struct live *l, unsigned k);
+/* Whether that is what the called function was left for by a jump, with other arguments than it got. */
+bool live_behaviour_by_tail(struct live *l, unsigned k);
 /* The same for where a jump leads that was taken in frame k's call: gives it a name if it has none. */
 void live_name_target(struct live *l, unsigned k, struct callee_target *to);
 /* Whether frame k is in the library of such a program. */

@@ -126,8 +126,9 @@ static bool argument_place(const struct hunt *h, uint8_t n, struct origin_place 
 		ret->gpr = registers[n];
 		return true;
 	}
-	return origin_slot(h->origin, h->k, X86_RSP, word(h) * (int64_t)(is_32bit ? n : n - REGISTER_ARGUMENTS),
-			   &ret->slot);
+	n = is_32bit ? n : n - REGISTER_ARGUMENTS;
+	n += h->l->fn->insn[h->k].flow == CODE_JUMP; /* behind the return address, which is there already */
+	return origin_slot(h->origin, h->k, X86_RSP, word(h) * (int64_t)n, &ret->slot);
 }
 
 /* The destination is what another place holds too: that one outlives the call, and tells what it was. */

@@ -13,6 +13,7 @@
 
 #include "locate/live.h"
 #include "locate/live_format.h"
+#include "locate/live_tail.h"
 #include "locate/x86.h"
 
 static unsigned mode_of(const struct live *l)
@@ -124,6 +125,8 @@ static void name_call(struct live *l, char ret[SYMTAB_NAME_MAX])
 	if (!callee_follow(&src, l->f->culprit, l->f->culprit_len, &to))
 		return;
 	l->call_slot = to.slot;
+	if (live_behaviour_by_tail(l, l->frame))
+		return;
 	if (live_behaviour(l, l->frame)) {
 		snprintf(ret, SYMTAB_NAME_MAX, "%s", live_behaviour(l, l->frame));
 		return;
@@ -171,6 +174,8 @@ static int find_call(struct live *l, struct err *e)
 	set_culprit(l, ci);
 	name_call(l, name);
 	set_callee(l, name);
+	if (!l->callee)
+		(void)live_find_tail(l);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 
 #include "locate/arguments.h"
 #include "locate/live_argument.h"
+#include "locate/live_tail.h"
 #include "locate/x86.h"
 
 #define FRAMES_MAX 16u /* of the chain that are looked at */
@@ -34,36 +35,14 @@ static bool is_hostile(struct live *l, unsigned k, unsigned n)
 	return live_argument(l, k, n, &at) && live_hostile_format(l, gva(at), &l->f->run_first_origin);
 }
 
-/* A function that was left by a jump to one of printf's family. */
-struct tail {
-	struct cfi_fde fde;
-	struct code_fn *fn;
-	const struct code_insn *jump;
-	struct callee_target to;
-};
-
-/* Finds the one such jump in t->fn, which frame k called. */
-static bool find_jump(struct live *l, unsigned k, const struct callee_source *src, struct tail *t)
+static bool prints(void *arg, struct live_tail *t)
 {
-	for (uint32_t i = 0; i < t->fn->n_insn; i++) {
-		const struct code_insn *ci = &t->fn->insn[i];
-		struct callee_target to;
-
-		if (ci->flow != CODE_JUMP || !callee_follow(src, gva_add(t->fn->start, ci->off), ci->len, &to))
-			continue;
-		live_name_target(l, k, &to);
-		if (!takes_format(callee_known(to.name)))
-			continue;
-		if (t->jump)
-			return false;
-		t->jump = ci;
-		t->to = to;
-	}
-	return t->jump;
+	(void)arg;
+	return takes_format(callee_known(t->to.name));
 }
 
 /* Which of the function's own arguments is the format at the jump; false: none. */
-static bool handed_on(const struct tail *t, unsigned *ret)
+static bool handed_on(const struct live_tail *t, unsigned *ret)
 {
 	struct code_depth entry = {.rsp_known = true, .rsp = t->fn->mode == X86_MODE_64 ? 8 : 4}, *depth;
 	struct argument a = {ARGUMENT_UNKNOWN, 0, 0};
@@ -79,34 +58,30 @@ static bool handed_on(const struct tail *t, unsigned *ret)
 }
 
 /* The function that the call at the culprit calls, where frame k - 1 is another: it was left. */
-static bool find_tail(struct live *l, unsigned k, struct tail *t)
+static bool find_tail(struct live *l, unsigned k, struct live_tail *t)
 {
-	const struct vmi_module *m = &l->f->module;
-	struct cfi cfi = chain_cfi(&l->src, m);
 	struct callee_source src;
+	struct callee_target to;
 
 	live_source(l, l->chain->frame[k].module, &src);
-	if (l->src.is_32bit || !callee_follow(&src, l->f->culprit, l->f->culprit_len, &t->to) || !t->to.at.v ||
-	    t->to.slot.v || t->to.at.v == l->chain->frame[k - 1].function.v || cfi_find(&cfi, t->to.at, &t->fde, NULL))
+	if (l->src.is_32bit || !callee_follow(&src, l->f->culprit, l->f->culprit_len, &to) || !to.at.v || to.slot.v ||
+	    to.at.v == l->chain->frame[k - 1].function.v || !live_tail_open(l, &l->f->module, to.at, t))
 		return false;
-	if (code_fn_create_mode(X86_MODE_64, &l->src.rd, t->fde.start, t->fde.end, m->text,
-				gva_add(m->text, m->text_file_size), &t->fn, NULL))
-		return false;
-	if (find_jump(l, k, &src, t))
+	if (live_tail_each(l, k, t, prints, NULL))
 		return true;
-	code_fn_destroy(t->fn);
+	live_tail_close(t);
 	return false;
 }
 
 static bool is_hostile_tail(struct live *l, unsigned k)
 {
-	struct tail t = {0};
+	struct live_tail t;
 	unsigned n;
 
 	if (!find_tail(l, k, &t))
 		return false;
 	if (!handed_on(&t, &n) || !is_hostile(l, k, n)) {
-		code_fn_destroy(t.fn);
+		live_tail_close(&t);
 		return false;
 	}
 	live_set_tail(l, &t.fde, t.fn, t.jump, t.to.name);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "locate/behaviour.h"
-#include "locate/live.h"
+#include "locate/live_tail.h"
 #include "locate/x86.h"
 
 #define STREAMS_MAX 48u
@@ -79,6 +79,29 @@ static struct gva passed_on(struct live *l, const struct callee_source *src, str
 	return follow(l, &to);
 }
 
+static bool leads_to_library(void *arg, struct live_tail *t)
+{
+	struct live *l = arg;
+
+	return follow(l, &t->to).v >= l->library.v;
+}
+
+/* The same with arguments of its own: the one jump into the library. */
+static struct gva left_for(struct live *l, unsigned k, struct gva function)
+{
+	struct gva to = {0};
+	struct live_tail t;
+
+	if (!live_tail_open(l, l->chain->frame[k].module, function, &t))
+		return to;
+	if (t.fde.start.v == function.v && live_tail_each(l, k, &t, leads_to_library, l)) {
+		to = follow(l, &t.to);
+		l->behaviour[k].by_tail = true;
+	}
+	live_tail_close(&t);
+	return to;
+}
+
 /* The function that frame k, an outer one, called. 0: not known. */
 static struct gva called_by(struct live *l, unsigned k)
 {
@@ -95,9 +118,10 @@ static struct gva called_by(struct live *l, unsigned k)
 	if (!to.slot.v && !to.at.v)
 		return inner->function;
 	function = follow(l, &to);
-	if (function.v < l->library.v && inner->pc.v >= l->library.v)
-		return passed_on(l, &src, function);
-	return function;
+	if (function.v >= l->library.v || inner->pc.v < l->library.v)
+		return function;
+	call = passed_on(l, &src, function);
+	return call.v ? call : left_for(l, k, function);
 }
 
 static bool is_writable(const struct live *l, uint64_t at)
@@ -158,6 +182,11 @@ const char *live_behaviour(struct live *l, unsigned k)
 		l->behaviour[k].name = find_behaviour(l, k, called_by(l, k));
 	l->behaviour[k].tried = true;
 	return l->behaviour[k].name;
+}
+
+bool live_behaviour_by_tail(struct live *l, unsigned k)
+{
+	return live_behaviour(l, k) && l->behaviour[k].by_tail;
 }
 
 unsigned live_frame_by_behaviour(struct live *l, unsigned first)

@@ -495,7 +495,7 @@ static int check_call(struct call *c, struct err *e)
 	if (!x86_decode_mode(mode, f->culprit_bytes, f->culprit_len, &c->in) || c->in.i.length != f->culprit_len)
 		return err_set(e, ERR_REFUSED, "the culprit is not a call");
 	c->jumps = c->in.i.meta.category == ZYDIS_CATEGORY_UNCOND_BR;
-	if (c->in.i.meta.category != ZYDIS_CATEGORY_CALL && !(c->jumps && f->effect == CALL_FORMAT))
+	if (c->in.i.meta.category != ZYDIS_CATEGORY_CALL && !c->jumps)
 		return err_set(e, ERR_REFUSED, "the culprit is not a call");
 	if (f->culprit.v + f->culprit_len != f->bug.v + f->bug_len)
 		return err_set(e, ERR_REFUSED, "the call is not the last of the bug instructions");
@@ -533,12 +533,25 @@ static int emit_with_data(const struct call *c, int (*emit)(struct call *c, stru
 	return err_set(e, ERR_REFUSED, "no place for the guard's data was found");
 }
 
+/* A jump is taken with the return address on the stack: as a call right behind it, where the stack is one word less deep. */
+static void leave_frame(const struct finding *f, struct finding *ret)
+{
+	*ret = *f;
+	if (f->cfa.reg == X86_RSP)
+		ret->cfa.offset -= f->is_32bit ? 4 : 8;
+}
+
 int guard_emit_call(struct guard *g, const char **ret_name, struct err *e)
 {
 	struct call c = {.g = *g, .dst_arg = g->f->dst_arg};
+	struct finding left;
 
 	if (check_call(&c, e))
 		return -1;
+	if (c.jumps) {
+		leave_frame(g->f, &left);
+		c.g.f = &left;
+	}
 	for (size_t k = 0; k < sizeof(strategies) / sizeof(strategies[0]); k++) {
 		if (strategies[k].effect != g->f->effect)
 			continue;

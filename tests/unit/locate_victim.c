@@ -277,6 +277,33 @@ NOCLONE static int form_static(const char *in, size_t len)
 	return keep(static_buffer);
 }
 
+/* Left by a jump to what overruns, with other arguments than its own. */
+NOCLONE static char *leave_static(const char *in)
+{
+	return strcpy(static_buffer, in);
+}
+
+NOCLONE static int form_leaves(const char *in, size_t len)
+{
+	(void)len;
+	MARK(static_buffer, SIZE, static_buffer + SIZE, leave_static);
+	return *leave_static(in) + keep(static_buffer);
+}
+
+NOCLONE static char *leave_there(const char *in, char *b)
+{
+	return strcpy(b, in);
+}
+
+NOCLONE static int form_hands(const char *in, size_t len)
+{
+	char b[SIZE];
+
+	(void)len;
+	MARK(b, SIZE, RETURN_ADDRESS, leave_there);
+	return *leave_there(in, b) + keep(b);
+}
+
 NOCLONE static int form_heap(const char *in, size_t len)
 {
 	char *b = malloc(SIZE), *after = malloc(SIZE);
@@ -449,7 +476,8 @@ static const struct {
 	{"vsprintf", form_vsprintf}, {"snprintf", form_snprintf}, {"sscanf", form_sscanf}, {"read", form_read},
 	{"recv", form_recv},	     {"fgets", form_fgets},	  {"tail", form_tail},	   {"deep", form_deep},
 	{"loop", form_loop},	     {"pointer", form_pointer},	  {"static", form_static}, {"heap", form_heap},
-	{"member", form_member},     {"array", form_array},	  {"walk", form_walk},	   {"record", form_record},
+	{"leaves", form_leaves},     {"hands", form_hands},	  {"member", form_member}, {"array", form_array},
+	{"walk", form_walk},	     {"record", form_record},
 };
 
 int main(int argc, char **argv)

@@ -174,6 +174,55 @@ static void test_copies(void **state)
 	}
 }
 
+/* The function is left with the call, a word less deep: what the call returns to is who called the function. */
+static void check_jump(struct request *rq, uint32_t len)
+{
+	const struct setting *s = rq->s;
+	struct finding f = make_finding(rq);
+	const uint32_t at = object(rq), n = len < room_of(rq) ? len : room_of(rq) - 1;
+	char text[0x600];
+
+	begin_request(rq);
+	put_call(s, &f);
+	image[SITE] = f.bug_bytes[0] = f.culprit_bytes[0] = 0xe9;
+	f.cfa.offset += f.cfa.reg == RSP ? (int32_t)word(s) : 0;
+	put_guard(rq, &f);
+	put_source(len);
+	rq->arg[0] = base + at;
+	rq->arg[1] = base + SOURCE;
+	put_args(rq);
+	put_word(s, SP - word(s), base + SITE + f.bug_len);
+	run.gpr[RSP] -= word(s);
+	memcpy(text, image + SOURCE, n);
+	text[n] = 0;
+	go_anywhere(s->is_32bit);
+	assert_int_equal(run.gpr[RSP], base + SP);
+	assert_int_equal(run.seen[0].count, 0);
+	assert_int_equal(result(rq, true), at);
+	check_memory(rq, at, text, n + 1);
+}
+
+static void test_jumps(void **state)
+{
+	(void)state;
+	for (size_t k = 0; k < SETTINGS; k++) {
+		static const uint32_t lens[] = {0, 15, 16, 17, 1000};
+		struct request rq = {.s = &settings[k],
+				     .effect = CALL_STRING_COPY,
+				     .callee = "strcpy",
+				     .src_arg = 1,
+				     .len_arg = CALL_NO_ARG,
+				     .chk_arg = CALL_NO_ARG,
+				     .n_args = 2,
+				     .size = 16};
+
+		if (settings[k].form != FORM_REL || settings[k].bound == BOUND_CHUNK)
+			continue;
+		for (size_t n = 0; n < sizeof(lens) / sizeof(lens[0]); n++)
+			check_jump(&rq, lens[n]);
+	}
+}
+
 static void test_appends(void **state)
 {
 	static const struct request kinds[] = {
@@ -619,7 +668,7 @@ static void test_refusals(void **state)
 	REFUSED(f.bug_len++; f.bug_bytes[5] = 0x90); /* not the last instruction */
 	REFUSED(f.start_offset = f.end_offset - (1ll << 32));
 	/* not a call; and what is called is in the guard's own register */
-	REFUSED(f.bug_bytes[0] = f.culprit_bytes[0] = 0xe9);
+	REFUSED(f.bug_bytes[0] = f.culprit_bytes[0] = 0xb8);
 	REFUSED(f.culprit_len = 3; f.culprit = gva(f.bug.v + 2); memcpy(f.bug_bytes, "\x90\x90\x41\xff\xd3", 5);
 		memcpy(f.culprit_bytes, "\x41\xff\xd3", 3));
 #undef REFUSED
@@ -628,11 +677,12 @@ static void test_refusals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lengths),		cmocka_unit_test(test_copies),
-		cmocka_unit_test(test_appends),		cmocka_unit_test(test_prints),
-		cmocka_unit_test(test_print_elsewhere), cmocka_unit_test(test_chunks),
-		cmocka_unit_test(test_refusals),	cmocka_unit_test(test_random),
-		cmocka_unit_test(test_by_argument),	cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_lengths), cmocka_unit_test(test_copies),
+		cmocka_unit_test(test_jumps),	cmocka_unit_test(test_appends),
+		cmocka_unit_test(test_prints),	cmocka_unit_test(test_print_elsewhere),
+		cmocka_unit_test(test_chunks),	cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_random),	cmocka_unit_test(test_by_argument),
+		cmocka_unit_test(test_lines),
 	};
 
 	return cmocka_run_group_tests(tests, guard_call_setup, guard_call_teardown);
