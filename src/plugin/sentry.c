@@ -463,7 +463,7 @@ static bool near_stack(struct plugin_vcpu *c, const struct plugin_site *s, uint6
 void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr,
 		      const struct taint_label *labels, unsigned n)
 {
-	unsigned regs = n >= POINTER_SIZE_MIN ? s->in->gpr_written : 0;
+	unsigned regs = n >= POINTER_SIZE_MIN && !s->in->unscrambles ? s->in->gpr_written : 0;
 
 	if (s->in->delta_reg < TAINT_GPRS)
 		regs &= ~(1u << s->in->delta_reg);

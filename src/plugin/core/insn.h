@@ -214,6 +214,8 @@ struct taint_insn {
 	uint8_t sees_reg, sees_other; /* general registers in encoding order, TAINT_GPR_NONE */
 	/* In user mode: it loads a word that may be used as an address; a register that functions preserve is popped. */
 	bool loads_pointer, restores;
+	/* In user mode: it makes an address of what a register holds, which the C library keeps mixed with a word of the thread's. */
+	bool unscrambles;
 	bool calls; /* in user mode: what it stores is a return address */
 	bool sets_flags; /* all that it says of the flags' label does not depend on the label before */
 	bool uses_flags;
