@@ -411,16 +411,22 @@ static bool exchanged(const struct piece p[2], unsigned k, const uint8_t *bytes)
 	return any;
 }
 
+static bool is_watched_label(const struct taint_label *l)
+{
+	const struct taint_msg_watch *w = &plugin.watch;
+
+	return l->origin == w->origin && l->value == w->value && !((l->flags ^ w->flags) & TAINT_LABEL_BY_ADDRESS);
+}
+
 /* Whether what is waited for is among the bytes that are written. */
 static bool is_watched(uint64_t vaddr, const struct taint_label *labels, unsigned n)
 {
 	const struct taint_msg_watch *w = &plugin.watch;
 
 	if (!w->anywhere)
-		return w->gva - vaddr < n && labels[w->gva - vaddr].origin == w->origin;
+		return w->gva - vaddr < n && is_watched_label(&labels[w->gva - vaddr]);
 	for (unsigned i = 0; i < n; i++)
-		if (labels[i].origin == w->origin && labels[i].value == w->value &&
-		    (vaddr + i - w->gva) % TAINT_STACK_ALIGN == 0)
+		if (is_watched_label(&labels[i]) && (vaddr + i - w->gva) % TAINT_STACK_ALIGN == 0)
 			return !gva_is_kernel(gva(vaddr));
 	return false;
 }

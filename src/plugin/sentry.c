@@ -463,7 +463,7 @@ static bool near_stack(struct plugin_vcpu *c, const struct plugin_site *s, uint6
 void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr,
 		      const struct taint_label *labels, unsigned n)
 {
-	unsigned regs = n >= POINTER_SIZE_MIN ? s->in->gpr_written : 0;
+	unsigned regs = n >= POINTER_SIZE_MIN && !s->in->unscrambles ? s->in->gpr_written : 0;
 
 	if (s->in->delta_reg < TAINT_GPRS)
 		regs &= ~(1u << s->in->delta_reg);
@@ -481,7 +481,7 @@ void sentry_note_word(struct plugin_vcpu *c, const struct plugin_site *s, uint64
 		return;
 	if (s->user)
 		sentry_through(c, s, vaddr);
-	for (unsigned regs = in->gpr_written; regs; regs &= regs - 1)
+	for (unsigned regs = in->unscrambles ? 0 : in->gpr_written; regs; regs &= regs - 1)
 		if (__builtin_ctz(regs) != in->delta_reg)
 			c->where[__builtin_ctz(regs)] = vaddr;
 }

@@ -194,6 +194,8 @@ struct taint_insn {
 	struct taint_span by_index[2];
 	/* In user mode: it loads a word that may be used as an address; a register that functions preserve is popped. */
 	bool loads_pointer, restores;
+	/* In user mode: it makes an address of what a register holds, which the C library keeps mixed with a word of the thread's. */
+	bool unscrambles;
 	struct taint_op op[TAINT_INSN_OPS]; /* run when the load is complete, or at exec if there is none */
 	uint8_t flag_ops; /* bit mask of those that write the flags' label and nothing else */
 	uint8_t perm[32];
