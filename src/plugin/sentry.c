@@ -384,9 +384,9 @@ static uint64_t outside_pointer(const struct plugin_vcpu *c, const struct plugin
 {
 	const struct taint_mem *m = &s->in->mem[0];
 
-	if (!s->user || !c->regs->tainted || s->in->n_mem < 1 || !m->known || !m->read || m->base >= TAINT_GPRS ||
-	    m->base == TAINT_GPR_RSP || m->index != TAINT_GPR_NONE || m->disp <= -MEMBER_MAX || m->disp >= MEMBER_MAX ||
-	    vaddr - (uint64_t)m->disp < POINTER_MIN || !came_whole(c, m->base, 3))
+	if (!s->user || m->base >= TAINT_GPRS || !(c->regs->tainted >> m->base & 1) || s->in->n_mem < 1 || !m->known ||
+	    !m->read || m->base == TAINT_GPR_RSP || m->index != TAINT_GPR_NONE || m->disp <= -MEMBER_MAX ||
+	    m->disp >= MEMBER_MAX || vaddr - (uint64_t)m->disp < POINTER_MIN || !came_whole(c, m->base, 3))
 		return 0;
 	return c->where[m->base];
 }
@@ -484,12 +484,6 @@ void sentry_note_word(struct plugin_vcpu *c, const struct plugin_site *s, uint64
 	for (unsigned regs = in->unscrambles ? 0 : in->gpr_written; regs; regs &= regs - 1)
 		if (__builtin_ctz(regs) != in->delta_reg)
 			c->where[__builtin_ctz(regs)] = vaddr;
-}
-
-void sentry_note_copy(struct plugin_vcpu *c, const struct plugin_site *s)
-{
-	c->where[s->copy_to] = c->where[s->copy_from];
-	c->regs->tainted |= (c->regs->tainted >> s->copy_from & 1) << s->copy_to;
 }
 
 uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vaddr)
