@@ -481,7 +481,7 @@ void sentry_note_word(struct plugin_vcpu *c, const struct plugin_site *s, uint64
 		return;
 	if (s->user)
 		sentry_through(c, s, vaddr);
-	for (unsigned regs = in->gpr_written; regs; regs &= regs - 1)
+	for (unsigned regs = in->unscrambles ? 0 : in->gpr_written; regs; regs &= regs - 1)
 		if (__builtin_ctz(regs) != in->delta_reg)
 			c->where[__builtin_ctz(regs)] = vaddr;
 }
