@@ -229,16 +229,16 @@ struct taint_msg_ram {
 };
 
 /*
- * The input byte of this origin is written to the user address gva, from user or kernel mode; gva 0: nothing to watch. anywhere
- * (0 or 1): to any user address with the same place in its TAINT_STACK_ALIGN bytes, since the stack has moved; with this value
- * then, since much is computed from an input's bytes.
+ * A byte with this origin, value and TAINT_LABEL_BY_ADDRESS of flags is written to the user address gva, from user or kernel mode;
+ * gva 0: nothing to watch. The value counts since much is computed from an input's bytes. anywhere (0 or 1): to any user
+ * address with the same place in its TAINT_STACK_ALIGN bytes, since the stack has moved.
  */
 #define TAINT_STACK_ALIGN 16u
 struct taint_msg_watch {
 	uint64_t gva;
 	uint32_t origin;
-	uint8_t anywhere, value;
-	uint16_t pad;
+	uint8_t anywhere, value, flags;
+	uint8_t pad;
 };
 
 struct taint_msg_detect {

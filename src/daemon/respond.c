@@ -14,30 +14,8 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "daemon/vm_internal.h"
+#include "daemon/respond_internal.h"
 #include "locate/locate.h"
-
-/* Other stores into the object that ran over: guarded too, as far as that goes. */
-#define SIBLINGS_MAX 4u
-
-/* One answer under construction. */
-struct response {
-	struct vm *vm;
-	struct taint_msg_detect detect;
-	uint32_t newest_origin; /* of the input before it */
-	struct incident in;
-	struct finding finding;
-	struct vmi_task task;
-	struct patch patch;
-	struct finding sibling[SIBLINGS_MAX];
-	size_t n_siblings;
-	bool have_task, have_finding, have_patch;
-	struct checkpoint_info checkpoint;
-	bool tracing; /* the input is run again to see who writes what */
-	bool traced_again; /* and once more, with the stack elsewhere */
-	unsigned stops; /* of that run */
-	uint64_t located_ns, recover_ns, insert_ns, end_ns;
-};
 
 static int64_t us_between(uint64_t from, uint64_t to)
 {
@@ -210,8 +188,6 @@ static int choose_checkpoint(struct response *r, struct err *e)
 		return -1;
 	if (avoid_repetition(r, e) < 0)
 		return -1;
-	r->in.checkpoint_id = (int64_t)r->checkpoint.id;
-	r->in.checkpoint_age_us = us_between(r->checkpoint.time_ns, r->detect.time_ns);
 	return 0;
 }
 
@@ -219,83 +195,6 @@ static void kill_active(struct vm *vm)
 {
 	undo_detach(vm->undo);
 	vm_stop_engine(&vm->active);
-}
-
-/*
- * A process that has the patch's module mapped: the one attacked, or, if it did not exist yet at the checkpoint, another. If
- * none has: the file itself. A private patch: all that have.
- */
-static int apply_to_some_task(struct response *r, const struct patch *p, struct err *e)
-{
-	static struct vmi_task tasks[1024];
-	bool concerns_some = false, taken = false;
-	int n, last = -1;
-
-	if (!p->is_private && r->have_task && patch_apply(p, r->vm->vmi, &r->task, e) == 0)
-		return 0;
-	n = vmi_tasks(r->vm->vmi, tasks, sizeof(tasks) / sizeof(tasks[0]), e);
-	for (int i = 0; i < n; i++) {
-		if (!tasks[i].mm.v)
-			continue;
-		if (patch_apply(p, r->vm->vmi, &tasks[i], e) == 0) {
-			if (!p->is_private)
-				return 0;
-			taken = true;
-		}
-		concerns_some |= patch_concerns(p, r->vm->vmi, &tasks[i]);
-		last = i;
-	}
-	if (taken)
-		return 0;
-	if (last >= 0 && !concerns_some && patch_apply_to_file(p, r->vm->vmi, &tasks[last], e) == 0)
-		return 0;
-	return err_prefix(e, "no process at the checkpoint takes the patch");
-}
-
-static void remember_patch(struct response *r, const struct patch *p, const struct finding *f)
-{
-	struct vm *vm = r->vm;
-
-	vm->patch[vm->n_patches++] = (struct vm_patch){
-		.patch = *p, .finding = *f, .culprit_offset = f->culprit_file_offset, .incident = r->in.id};
-}
-
-/* Their guards can be made only now: the code cave must show what the first one takes. */
-static void insert_siblings(struct response *r)
-{
-	struct err e = {0};
-	struct patch p;
-
-	for (size_t i = 0; i < r->n_siblings && r->vm->n_patches < VM_PATCHES_MAX; i++) {
-		if (ladder_generate(r->vm, &r->task, &r->sibling[i], &p, &e) < 0 || apply_to_some_task(r, &p, &e) < 0) {
-			log_debug("%s at 0x%llx is not guarded: %s", r->sibling[i].culprit_text,
-				  (unsigned long long)r->sibling[i].culprit.v, e.text);
-			continue;
-		}
-		remember_patch(r, &p, &r->sibling[i]);
-		r->in.also_guarded++;
-	}
-}
-
-/* RAM is at the checkpoint: put in the new patch, and those that the rollback took out. */
-static void insert_patches(struct response *r)
-{
-	struct vm *vm = r->vm;
-	struct err e = {0};
-
-	for (unsigned i = 0; i < vm->n_patches; i++)
-		if (apply_to_some_task(r, &vm->patch[i].patch, &e) < 0 && !ladder_superseded(vm, i))
-			log_warn("patch of incident %lld is not in place: %s", (long long)vm->patch[i].incident,
-				 e.text);
-	if (!r->have_patch)
-		return;
-	if (apply_to_some_task(r, &r->patch, &e) < 0) {
-		note_failure(r, "inserting the patch", &e);
-		r->have_patch = false;
-		return;
-	}
-	remember_patch(r, &r->patch, &r->finding);
-	insert_siblings(r);
 }
 
 static void block_flow(struct response *r)
@@ -321,35 +220,100 @@ static int set_watch(struct response *r, struct err *e)
 	return engine_watch(r->vm->active.en, gva(d->object_gva + i), &d->label[i], r->traced_again, e);
 }
 
-static int roll_back(struct response *r, struct err *e)
+/* How many older checkpoints are tried where patches do not go in. */
+#define OLDER_MAX 8u
+
+/* Memory goes back to the checkpoint, or to one before it at which the patches go in. */
+static int restore_and_patch(struct response *r, struct err *e)
 {
 	struct vm *vm = r->vm;
-	uint64_t start;
+	struct err why, none;
 
-	r->in.frames_replayed = net_position(vm->net) - r->checkpoint.seq;
-	kill_active(vm);
-	if (checkpoint_restore_memory(vm->ring, r->checkpoint.id, &r->in.pages_undone, e) < 0)
-		return -1;
-	start = loop_now_ns();
-	insert_patches(r);
-	r->insert_ns = loop_now_ns() - start;
-	if (!r->have_patch && !r->tracing)
-		block_flow(r);
-	step(r, "rolled-back");
+	r->in.pages_undone = 0;
+	for (unsigned older = 0;; older++) {
+		uint64_t start, pages;
+		bool good;
+
+		if (checkpoint_restore_memory(vm->ring, r->checkpoint.id, &pages, e) < 0)
+			return -1;
+		r->in.pages_undone += pages;
+		start = loop_now_ns();
+		good = insert_patches(r, &why);
+		r->insert_ns = loop_now_ns() - start;
+		if (good || older == OLDER_MAX ||
+		    checkpoint_older(vm->ring, r->checkpoint.id, &r->checkpoint, &none) < 0)
+			break;
+		log_debug("checkpoint %llu, an older one, may be better to patch",
+			  (unsigned long long)r->checkpoint.id);
+	}
+	if (r->missing)
+		log_warn("%u patches of other incidents are not in place", r->missing);
+	if (why.code != ERR_OK)
+		note_failure(r, "inserting the patch", &why);
+	r->have_patch &= why.code == ERR_OK;
+	if (r->have_patch)
+		insert_keep(r);
+	return 0;
+}
+
+static void describe_rollback(struct response *r)
+{
+	r->in.checkpoint_id = (int64_t)r->checkpoint.id;
+	r->in.checkpoint_age_us = us_between(r->checkpoint.time_ns, r->detect.time_ns);
+	r->in.frames_replayed = net_position(r->vm->net) - r->checkpoint.seq;
+	r->vm->last_rollback = r->checkpoint.id;
+}
+
+/* Memory is at the checkpoint: an engine that waits goes on from there. */
+static int run_again(struct response *r, struct err *e)
+{
+	struct vm *vm = r->vm;
+
 	if (vm_next_engine(vm, e) < 0 || (r->tracing && set_watch(r, e) < 0) ||
 	    checkpoint_restore_engine(vm->ring, r->checkpoint.id, vm->active.en, vm->loop, e) < 0)
 		return -1;
-	if (net_replay(vm->net, r->checkpoint.seq, e) < 0)
+	if (checkpoint_replay(vm->ring, r->checkpoint.id, e) < 0)
 		log_warn("input since the checkpoint: %s", e->text);
 	vm->detect_pending = false;
-	vm->state = VM_RUNNING;
-	/* Something may be detected at once: then the network stays frozen, and it is answered next. */
+	vm->n_waiting = 0;
 	if (engine_continue(vm->active.en, e) < 0 && !vm->detect_pending)
 		return -1;
+	vm->state = VM_RUNNING;
+	/* Something may have been detected at once: then the network stays frozen, and it is answered next. */
 	if (vm->detect_pending)
 		return 0;
 	net_thaw(vm->net);
 	net_resume(vm->net);
+	return 0;
+}
+
+/* An engine that cannot take over is no reason to end the VM: so many are tried. */
+#define ENGINES_MAX 3u
+
+static int roll_back(struct response *r, struct err *e)
+{
+	struct vm *vm = r->vm;
+	uint64_t pages;
+
+	kill_active(vm);
+	if (restore_and_patch(r, e) < 0)
+		return -1;
+	if (!r->have_patch && !r->tracing)
+		block_flow(r);
+	describe_rollback(r);
+	step(r, "rolled-back");
+	for (unsigned tries = 1; run_again(r, e) < 0; tries++) {
+		log_warn("going on from checkpoint %llu: %s", (unsigned long long)r->checkpoint.id, e->text);
+		kill_active(vm);
+		if (tries == ENGINES_MAX)
+			return -1;
+		/* It may have run for a moment. */
+		if (checkpoint_restore_memory(vm->ring, r->checkpoint.id, &pages, e) < 0)
+			return -1;
+		if (!insert_patches(r, e))
+			log_warn("checkpoint %llu takes fewer patches than before",
+				 (unsigned long long)r->checkpoint.id);
+	}
 	return 0;
 }
 
@@ -409,8 +373,21 @@ static void let_go(struct vm *vm, const struct taint_msg_detect *d)
 
 	vm->detect_pending = false;
 	vm->state = VM_RUNNING;
-	engine_thaw(vm->active.en);
+	if (vm->active.dead) {
+		err_set(&e, ERR_GONE, "QEMU ended while a detection was looked at%s%s; the VM is over",
+			*engine_last_words(vm->active.en) ? ": " : "", engine_last_words(vm->active.en));
+		vm_end(vm, &e);
+		return;
+	}
 	engine_let_go(vm->active.en, d->vcpu);
+	/* Another vCPU is held too: its turn, and the engine stays frozen. */
+	if (vm->n_waiting) {
+		vm->detect = vm->waiting[--vm->n_waiting];
+		vm->detect_pending = true;
+		loop_timer_set(vm->respond_timer, 0);
+		return;
+	}
+	engine_thaw(vm->active.en);
 	/* A stop that the detection interrupted takes effect now; undo it. */
 	if (engine_continue(vm->active.en, &e) < 0 && !vm->detect_pending)
 		log_warn("%s", e.text);
@@ -428,8 +405,17 @@ static void observe(struct response *r)
 	let_go(r->vm, &r->detect);
 }
 
-/* How long the repeated run may take to come to the same place. */
-#define TRACE_MS 20000u
+/*
+ * How long the repeated run may take to come to the same place, from when all input has been delivered again; the first run
+ * took r->detect.time_ns - r->checkpoint.time_ns, and this one has its code to translate anew.
+ */
+#define TRACE_LEAST_MS 3000u
+#define TRACE_MOST_MS 20000u
+#define TRACE_SLOWER 20u
+/* And in all. */
+#define TRACE_REPLAY_MS 60000u
+/* A run may go another way than the one before, and show nothing. */
+#define REPEATS_MAX 2u
 /* How many writes of the same bytes are looked at where the place is not known. */
 #define STOPS_MAX 32u
 
@@ -454,8 +440,21 @@ static bool start_trace(struct response *r)
 		return false;
 	}
 	vm->trace = r;
-	loop_timer_set(vm->trace_timer, TRACE_MS);
+	loop_timer_set(vm->trace_timer, TRACE_REPLAY_MS);
 	return true;
+}
+
+static unsigned trace_ms(const struct response *r)
+{
+	int64_t ms = us_between(r->checkpoint.time_ns, r->detect.time_ns) / 1000 * TRACE_SLOWER + TRACE_LEAST_MS;
+
+	return ms < TRACE_MOST_MS ? (unsigned)ms : TRACE_MOST_MS;
+}
+
+void respond_replayed(struct vm *vm)
+{
+	if (vm->trace)
+		loop_timer_set(vm->trace_timer, trace_ms(vm->trace));
 }
 
 static void finish(struct response *r)
@@ -517,8 +516,14 @@ static bool look_on(struct response *r)
 	if (!r->traced_again || ++r->stops > STOPS_MAX)
 		return false;
 	let_go(r->vm, &r->vm->detect);
-	loop_timer_set(r->vm->trace_timer, TRACE_MS);
+	loop_timer_set(r->vm->trace_timer, trace_ms(r));
 	return true;
+}
+
+/* The run showed nothing: perhaps the next one does. False: there have been enough. */
+static bool repeat(struct response *r)
+{
+	return r->repeats++ < REPEATS_MAX && start_trace(r);
 }
 
 /* The repeated run stopped: where the object is overwritten, if all went as before. */
@@ -550,6 +555,8 @@ static void trace_stopped(struct response *r)
 			return;
 		*r->in.failure = '\0';
 		note_failure(r, "locating the culprit in the repeated run", &e);
+	} else if (r->in.state != INCIDENT_LOCATED && !r->have_patch && repeat(r)) {
+		return;
 	}
 	finish(r);
 }
@@ -560,7 +567,8 @@ void respond_without_trace(struct vm *vm)
 		return;
 	net_freeze(vm->net);
 	vm->state = VM_RESPONDING;
-	finish(vm->trace);
+	if (!repeat(vm->trace))
+		finish(vm->trace);
 }
 
 void respond_forget(struct vm *vm)

@@ -51,7 +51,7 @@ static void take_checkpoint(void *arg, uint32_t events)
 	struct err e;
 
 	(void)events;
-	if (vm->state != VM_RUNNING || vm->detect_pending)
+	if (vm->state != VM_RUNNING || vm->detect_pending || vm->trace)
 		return;
 	if (checkpoint_take(vm->ring, vm->active.en, &info, &e) < 0) {
 		vm->checkpoints_failed++;
@@ -64,6 +64,9 @@ static void take_checkpoint(void *arg, uint32_t events)
 			  (unsigned long long)info.pause_us, (unsigned long long)info.state_bytes);
 	}
 	vm->last_checkpoint_ns = loop_now_ns();
+	/* What was detected meanwhile had stopped the network, and taking a checkpoint lets it go on. */
+	if (vm->detect_pending)
+		net_freeze(vm->net);
 	net_resume(vm->net);
 	vm_drop_stale_taint(vm, STALE_PAGES);
 }
@@ -74,6 +77,9 @@ static bool may_deliver(void *arg, uint64_t seq)
 	uint64_t age = loop_now_ns() - vm->last_checkpoint_ns;
 
 	(void)seq;
+	/* A repeated run sees what the first one saw, and its checkpoint stays: nothing new before it has ended. */
+	if (vm->trace)
+		return false;
 	if (vm->state == VM_RUNNING && !vm->detect_pending && vm->last_checkpoint_ns &&
 	    age < (uint64_t)vm->cfg->checkpoint_interval_ms * 1000000u)
 		return true;
@@ -138,8 +144,8 @@ static void regions(void *arg, const struct gmem_region *r, size_t n)
 
 static void replayed(void *arg)
 {
-	(void)arg;
 	log_debug("logged input delivered again");
+	respond_replayed(arg);
 }
 
 static void session_lost(void *arg, struct net_session *s, const struct err *why)

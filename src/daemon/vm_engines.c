@@ -37,8 +37,11 @@ static bool engine_detected(void *arg, struct engine *en, const struct taint_msg
 		engine_let_go(en, d->vcpu);
 		return false;
 	}
-	if (vm->detect_pending)
+	if (vm->detect_pending) {
+		if (vm->n_waiting < TAINT_VCPU_MAX)
+			vm->waiting[vm->n_waiting++] = *d;
 		return true;
+	}
 	/* Other vCPUs must not go on while we look. */
 	engine_freeze(en);
 	net_freeze(vm->net);
@@ -82,7 +85,10 @@ static void engine_ended(void *arg, struct engine *en, int status)
 		loop_timer_set(vm->standby_timer, STANDBY_RETRY_MS);
 		return;
 	}
-	if (en != vm->active.en || vm->state == VM_STARTING)
+	if (en == vm->active.en)
+		vm->active.dead = true;
+	/* Who answers a detection finds out, and may have another engine to go on with. */
+	if (en != vm->active.en || vm->state == VM_STARTING || vm->state == VM_RESPONDING)
 		return;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		e.code = ERR_OK; /* the guest powered off */

@@ -80,6 +80,9 @@ struct vm {
 	/* the detection being answered */
 	bool detect_pending;
 	struct taint_msg_detect detect;
+	struct taint_msg_detect
+		waiting[TAINT_VCPU_MAX]; /* those of other vCPUs that came meanwhile: they are held too */
+	unsigned n_waiting;
 	struct response *trace; /* an answer that waits for what the repeated run shows */
 	uint64_t recoveries, detections, flows_blocked;
 	uint64_t last_rollback; /* checkpoint gone back to last */
@@ -105,6 +108,8 @@ int vm_next_engine(struct vm *vm, struct err *e) MUST_CHECK;
 
 /* respond.c: answers vm->detect; called from the outer loop only. */
 void respond(struct vm *vm);
+/* Logged input has been delivered again. */
+void respond_replayed(struct vm *vm);
 /* The repeated run has shown nothing in time. */
 void respond_without_trace(struct vm *vm);
 /* The VM ends. */

@@ -87,6 +87,7 @@ struct finding {
 	/* the object */
 	struct gva start_address; /* first byte of the run */
 	struct gva error_address; /* first byte of what was corrupted and noticed */
+	uint32_t error_length; /* bytes from there to the end of the word that was noticed; 0: it is that word */
 	uint64_t run_length; /* tainted bytes in a row by the culprit, from start_address */
 	enum bound_kind bound;
 	struct finding_cfa cfa; /* of the culprit's function, at the culprit, for BOUND_FRAME and BOUND_CALLER */

@@ -100,6 +100,7 @@ static int begin(struct live *l, const struct finding *first, struct err *e)
 
 	f->start_address = first->start_address;
 	f->error_address = first->error_address;
+	f->error_length = first->error_length;
 	f->run_length = first->run_length;
 	f->first_origin = first->first_origin;
 	f->last_origin = first->last_origin;
@@ -239,6 +240,20 @@ static void start_at_table(struct live *l, const struct chain_regs *regs)
 		l->f->start_address.v &= UINT32_MAX;
 }
 
+/*
+ * From the object's first byte on nothing is what it was: if the input chose where to write, other writes may have come before this
+ * one. But where a return address is looked for on the stack, those below it count.
+ */
+static void note_overrun(struct live *l)
+{
+	const struct taint_msg_detect *d = l->in->detect;
+
+	l->src.overrun = l->f->error_address;
+	if (l->f->start_address.v < l->src.overrun.v && !(l->indexed && l->in->return_hit))
+		l->src.overrun = l->f->start_address;
+	l->src.overrun_end = gva(d->object_gva + d->object_len);
+}
+
 static void leave_guard(void *arg, struct gva *pc, uint64_t *sp)
 {
 	const struct live *l = arg;
@@ -293,10 +308,8 @@ static int locate(struct live *l, const struct finding *first, struct err *e)
 	set_sources(l);
 	start_at_table(l, &regs);
 	note_written(l, &regs);
-	if (l->in->detect->detector == TAINT_DETECT_WATCH && first->start_address.v) {
-		l->src.overrun = l->indexed ? l->f->error_address : first->start_address;
-		l->src.overrun_end = gva(l->in->detect->object_gva + l->in->detect->object_len);
-	}
+	if (l->in->detect->detector == TAINT_DETECT_WATCH && first->start_address.v)
+		note_overrun(l);
 	chain_unwind(&l->src, &regs, l->chain);
 	if (l->in->return_hit && !hits_return(l))
 		return err_set_addr(e, ERR_REFUSED, regs.pc.v, "the bytes were written, but over no return address");

@@ -17,6 +17,7 @@ enum { SURE = 90, LIKELY = 75, FAIR = 60, UNSURE = 40, GUESSED_LESS = 20 };
 #define CHECKED_MAX (1ll << 30) /* bytes of an object whose size the compiler knew */
 
 #define STRING_PREFIX_MAX 512u
+#define DESTINATION_MAX (1u << 20) /* bytes that a call may have written before what was noticed */
 
 /* Where the CFA is at the culprit. */
 static int set_cfa(struct live *l, struct err *e)
@@ -335,16 +336,46 @@ static int bound_checked(struct live *l, struct err *e)
 	return 0;
 }
 
+/*
+ * What a call was given as its destination is the object's, if the run of bytes from the outside tells nothing: the call may have
+ * written others before them, such as the zeros that strncpy() fills up with.
+ */
+static bool start_at_destination(struct live *l)
+{
+	struct finding *f = l->f;
+	uint64_t dst;
+
+	if (f->kind != FINDING_CALL || f->dst_arg == CALL_NO_ARG || !live_argument(l, l->frame, f->dst_arg, &dst) ||
+	    dst >= f->error_address.v || f->error_address.v - dst > DESTINATION_MAX)
+		return false;
+	f->start_address = gva(dst);
+	return true;
+}
+
+/* The object that was overrun. */
+static int overrun_object(struct live *l, struct object *ret, struct err *e)
+{
+	struct object_input in = {.src = &l->src,
+				  .chain = l->chain,
+				  .maps = l->maps,
+				  .n_maps = l->n_maps,
+				  .symbols = live_symbols,
+				  .arg = l,
+				  .run = l->f->start_address,
+				  .error = l->f->error_address};
+	bool told = in.run.v < in.error.v;
+
+	if (told && !object_find(&in, ret, e))
+		return 0;
+	if (start_at_destination(l))
+		in.run = l->f->start_address;
+	else if (told)
+		return -1;
+	return object_find(&in, ret, e);
+}
+
 int live_find_bounds(struct live *l, struct err *e)
 {
-	const struct object_input in = {.src = &l->src,
-					.chain = l->chain,
-					.maps = l->maps,
-					.n_maps = l->n_maps,
-					.symbols = live_symbols,
-					.arg = l,
-					.run = l->f->start_address,
-					.error = l->f->error_address};
 	struct finding *f = l->f;
 	struct object o;
 
@@ -358,7 +389,7 @@ int live_find_bounds(struct live *l, struct err *e)
 	}
 	if (l->in->detect->detector == TAINT_DETECT_ABORT)
 		return bound_checked(l, e);
-	if (object_find(&in, &o, e) || bound_object(l, &o, e))
+	if (overrun_object(l, &o, e) || bound_object(l, &o, e))
 		return -1;
 	snprintf(f->object_text, sizeof(f->object_text), "%s", o.text);
 	if (f->kind == FINDING_CALL && f->effect == CALL_UNKNOWN)

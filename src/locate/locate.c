@@ -29,6 +29,7 @@
 #include "locate/bound.h"
 #include "locate/cfi.h"
 #include "locate/code.h"
+#include "locate/context.h"
 #include "locate/origin.h"
 #include "locate/run.h"
 #include "locate/x86.h"
@@ -112,6 +113,31 @@ static int find_process(struct work *w, struct err *e)
 	memcpy(w->f->comm, w->task.comm, sizeof(w->f->comm));
 	w->f->comm[VMI_COMM_MAX] = '\0';
 	return 0;
+}
+
+/* What was hit begins with the context that the word is restored with, if it is part of one. */
+static void find_context(struct work *w)
+{
+	const struct taint_msg_detect *d = w->in->detect;
+	const struct code_reader rd = {read_process, w};
+	struct vmi_module m;
+	struct cfi_fde fde;
+	struct cfi cfi;
+	uint32_t below;
+
+	if (vmi_module_at(w->in->vmi, &w->task, gva(d->pc), &m, NULL))
+		return;
+	cfi = (struct cfi){.rd = rd,
+			   .low = m.low,
+			   .high = m.high,
+			   .hdr = m.eh_frame_hdr,
+			   .hdr_size = m.eh_frame_hdr_size,
+			   .is_32bit = m.is_32bit};
+	if (cfi_find(&cfi, gva(d->pc), &fde, NULL))
+		return;
+	below = context_below(m.is_32bit ? X86_MODE_32 : X86_MODE_64, &rd, fde.start, gva(d->pc));
+	w->f->error_address.v -= below;
+	w->f->error_length = below ? below + d->object_len : 0;
 }
 
 static void find_run(struct work *w)
@@ -310,6 +336,7 @@ static int locate(struct work *w, struct err *e)
 {
 	if (find_writer(w, e) || find_process(w, e))
 		return -1;
+	find_context(w);
 	find_run(w);
 	if (read_record(w, e) || find_culprit(w, e) || find_function(w, e) || find_bounds(w, e))
 		return -1;
@@ -338,7 +365,7 @@ static bool array_of(const struct x86_store *st, const struct finding_cfa *cfa, 
 
 /* What makes another store one into the same object: it names the same array of the frame, or its address was made from the same. */
 struct likeness {
-	bool is_array;
+	bool is_array; /* the culprit names it */
 	int64_t array; /* from the CFA */
 	struct code_depth *depth;
 	struct origin *origin;
@@ -376,7 +403,7 @@ static bool walks_along(const struct likeness *like, const struct x86_store *st,
 	if (st->width != like->store.width || !origin_same(roots, &like->roots))
 		return false;
 	return shares_step(roots, &like->roots) ||
-	       (indexed && main_indexed && !roots->n_steps && !like->roots.n_steps && st->disp == like->store.disp);
+	       (indexed && main_indexed && !roots->n_steps && !like->roots.n_steps && roots->disp == like->roots.disp);
 }
 
 static bool is_like(struct likeness *like, const struct finding *f, const struct x86_store *st, uint32_t k)
@@ -384,9 +411,9 @@ static bool is_like(struct likeness *like, const struct finding *f, const struct
 	struct origin_roots roots;
 	int64_t at;
 
-	if (like->is_array)
-		return array_of(st, &f->cfa, &at) && at == like->array;
-	if (!origin_of_store(like->origin, k, st, &roots) || !walks_along(like, st, &roots))
+	if (like->is_array && array_of(st, &f->cfa, &at))
+		return at == like->array;
+	if (!like->origin || !origin_of_store(like->origin, k, st, &roots) || !walks_along(like, st, &roots))
 		return false;
 	return !f->has_base || (base_holds(like, f, k, &roots) && origin_same(&roots, &like->base));
 }
@@ -398,12 +425,11 @@ static bool likeness_of(struct work *w, const struct finding *main, struct liken
 	struct code_depth entry = {.rsp_known = true, .rsp = main->is_32bit ? 4 : 8};
 	uint32_t k;
 
-	if (main->bound == BOUND_FRAME && !main->pointer_store) {
-		ret->is_array = true;
-		return array_of(&w->store, &main->cfa, &ret->array);
-	}
-	if (!main->pointer_store || !ci)
+	ret->is_array = main->bound == BOUND_FRAME && !main->pointer_store;
+	if (ret->is_array && !array_of(&w->store, &main->cfa, &ret->array))
 		return false;
+	if ((!ret->is_array && !main->pointer_store) || !ci)
+		return ret->is_array;
 	k = (uint32_t)(ci - w->fn->insn);
 	ret->depth = calloc(w->fn->n_insn, sizeof(*ret->depth));
 	if (!ret->depth)
@@ -411,7 +437,7 @@ static bool likeness_of(struct work *w, const struct finding *main, struct liken
 	ret->store = w->store;
 	code_fn_depths(w->fn, &entry, ret->depth);
 	ret->origin = origin_create(w->fn, ret->depth);
-	return ret->origin && origin_of_store(ret->origin, k, &w->store, &ret->roots) &&
+	return ret->origin && (origin_of_store(ret->origin, k, &w->store, &ret->roots) || ret->is_array) &&
 	       (!main->has_base || base_holds(ret, main, k, &ret->base));
 }
 
@@ -434,6 +460,7 @@ static bool make_sibling(struct work *w, const struct finding *main, uint32_t k,
 	f->cfa = (struct finding_cfa){row.cfa_reg, (int32_t)row.cfa_offset};
 	if (!is_like(like, f, &store, k))
 		return false;
+	f->pointer_store = !like->is_array || store.base != row.cfa_reg;
 	f->culprit_file_offset = f->culprit.v - f->module.text.v + f->module.text_file_offset;
 	x86_text_mode(mode_of(f), f->culprit_bytes, f->culprit_len, f->culprit.v, f->culprit_text,
 		      sizeof(f->culprit_text));

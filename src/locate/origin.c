@@ -21,6 +21,7 @@
 #define NUMBER_MAX 0xffff /* a constant up to this is no address */
 #define ENTRY (1ull << 63)
 #define ELSEWHERE (1ull << 62)
+#define FRAME (1ull << 61)
 #define NONE UINT32_MAX
 
 struct origin {
@@ -80,11 +81,6 @@ static void visit(struct search *s, uint32_t k, struct origin_place p)
 	s->todo[s->n_todo++] = (struct state){k, place};
 }
 
-static void visit_gpr(struct search *s, uint32_t k, uint8_t gpr)
-{
-	visit(s, k, (struct origin_place){gpr, 0});
-}
-
 static void add_step(struct search *s, uint32_t k)
 {
 	struct origin_roots *r = s->ret;
@@ -112,6 +108,22 @@ static void add_root(struct search *s, uint64_t root)
 bool origin_slot(const struct origin *o, uint32_t k, uint8_t base, int64_t disp, int64_t *ret)
 {
 	return code_depth_slot(&o->depth[k], base, disp, ret);
+}
+
+uint64_t origin_frame(int64_t slot)
+{
+	return FRAME | (uint32_t)slot;
+}
+
+/* The frame's own registers are addresses in it. */
+static void visit_gpr(struct search *s, uint32_t k, uint8_t gpr)
+{
+	int64_t slot;
+
+	if (origin_slot(s->o, k, gpr, 0, &slot))
+		add_root(s, origin_frame(slot));
+	else
+		visit(s, k, (struct origin_place){gpr, 0});
 }
 
 /* --- what instructions do to a place ------------------------------------------------------------------------ */
@@ -167,7 +179,12 @@ static void from_lea(struct search *s, uint32_t k, const struct x86_insn *in)
 	uint8_t base = x86_gpr(in->op[1].mem.base), index = x86_gpr(in->op[1].mem.index);
 	int64_t slot;
 
-	if (base >= 16 || origin_slot(s->o, k, base, 0, &slot)) {
+	if (origin_slot(s->o, k, base, in->op[1].mem.disp.value, &slot)) {
+		s->ret->summed |= index < 16;
+		add_root(s, origin_frame(slot));
+		return;
+	}
+	if (base >= 16) {
 		add_root(s, k);
 		return;
 	}
@@ -380,9 +397,18 @@ static uint8_t store_pointer(struct origin *o, uint32_t k, const struct x86_stor
 
 bool origin_of_store(struct origin *o, uint32_t k, const struct x86_store *st, struct origin_roots *ret)
 {
-	const struct origin_place p = {store_pointer(o, k, st), 0};
+	struct origin_place p = {X86_NO_REG, 0};
+	int64_t slot;
 
-	return p.gpr < 16 && origin_of(o, k, p, ret);
+	if (!st->rip_relative && st->kind == X86_STORE_PLAIN && origin_slot(o, k, st->base, st->disp, &slot)) {
+		*ret = (struct origin_roots){.n = 1, .root = {origin_frame(slot)}, .summed = st->index != X86_NO_REG};
+		return true;
+	}
+	p.gpr = store_pointer(o, k, st);
+	if (p.gpr >= 16 || !origin_of(o, k, p, ret))
+		return false;
+	ret->disp = st->disp;
+	return true;
 }
 
 static bool has_root(const struct origin_roots *r, uint64_t root)

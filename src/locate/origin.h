@@ -24,6 +24,7 @@ struct origin_place {
 struct origin_roots {
 	unsigned n; /* 0: it is a number, no pointer */
 	uint64_t root[ORIGIN_ROOTS_MAX]; /* each stands for one place in the code, without order */
+	int64_t disp; /* origin_of_store(): what the store adds to it */
 	bool summed; /* something variable was added on some way */
 	unsigned n_steps;
 	uint32_t step
@@ -38,6 +39,9 @@ static inline bool origin_moved(const struct origin_roots *r)
 
 struct origin;
 
+/* The root that the frame's own address `slot` bytes from the CFA is. */
+uint64_t origin_frame(int64_t slot);
+
 /* The analysis of a function; depth as code_fn_depths() filled it. Both must stay. NULL: no memory. */
 struct origin *origin_create(const struct code_fn *fn, const struct code_depth *depth);
 void origin_destroy(struct origin *o);
@@ -48,7 +52,7 @@ bool origin_of(struct origin *o, uint32_t k, struct origin_place place, struct o
 /* Which of two registers that are added up before instruction k is the pointer. false: it cannot be told. */
 bool origin_pointer_of(struct origin *o, uint32_t k, uint8_t a, uint8_t b, uint8_t *ret);
 
-/* The same for the pointer that a plain store's address is made from. false: it cannot be told, or is none. */
+/* The same for the pointer that a plain store's address is made from, or the frame's place that it names. false: it cannot be told, or is none. */
 bool origin_of_store(struct origin *o, uint32_t k, const struct x86_store *st, struct origin_roots *ret);
 
 /* Whether it is an address that was made of the frame's own place, on every way. */

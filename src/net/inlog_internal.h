@@ -22,6 +22,7 @@ struct inlog_record {
 	uint32_t len; /* of the frame */
 	uint32_t payload_off, payload_len;
 	uint32_t origin; /* of the first payload byte; 0: no payload */
+	uint64_t time_ns; /* CLOCK_MONOTONIC when it was delivered first; 0: it was not */
 	bool passed; /* may be delivered: was asked for and allowed */
 	bool held; /* was refused once */
 	bool dropped; /* did not fit the guest's ring: not delivered again either */

@@ -93,8 +93,7 @@ static bool tx_gather(struct net *n, size_t header)
 static void tx_frame(struct net *n, uint8_t *frame, size_t len)
 {
 	seqmap_guest_sends(&n->seqmap, frame, len);
-	if (n->replay_ends)
-		pace_guest_sends(&n->pace, frame, len);
+	pace_guest_sends(&n->pace, frame, len);
 	n->stats.tx_frames++;
 	n->stats.tx_bytes += len;
 	n->uplink_ops->send(n->uplink, frame, len);
@@ -268,6 +267,28 @@ static enum rx_result rx_frame(struct net *n, struct virtq *q, const struct inlo
 	return rx_unblocked(n, q, r, replayed);
 }
 
+static void gap_ended(void *arg, uint32_t events)
+{
+	(void)events;
+	net_schedule(arg);
+}
+
+/* Whether it is too early for a frame that opens a connection. */
+static bool rx_early(struct net *n, const struct inlog_record *r)
+{
+	uint64_t gap, now = loop_now_ns();
+
+	if (!n->replay_time_ns || r->time_ns <= n->replay_time_ns || !pace_opens(r->data, r->len))
+		return false;
+	gap = (r->time_ns - n->replay_time_ns) * PACE_SLOWER;
+	if (gap > PACE_GAP_MOST_NS)
+		gap = PACE_GAP_MOST_NS;
+	if (now - n->replay_given_ns >= gap)
+		return false;
+	loop_timer_set(n->gap_timer, (unsigned)((gap - (now - n->replay_given_ns)) / 1000000) + 1);
+	return true;
+}
+
 static void pace_timed_out(void *arg, uint32_t events)
 {
 	struct net *n = arg;
@@ -300,13 +321,15 @@ static bool rx_replay(struct net *n, struct virtq *q)
 	enum rx_result result;
 	uint32_t isn;
 
-	if (!skip && rx_paced(n, r))
+	if (!skip && (rx_paced(n, r) || rx_early(n, r)))
 		return false;
 	result = r->dropped ? RX_BLOCKED : rx_frame(n, q, r, true);
 	if (result == RX_WAIT || result == RX_BROKEN)
 		return false;
 	if (result == RX_DONE) {
 		n->stats.replayed_frames++;
+		n->replay_time_ns = r->time_ns;
+		n->replay_given_ns = loop_now_ns();
 		if (seqmap_peer_knows(&n->seqmap, r->data, r->len, &isn))
 			pace_expect(&n->pace, r->data, r->len, isn);
 	}
@@ -350,6 +373,7 @@ static bool rx_next(struct net *n, struct virtq *q)
 	if (result == RX_WAIT || result == RX_BROKEN)
 		return false;
 	if (result == RX_DONE) {
+		r->time_ns = loop_now_ns();
 		n->stats.rx_frames++;
 		n->stats.rx_payload_bytes += r->payload_len;
 	} else if (result == RX_TOO_LARGE) {
@@ -414,7 +438,8 @@ int net_create_uplink(struct loop *l, struct gmem *gm, const struct uplink_confi
 		goto fail;
 	n->work = loop_timer_add(l, 0, LOOP_OUTER, net_work, n, e);
 	n->pace_timer = loop_timer_add(l, 0, LOOP_OUTER, pace_timed_out, n, e);
-	if (!n->work || !n->pace_timer || c->ops->create(n, l, c, &n->uplink, e) < 0)
+	n->gap_timer = loop_timer_add(l, 0, LOOP_OUTER, gap_ended, n, e);
+	if (!n->work || !n->pace_timer || !n->gap_timer || c->ops->create(n, l, c, &n->uplink, e) < 0)
 		goto fail;
 	*ret_net = n;
 	return 0;
@@ -443,6 +468,7 @@ void net_destroy(struct net *n)
 		n->uplink_ops->destroy(n->uplink);
 	loop_remove(&n->work);
 	loop_remove(&n->pace_timer);
+	loop_remove(&n->gap_timer);
 	inlog_deinit(&n->log);
 	free(n);
 }
@@ -469,23 +495,46 @@ uint64_t net_position(const struct net *n)
 	return inlog_position(&n->log);
 }
 
+struct net_moment {
+	uint64_t seq;
+	struct pace pace;
+};
+
+struct net_moment *net_moment_create(const struct net *n, struct err *e)
+{
+	struct net_moment *m = malloc(sizeof(*m));
+
+	if (!m) {
+		err_set_errno(e, "a moment of the network");
+		return NULL;
+	}
+	*m = (struct net_moment){.seq = net_position(n), .pace = n->pace};
+	return m;
+}
+
+void net_moment_destroy(struct net_moment *m)
+{
+	free(m);
+}
+
 void net_trim(struct net *n, uint64_t seq)
 {
 	inlog_trim(&n->log, seq);
 }
 
-int net_replay(struct net *n, uint64_t seq, struct err *e)
+int net_replay(struct net *n, const struct net_moment *m, struct err *e)
 {
-	bool kept = inlog_replay_from(&n->log, seq);
+	bool kept = inlog_replay_from(&n->log, m->seq);
 
 	n->replay_ends = true;
 	n->pace_seq = 0;
-	pace_begin(&n->pace);
+	n->replay_time_ns = 0;
+	n->pace = m->pace;
 	seqmap_rolled_back(&n->seqmap);
 	net_schedule(n);
 	if (!kept)
 		return err_set(e, ERR_LIMIT, "the input log begins at frame %llu, frame %llu is gone",
-			       (unsigned long long)inlog_oldest(&n->log), (unsigned long long)seq);
+			       (unsigned long long)inlog_oldest(&n->log), (unsigned long long)m->seq);
 	return 0;
 }
 

@@ -30,6 +30,7 @@
 
 struct net;
 struct net_session;
+struct net_moment;
 
 /* Origins are 1 to NET_ORIGIN_MAX, then 1 again. */
 #define NET_ORIGIN_MAX 0x7fffffffu
@@ -90,13 +91,17 @@ void net_resume(struct net *n);
 uint64_t net_position(const struct net *n);
 /* Forgets frames before seq. */
 void net_trim(struct net *n, uint64_t seq);
+/* What a replay from now on must know: net_position(), and how far the guest has sent on each connection. NULL: no memory. */
+struct net_moment *net_moment_create(const struct net *n, struct err *e) MUST_CHECK;
+/* NULL is fine. */
+void net_moment_destroy(struct net_moment *m);
 /*
- * Delivers all frames from seq up to net_position() again, before anything new.
+ * The guest is as it was at that moment: delivers all frames from then up to net_position() again, before anything new.
  * A TCP segment that acknowledges what the guest has not sent again yet waits for that (at most 5 s), or the guest would
  * throw it away.
- * 0, or -1 (ERR_LIMIT) if the log no longer holds seq: then delivery starts at the oldest kept.
+ * 0, or -1 (ERR_LIMIT) if the log no longer holds the first of them: then delivery starts at the oldest kept.
  */
-int net_replay(struct net *n, uint64_t seq, struct err *e) MUST_CHECK;
+int net_replay(struct net *n, const struct net_moment *m, struct err *e) MUST_CHECK;
 /*
  * The frame that brought the payload byte with this origin, and the byte's
  * offset in the frame; false if it is not in the log any more.

@@ -71,9 +71,10 @@ struct net {
 	bool holding; /* may_deliver() said no */
 	bool interrupt_due; /* frames were given to the guest since it was interrupted */
 	struct pace pace;
-	struct loop_source *pace_timer;
+	struct loop_source *pace_timer, *gap_timer;
 	uint64_t pace_seq; /* the replayed frame that waits, or waited last */
 	bool pace_overdue;
+	uint64_t replay_time_ns, replay_given_ns; /* of the last replayed frame: when it was delivered first, and now */
 	unsigned pace_patience_ms;
 	bool replay_ends; /* replayed() is to be called when no frame of the replay is left */
 	struct net_flow blocked[NET_BLOCKED_MAX];

@@ -9,11 +9,6 @@
 /* An acknowledgement farther ahead than any window is of another connection. */
 #define FAR_AHEAD (16 << 20)
 
-void pace_begin(struct pace *p)
-{
-	memset(p, 0, sizeof(*p));
-}
-
 static uint32_t hash_bytes(uint32_t h, const void *data, size_t n)
 {
 	const uint8_t *b = data;
@@ -23,19 +18,28 @@ static uint32_t hash_bytes(uint32_t h, const void *data, size_t n)
 	return h;
 }
 
+static bool same_flow(const struct pace_flow *a, const struct pace_flow *b)
+{
+	return !memcmp(a->guest, b->guest, sizeof(a->guest)) && !memcmp(a->peer, b->peer, sizeof(a->peer)) &&
+	       a->guest_port == b->guest_port && a->peer_port == b->peer_port;
+}
+
 /* The place of a flow, emptied first if it was another's. */
 static struct pace_flow *find(struct pace *p, const struct pace_flow *key)
 {
 	uint32_t h = hash_bytes(2166136261u, key->guest, sizeof(key->guest));
-	struct pace_flow *f;
+	struct pace_flow *set, *f;
 
 	h = hash_bytes(h, key->peer, sizeof(key->peer));
 	h = hash_bytes(h, &key->guest_port, sizeof(key->guest_port));
 	h = hash_bytes(h, &key->peer_port, sizeof(key->peer_port));
-	f = &p->flow[h % PACE_FLOWS];
-	if (memcmp(f->guest, key->guest, sizeof(f->guest)) || memcmp(f->peer, key->peer, sizeof(f->peer)) ||
-	    f->guest_port != key->guest_port || f->peer_port != key->peer_port)
+	f = set = p->flow[h % PACE_SETS];
+	for (unsigned i = 0; i < PACE_WAYS && !same_flow(f, key); i++)
+		if (same_flow(&set[i], key) || set[i].used < f->used)
+			f = &set[i];
+	if (!same_flow(f, key))
 		*f = *key;
+	f->used = ++p->clock;
 	return f;
 }
 
@@ -67,9 +71,11 @@ void pace_guest_sends(struct pace *p, const uint8_t *frame, size_t len)
 	if (!i.tcp_header)
 		return;
 	f = flow_of_guest_frame(p, &i);
+	end = i.tcp_seq + i.payload_len + !!(i.tcp_flags & FRAME_TCP_SYN) + !!(i.tcp_flags & FRAME_TCP_FIN);
+	if (i.tcp_flags & FRAME_TCP_SYN)
+		f->known = f->unpaced = false; /* another connection than before */
 	if (i.tcp_flags & (FRAME_TCP_RST | FRAME_TCP_FIN))
 		f->unpaced = true; /* it will send no more */
-	end = i.tcp_seq + i.payload_len + !!(i.tcp_flags & FRAME_TCP_SYN) + !!(i.tcp_flags & FRAME_TCP_FIN);
 	if (!f->known || (int32_t)(end - f->sent) > 0)
 		f->sent = end;
 	f->known = true;
@@ -103,15 +109,24 @@ void pace_give_up(struct pace *p, const uint8_t *frame, size_t len)
 		flow_of_peer_frame(p, &i)->unpaced = true;
 }
 
+bool pace_opens(const uint8_t *frame, size_t len)
+{
+	struct frame_info i;
+
+	frame_parse(frame, len, &i);
+	return i.tcp_header && (i.tcp_flags & (FRAME_TCP_SYN | FRAME_TCP_ACK)) == FRAME_TCP_SYN;
+}
+
 void pace_expect(struct pace *p, const uint8_t *frame, size_t len, uint32_t isn)
 {
 	struct frame_info i;
 	struct pace_flow *f;
 
-	frame_parse(frame, len, &i);
-	if ((i.tcp_flags & (FRAME_TCP_SYN | FRAME_TCP_ACK)) != FRAME_TCP_SYN)
+	if (!pace_opens(frame, len))
 		return;
+	frame_parse(frame, len, &i);
 	f = flow_of_peer_frame(p, &i);
 	f->known = true;
+	f->unpaced = false;
 	f->sent = isn;
 }

@@ -2,7 +2,8 @@
 /*
  * The pace of a replay. A TCP segment that acknowledges what the guest, rolled back, has not sent yet would be thrown
  * away by the guest with the data in it, and the peer, for whom all that is long done, never sends it again. So a replayed
- * segment waits until the guest has sent again what it acknowledges.
+ * segment waits until the guest has sent again what it acknowledges. How far it had sent is noted all the time, and kept with
+ * each checkpoint: the first segment of a connection may already be one that must wait.
  */
 #ifndef CLOUDER_NET_PACE_INTERNAL_H
 #define CLOUDER_NET_PACE_INTERNAL_H
@@ -11,12 +12,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PACE_FLOWS 256u
+#define PACE_SETS 128u
+#define PACE_WAYS 4u
 /*
  * After that the frame is delivered all the same. An engine that has just started needs more than half a second before
  * its guest answers the first frame.
  */
 #define PACE_PATIENCE_MS 5000u
+
+/*
+ * A program that handles one connection while another begins may come to something else when the two follow each other faster
+ * than they did, and after a rollback all comes at once, to a guest whose code is yet to be translated. So before a connection
+ * that is opened again so many times as long passes as passed the first time since the frame before it, but no more than that.
+ */
+#define PACE_SLOWER 20u
+#define PACE_GAP_MOST_NS 50000000u
 
 struct pace_flow {
 	uint8_t guest[16], peer[16];
@@ -24,21 +34,23 @@ struct pace_flow {
 	uint32_t sent; /* sequence number after the last byte the guest has sent */
 	bool known;
 	bool unpaced; /* did not come to what was waited for: the guest answers otherwise now */
+	uint64_t used; /* when it was looked for last */
 };
 
-/* Flows by a hash of their addresses; one that finds its place taken takes it over. */
+/* Flows by a hash of their addresses, which names a set; one that finds it full takes the place that was unused for longest. */
 struct pace {
-	struct pace_flow flow[PACE_FLOWS];
+	struct pace_flow flow[PACE_SETS][PACE_WAYS];
+	uint64_t clock; /* grows with each look */
 };
 
-/* A replay begins. */
-void pace_begin(struct pace *p);
-/* The guest sends a frame (numbers as the peer knows them) during a replay. */
+/* The guest sends a frame (numbers as the peer knows them). */
 void pace_guest_sends(struct pace *p, const uint8_t *frame, size_t len);
 /* A peer's SYN is delivered again: what follows waits until the guest has answered it with this initial number. */
 void pace_expect(struct pace *p, const uint8_t *frame, size_t len, uint32_t isn);
-/* Whether a frame of the replay may be delivered now. The first one of a flow always may. */
+/* Whether a frame of the replay may be delivered now. The first one of a flow of which nothing is known may. */
 bool pace_may_deliver(struct pace *p, const uint8_t *frame, size_t len);
+/* Whether it opens a connection to the guest. */
+bool pace_opens(const uint8_t *frame, size_t len);
 /* Waited long enough for this frame: its flow is not paced any more. */
 void pace_give_up(struct pace *p, const uint8_t *frame, size_t len);
 

@@ -163,7 +163,7 @@ int guard_check_chunk(const struct finding *f, struct err *e)
 int guard_span(const struct finding *f, int32_t *ret, struct err *e)
 {
 	uint64_t end = f->module.bias + (uint64_t)f->end_offset;
-	uint64_t word = f->is_32bit ? 4 : 8;
+	uint64_t word = f->is_32bit ? 4 : 8, length = f->error_length ? f->error_length : word;
 
 	if (f->bound != BOUND_MODULE) {
 		*ret = GUARD_SPAN;
@@ -174,6 +174,6 @@ int guard_span(const struct finding *f, int32_t *ret, struct err *e)
 				    "what was corrupted, at 0x%" PRIx64
 				    ", is not behind the object that ends at 0x%" PRIx64,
 				    f->error_address.v, end);
-	*ret = (int32_t)(f->error_address.v - end + word);
+	*ret = (int32_t)(f->error_address.v - end + length);
 	return 0;
 }

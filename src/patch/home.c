@@ -255,7 +255,7 @@ static int send(struct vmi *v, const struct vmi_task *t, const struct vmi_thread
 			sent += vmi_thread_redirect(v, &th[k], entry, below);
 	}
 	if (!sent)
-		return err_set(e, ERR_REFUSED, "no thread of process %d waits where it can be made to map memory",
+		return err_set(e, ERR_STATE, "no thread of process %d waits where it can be made to map memory",
 			       t->tgid);
 	return 0;
 }

@@ -39,11 +39,18 @@ static bool same_object(const struct finding *a, const struct finding *b)
 	return overlap(a, b);
 }
 
+/* Where what was corrupted ends, in the module. */
+static uint64_t end_of_error(const struct finding *f)
+{
+	uint32_t word = f->is_32bit ? 4 : 8;
+
+	return f->error_address.v - f->module.bias + (f->error_length ? f->error_length : word);
+}
+
 /* A store through a pointer is kept from static data only as far as something was found corrupted. */
 static bool reaches_further(const struct finding *old, const struct finding *f)
 {
-	return f->bound == BOUND_MODULE && f->pointer_store &&
-	       f->error_address.v - f->module.bias > old->error_address.v - old->module.bias;
+	return f->bound == BOUND_MODULE && f->pointer_store && end_of_error(f) > end_of_error(old);
 }
 
 /* Makes *f the closer of both. false: it is no closer than the old one. */
@@ -62,8 +69,10 @@ static bool shrink(const struct finding *old, struct finding *f)
 	/* of a part of a chunk it says where the destination is */
 	if (old->start_offset < f->start_offset && f->bound != BOUND_CHUNK)
 		f->start_offset = old->start_offset;
-	if (f->bound == BOUND_MODULE && f->pointer_store && !further)
+	if (f->bound == BOUND_MODULE && f->pointer_store && !further) {
 		f->error_address = gva(old->error_address.v - old->module.bias + f->module.bias);
+		f->error_length = old->error_length;
+	}
 	return true;
 }
 

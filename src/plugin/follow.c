@@ -81,20 +81,20 @@ void follow_resume_vcpu(unsigned index)
 /* Follows instructions [c->at, end) of the block that runs, but for those that have been told. */
 static void catch_up(struct plugin_vcpu *c, uint32_t end)
 {
+	struct taint_vcpu *v = c->regs;
+
 	for (; c->at < end; c->at++) {
 		struct plugin_site *s = &c->block->site[c->at];
-		bool touched = c->regs->tainted & s->touches;
+		bool touched = v->tainted & s->touches;
 
-		if (s->follows && (touched || c->pending))
-			group_follow(c, s);
-		if (!touched || s->has_memory)
+		if (s->kind <= PLUGIN_COPY && touched)
+			taint_insn_ops(v, s->in, s->ops);
+		if (likely(s->kind == PLUGIN_PLAIN))
 			continue;
-		if (s->flags_dead)
-			taint_insn_exec_but_flags(c->regs, s->in);
-		else
-			taint_insn_exec(c->regs, s->in);
-		if (s->copy_to != TAINT_GPR_NONE)
+		if (s->kind == PLUGIN_COPY && touched)
 			sentry_note_copy(c, s);
+		else if (s->kind == PLUGIN_MEMBER && (touched || c->pending))
+			group_follow(c, s);
 	}
 }
 
@@ -105,11 +105,13 @@ static void catch_up(struct plugin_vcpu *c, uint32_t end)
 static struct plugin_site *catch_up_at_end(struct plugin_vcpu *c)
 {
 	while (c->at < c->block->n) {
-		const struct plugin_site *s = &c->block->site[c->at];
+		uint32_t next = c->block->site[c->at].next_tell;
+		const struct plugin_site *s = &c->block->site[next];
 
-		if (s->tells || (s->follows && group_faulted(c, s)))
+		catch_up(c, next);
+		if (next == c->block->n || s->tells || group_faulted(c, s))
 			break;
-		catch_up(c, c->at + 1);
+		catch_up(c, next + 1);
 	}
 	return c->at < c->block->n ? &c->block->site[c->at] : NULL;
 }
@@ -267,13 +269,61 @@ static bool read_labels(struct plugin_vcpu *c, const struct plugin_site *s, qemu
 	return false;
 }
 
+/* Of a load: the commonest case. Returns whether that is all; else what ran before it has been followed. */
+static bool load_word(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		      unsigned n)
+{
+	enum shadow_word state;
+
+	if (!s->word_load || n != s->in->load_len)
+		return false;
+	if (c->hot)
+		arrive(c, s);
+	state = memory_get_word(c, info, vaddr, n, c->regs->reg + TAINT_REG_TMP);
+	if (state == SHADOW_WORD_ELSE)
+		return false;
+	if (state == SHADOW_WORD_CLEAN && !(c->regs->tainted & s->touches)) {
+		c->run.loaded = NULL;
+		return true;
+	}
+	c->line->followed++;
+	arrive(c, s);
+	sentry_note_word(c, s, vaddr, n);
+	taint_insn_loaded(c->regs, &c->run, s->in);
+	settle(c);
+	if (s->in->has_store)
+		c->hot |= PLUGIN_HOT_GENERAL;
+	return true;
+}
+
+/* Of a store of tainted bytes, likewise. */
+static bool store_word(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		       unsigned n)
+{
+	const uint32_t *origins;
+
+	if (!s->word_store || n != s->in->store_len || !c->hot)
+		return false;
+	arrive(c, s);
+	if (c->regs->tainted & s->address)
+		return false;
+	origins = taint_insn_stored(c->regs, &c->run, s->in);
+	if (!origins || !memory_set_word(c, s, info, vaddr, origins, n))
+		return false;
+	c->run.loaded = NULL;
+	c->run.store_done = 0;
+	c->line->followed++;
+	settle(c);
+	return true;
+}
+
 static void load_slow(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr)
 {
 	struct taint_label labels[ACCESS_MAX];
 	unsigned n = memory_size(info);
 	bool clean;
 
-	if (quiet(c, s, info, vaddr, n, &clean))
+	if (load_word(c, s, info, vaddr, n) || quiet(c, s, info, vaddr, n, &clean))
 		return;
 	c->line->followed++;
 	if (c->hot)
@@ -311,8 +361,9 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 	bool clean, tainted = false;
 	uint32_t origin = 0;
 
-	stray_stored(c, s, info, vaddr, n);
-	if (quiet_store(c, s, info, vaddr, n, &clean))
+	if (!memory_known_clean(c, vaddr))
+		stray_stored(c, s, info, vaddr, n);
+	if (store_word(c, s, info, vaddr, n) || quiet_store(c, s, info, vaddr, n, &clean))
 		return;
 	c->line->followed++;
 	if (c->hot) {

@@ -44,6 +44,39 @@ static bool loaded(struct plugin_vcpu *c, const struct plugin_site *s, struct ta
 	return false;
 }
 
+/* Of a member that only loads: the commonest case. Returns whether that was it. */
+static bool load_word(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr)
+{
+	uint32_t *origins = c->regs->reg + TAINT_REG_TMP;
+	enum shadow_word state = SHADOW_WORD_CLEAN;
+	unsigned n = s->in->mem[0].size;
+
+	if (!s->word_load || s->in->has_store)
+		return false;
+	if (c->pending)
+		state = memory_get_word(c, MEMORY_NOT_TOLD, vaddr, n, origins);
+	else
+		memset(origins, 0, n * sizeof(*origins));
+	if (state == SHADOW_WORD_ELSE)
+		return false;
+	if (state == SHADOW_WORD_CLEAN && !(c->regs->tainted & s->touches))
+		return true;
+	sentry_note_word(c, s, vaddr, n);
+	taint_insn_loaded(c->regs, &c->run, s->in);
+	return true;
+}
+
+/* Of one that stores tainted bytes and does not load, likewise. */
+static bool store_word(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vaddr)
+{
+	const uint32_t *origins;
+
+	if (!s->word_store || s->in->has_load || (c->regs->tainted & s->address))
+		return false;
+	origins = taint_insn_stored(c->regs, &c->run, s->in);
+	return origins && memory_set_word(c, s, MEMORY_NOT_TOLD, vaddr, origins, s->in->mem[0].size);
+}
+
 void group_follow(struct plugin_vcpu *c, struct plugin_site *s)
 {
 	bool touched = (c->regs->tainted & s->touches) != 0, tainted;
@@ -53,6 +86,8 @@ void group_follow(struct plugin_vcpu *c, struct plugin_site *s)
 	unsigned n = in->mem[0].size;
 	uint32_t origin;
 
+	if (load_word(c, s, vaddr))
+		return;
 	if (in->has_load) {
 		if (!loaded(c, s, labels) && !touched)
 			return;
@@ -68,6 +103,8 @@ void group_follow(struct plugin_vcpu *c, struct plugin_site *s)
 	if (!in->has_store)
 		return;
 	stray_stored(c, s, MEMORY_NOT_TOLD, vaddr, n);
+	if (store_word(c, s, vaddr))
+		return;
 	tainted = taint_insn_store(c->regs, &c->run, in, vaddr, labels, n);
 	origin = touched ? sentry_store(c, s, vaddr) : 0;
 	if (!tainted && !origin && c->pending)

@@ -6,7 +6,7 @@
  */
 #include <sys/stat.h>
 
-#include "plugin/plugin_internal.h"
+#include "plugin/memory.h"
 #include "qemu/gmem.h"
 #include "vmi/vmi.h"
 
@@ -23,9 +23,22 @@ static struct gmem *ram(struct plugin_vcpu *c)
 	n = shadow_get_regions(plugin.shadow, &c->ram_version, r);
 	for (int i = 0; i < n; i++)
 		map[i] = (struct gmem_region){.start = gpa(r[i].gpa), .size = r[i].size, .offset = r[i].offset};
+	if (n >= 0)
+		memory_flush(c);
 	if (n >= 0 && gmem_set_regions(c->ram, map, (size_t)n, NULL) < 0)
 		return NULL;
 	return c->ram;
+}
+
+const uint8_t *guest_host(struct plugin_vcpu *c, struct gpa page)
+{
+	struct gmem *gm = ram(c);
+	uint64_t first, last;
+
+	if (!gm || !gmem_to_offset(gm, page, &first) || !gmem_to_offset(gm, gpa_add(page, GUEST_PAGE_MASK), &last) ||
+	    last - first != GUEST_PAGE_MASK)
+		return NULL;
+	return gmem_base(gm) + first;
 }
 
 bool guest_read(struct plugin_vcpu *c, struct gpa at, void *ret, size_t n)

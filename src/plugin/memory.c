@@ -37,18 +37,26 @@ void memory_flush(struct plugin_vcpu *c)
 	}
 }
 
+/* The guest's memory map may be looked at for it, and be another one since: that flushes. */
+static uint64_t remember(struct plugin_vcpu *c, uint64_t vaddr, uint64_t page)
+{
+	const uint8_t *host = page != NO_PAGE ? guest_host(c, gpa(page)) : NULL;
+
+	c->tlb[slot_of(vaddr)] =
+		(struct plugin_tlb_entry){.tag = page_of(vaddr) | c->generation, .page = page, .host = host};
+	return page;
+}
+
 /* By the guest's page tables, for what was not accessed (yet). What is not there now may be next time. */
 static uint64_t walk(struct plugin_vcpu *c, uint64_t vaddr)
 {
-	struct plugin_tlb_entry *t = &c->tlb[slot_of(vaddr)];
 	struct vmi_page page;
 	uint8_t byte;
 
 	if (!(regs_read(PLUGIN_REG_CR0) & CR0_PG) || !guest_translate(c, vaddr, &page) ||
 	    !guest_read(c, page.at, &byte, sizeof(byte)))
 		return NO_PAGE;
-	*t = (struct plugin_tlb_entry){.tag = page_of(vaddr) | c->generation, .page = page_of(page.at.v)};
-	return t->page;
+	return remember(c, vaddr, page_of(page.at.v));
 }
 
 /* Guest-physical address of the page, NO_PAGE if it is not RAM. */
@@ -63,9 +71,8 @@ static uint64_t translate(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uin
 	if (info == MEMORY_NOT_TOLD)
 		return walk(c, vaddr);
 	hw = qemu_plugin_get_hwaddr(info, vaddr);
-	t->page = hw && !qemu_plugin_hwaddr_is_io(hw) ? page_of(qemu_plugin_hwaddr_phys_addr(hw)) : NO_PAGE;
-	t->tag = tag;
-	return t->page;
+	return remember(c, vaddr,
+			hw && !qemu_plugin_hwaddr_is_io(hw) ? page_of(qemu_plugin_hwaddr_phys_addr(hw)) : NO_PAGE);
 }
 
 bool memory_gpa(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, struct gpa *ret)
@@ -250,7 +257,91 @@ bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_
 	return only_data(in, ret, n);
 }
 
-bool memory_get_fresh(struct plugin_vcpu *c, uint64_t vaddr, unsigned n)
+/* The remembered translation of n bytes in one page; NULL: they are in two, or it is not remembered, or is no RAM. */
+static const struct plugin_tlb_entry *find_word(const struct plugin_vcpu *c, uint64_t vaddr, unsigned n)
+{
+	const struct plugin_tlb_entry *t = &c->tlb[slot_of(vaddr)];
+	bool one = (vaddr & GUEST_PAGE_MASK) + n <= GUEST_PAGE_SIZE;
+
+	return likely(one && t->tag == (page_of(vaddr) | c->generation)) && t->page != NO_PAGE ? t : NULL;
+}
+
+/* Where its bytes are in this process; NULL: not known. */
+static const uint8_t *word_host(const struct plugin_vcpu *c, const struct plugin_tlb_entry *t, uint64_t vaddr)
+{
+	bool current = __atomic_load_n(&plugin.shm->regions_version, __ATOMIC_RELAXED) == c->ram_version;
+
+	return t->host && current ? t->host + (vaddr & GUEST_PAGE_MASK) : NULL;
+}
+
+enum shadow_word memory_get_word(const struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n,
+				 uint32_t *ret)
+{
+	const struct plugin_tlb_entry *t = find_word(c, vaddr, n);
+	bool told = info != MEMORY_NOT_TOLD;
+	uint8_t bytes[ACCESS_MAX];
+	uint64_t lines;
+	struct gpa at;
+
+	if (!t)
+		return SHADOW_WORD_ELSE;
+	at = gpa(t->page + (vaddr & GUEST_PAGE_MASK));
+	lines = shadow_lines(plugin.shadow, at);
+	if (!lines && !memory_known_clean(c, vaddr))
+		return SHADOW_WORD_ELSE; /* to be remembered */
+	if (!(lines & shadow_line_bits(at, n))) {
+		memset(ret, 0, n * sizeof(*ret));
+		return SHADOW_WORD_CLEAN;
+	}
+	if (told)
+		memory_bytes(info, bytes, n);
+	return shadow_get_word(plugin.shadow, at, told ? bytes : NULL, n, ret);
+}
+
+bool memory_set_word(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		     const uint32_t *origins, unsigned n)
+{
+	const struct plugin_tlb_entry *t = find_word(c, vaddr, n);
+	uint8_t bytes[ACCESS_MAX];
+	const uint8_t *host;
+
+	/* the end of a string, see mark_end() */
+	if (!t || plugin.watch.gva || (n > 1 && !origins[n - 1]))
+		return false;
+	if (info == MEMORY_NOT_TOLD) {
+		host = word_host(c, t, vaddr);
+		if (!host)
+			return false;
+		memcpy(bytes, host, n);
+	} else {
+		memory_bytes(info, bytes, n);
+	}
+	if (!shadow_set_word(plugin.shadow, gpa(t->page + (vaddr & GUEST_PAGE_MASK)), bytes, origins, memory_writer(s),
+			     n))
+		return false;
+	c->pending = true;
+	return true;
+}
+
+/* Whether a word's labels are certainly fresh. ret_any: one of them is not clean. */
+static bool word_fresh(const struct plugin_vcpu *c, uint64_t vaddr, unsigned n, bool *ret_any)
+{
+	const struct plugin_tlb_entry *t = find_word(c, vaddr, n);
+	const uint8_t *host = t ? word_host(c, t, vaddr) : NULL;
+	uint32_t origins[ACCESS_MAX];
+	uint8_t bytes[ACCESS_MAX];
+	enum shadow_word state;
+
+	if (!host || n > ACCESS_MAX)
+		return false;
+	memcpy(bytes, host, n);
+	state = shadow_get_word(plugin.shadow, gpa(t->page + (vaddr & GUEST_PAGE_MASK)), bytes, n, origins);
+	*ret_any = state == SHADOW_WORD_TAINTED;
+	return state != SHADOW_WORD_ELSE;
+}
+
+/* The same as memory_get_fresh(), for all cases. */
+static bool get_fresh(struct plugin_vcpu *c, uint64_t vaddr, unsigned n)
 {
 	struct taint_label labels[ACCESS_MAX];
 	struct piece p[2];
@@ -269,15 +360,22 @@ bool memory_get_fresh(struct plugin_vcpu *c, uint64_t vaddr, unsigned n)
 	return labels_of(p, k, labels);
 }
 
+bool memory_get_fresh(struct plugin_vcpu *c, uint64_t vaddr, unsigned n)
+{
+	bool any;
+
+	return word_fresh(c, vaddr, n, &any) ? any : get_fresh(c, vaddr, n);
+}
+
 uint16_t memory_writer(struct plugin_site *s)
 {
 	if (!s->writer) {
 		struct taint_writer w = {.code_offset = s->code_offset, .pc = s->pc, .len = s->in->len};
 
 		memcpy(w.bytes, s->bytes, sizeof(w.bytes));
-		s->writer = shadow_writer_intern(plugin.shadow, &w);
+		s->writer = (uint16_t)shadow_writer_intern(plugin.shadow, &w);
 	}
-	return (uint16_t)s->writer;
+	return s->writer;
 }
 
 /*
@@ -295,16 +393,22 @@ static bool exchanged(const struct piece p[2], unsigned k, const uint8_t *bytes)
 	return any;
 }
 
+static bool is_watched_label(const struct taint_label *l)
+{
+	const struct taint_msg_watch *w = &plugin.watch;
+
+	return l->origin == w->origin && l->value == w->value && !((l->flags ^ w->flags) & TAINT_LABEL_BY_ADDRESS);
+}
+
 /* Whether what is waited for is among the bytes that are written. */
 static bool is_watched(uint64_t vaddr, const struct taint_label *labels, unsigned n)
 {
 	const struct taint_msg_watch *w = &plugin.watch;
 
 	if (!w->anywhere)
-		return w->gva - vaddr < n && labels[w->gva - vaddr].origin == w->origin;
+		return w->gva - vaddr < n && is_watched_label(&labels[w->gva - vaddr]);
 	for (unsigned i = 0; i < n; i++)
-		if (labels[i].origin == w->origin && labels[i].value == w->value &&
-		    (vaddr + i - w->gva) % TAINT_STACK_ALIGN == 0)
+		if (is_watched_label(&labels[i]) && (vaddr + i - w->gva) % TAINT_STACK_ALIGN == 0)
 			return !gva_is_kernel(gva(vaddr));
 	return false;
 }

@@ -52,6 +52,14 @@ void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned 
  */
 bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *ret, unsigned n);
+/*
+ * The commonest case of both: n bytes, of which a translation is remembered, with labels as shadow_get_word() and
+ * shadow_set_word() have them. The first fills ret[0..n) unless ELSE; the second returns whether it was done.
+ */
+enum shadow_word memory_get_word(const struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n,
+				 uint32_t *ret);
+bool memory_set_word(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
+		     const uint32_t *origins, unsigned n);
 /* Drops stale labels of n bytes, n <= ACCESS_MAX. Returns whether any is tainted. */
 bool memory_get_fresh(struct plugin_vcpu *c, uint64_t vaddr, unsigned n);
 /* Id of the instruction as one that writes tainted bytes. */

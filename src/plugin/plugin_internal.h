@@ -20,6 +20,7 @@
 struct plugin_tlb_entry {
 	uint64_t tag;
 	uint64_t page; /* guest-physical address of the page, UINT64_MAX: not RAM */
+	const uint8_t *host; /* its bytes as this process maps them; NULL: not known */
 };
 
 /* Reads that one wide load (of more bytes than QEMU reads at once) is made of, at most. */
@@ -83,6 +84,14 @@ enum plugin_track {
 
 struct plugin_block;
 
+/* How an instruction is caught up with. */
+enum plugin_kind {
+	PLUGIN_PLAIN, /* by its operations */
+	PLUGIN_COPY, /* likewise; it copies a general register, which detectors keep track of */
+	PLUGIN_MEMBER, /* of a group */
+	PLUGIN_TOLD, /* not at all: its access is told, and followed then */
+};
+
 /*
  * An instruction at its place: what its memory callbacks get. In the order of use: most accesses that are told look at
  * no more than the first 32 bytes, in one cache line.
@@ -90,28 +99,33 @@ struct plugin_block;
 struct plugin_site {
 	struct plugin_block *block;
 	uint64_t touched_since; /* registers: as touches, with those of the instructions since site `since` */
-	uint32_t since; /* the one behind the last before it that has a memory callback */
-	uint32_t index; /* in its block */
+	uint16_t since; /* the one behind the last before it that has a memory callback */
+	uint16_t index; /* in its block */
 	bool updates; /* loads and stores */
 	bool has_memory; /* loads or stores */
 	bool follows; /* is a member: has no callback, its group's leader answers for it */
 	uint8_t group; /* of leader and member, TAINT_GROUP_NONE: neither */
 	int16_t distance; /* of a member's address from its leader's */
-	bool flags_dead; /* a later instruction of the block sets the flags before they are used */
+	uint16_t next_tell; /* the first site from this one on that tells, or is a member; the block's end: none */
 	bool tells; /* has a memory callback, which is made whenever it runs */
-	const struct taint_insn *in;
+	bool word_load,
+		word_store; /* each of its loads, or stores, is one of 1, 2, 4, 8 or 16 bytes, and nothing special */
+	uint8_t kind; /* enum plugin_kind */
 	uint64_t touches; /* as in->touches, with a program's addresses that detectors look at */
+	const struct taint_insn *in;
+	uint16_t address; /* general registers whose labels detectors look at when it stores, bit mask */
+	uint8_t ops; /* of the instruction's operations, a bit for each: those whose effect anybody can see */
+	uint8_t copy_to, copy_from; /* general registers, if it copies one to another; TAINT_GPR_NONE */
+	bool ends; /* stores one byte: perhaps the end of what came from the outside */
+	uint16_t number; /* among all instructions of the translation */
 	const uint8_t *bytes; /* 15, those beyond the instruction zero */
 	uint64_t code_offset; /* in the RAM file; UINT64_MAX: not in RAM */
 	uint64_t pc;
-	uint32_t writer; /* id, 0 until first needed */
-	uint32_t number; /* among all instructions of the translation */
+	uint16_t writer; /* id, 0 until first needed */
 	bool user, mode32; /* runs in user mode; 32-bit code */
 	uint8_t sees; /* enum taint_sees */
 	uint8_t sees_reg,
 		sees_other; /* as in struct taint_insn; of a comparison, the stack protector's word is in sees_other */
-	uint8_t copy_to, copy_from; /* general registers, if it copies one to another; TAINT_GPR_NONE */
-	bool ends; /* stores one byte: perhaps the end of what came from the outside */
 } __attribute__((aligned(32)));
 static_assert(sizeof(struct plugin_site) == 96, "as little as that");
 
@@ -215,6 +229,8 @@ uint64_t regs_read(enum plugin_reg r);
 struct vmi_page;
 /* Walks the guest's page tables. false: not mapped. */
 bool guest_translate(struct plugin_vcpu *c, uint64_t vaddr, struct vmi_page *ret);
+/* A page's bytes, for as long as the memory map stays as it is (plugin_vcpu.ram_version); NULL: not RAM. */
+const uint8_t *guest_host(struct plugin_vcpu *c, struct gpa page);
 /* Copies n bytes, also over pages; false: not RAM. */
 bool guest_read(struct plugin_vcpu *c, struct gpa at, void *ret, size_t n);
 
@@ -260,6 +276,8 @@ void sentry_through(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t
 /* It has loaded n bytes with these labels from there; it has copied a register. */
 void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr,
 		      const struct taint_label *labels, unsigned n);
+/* As sentry_through() and sentry_note_load() for a word without labels that have flags, before its labels are loaded. */
+void sentry_note_word(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr, unsigned n);
 void sentry_note_copy(struct plugin_vcpu *c, const struct plugin_site *s);
 /*
  * It stores; of a group's member after its leader, whose address has the same labels. Returns an origin of the address that

@@ -385,7 +385,7 @@ static uint64_t outside_pointer(const struct plugin_vcpu *c, const struct plugin
 {
 	const struct taint_mem *m = &s->in->mem[0];
 
-	if (!s->user || s->in->n_mem < 1 || !m->known || !m->read || m->base >= TAINT_GPRS ||
+	if (!s->user || !c->regs->tainted || s->in->n_mem < 1 || !m->known || !m->read || m->base >= TAINT_GPRS ||
 	    m->base == TAINT_GPR_RSP || m->index != TAINT_GPR_NONE || m->disp <= -MEMBER_MAX || m->disp >= MEMBER_MAX ||
 	    vaddr - (uint64_t)m->disp < POINTER_MIN || !came_whole(c, m->base, 3))
 		return 0;
@@ -399,6 +399,8 @@ void sentry_through(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t
 	for (unsigned regs = s->in->gpr_written; regs; regs &= regs - 1) {
 		unsigned r = (unsigned)__builtin_ctz(regs);
 
+		if (!pointer && !c->through[r].pointer)
+			continue;
 		c->through[r].pointer = pointer;
 		c->through[r].value = vaddr - (uint64_t)s->in->mem[0].disp;
 		c->through[r].loaded = vaddr;
@@ -464,7 +466,7 @@ static bool near_stack(struct plugin_vcpu *c, const struct plugin_site *s, uint6
 void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr,
 		      const struct taint_label *labels, unsigned n)
 {
-	unsigned regs = n >= POINTER_SIZE_MIN ? s->in->gpr_written : 0;
+	unsigned regs = n >= POINTER_SIZE_MIN && !s->in->unscrambles ? s->in->gpr_written : 0;
 
 	if (s->in->delta_reg < TAINT_GPRS)
 		regs &= ~(1u << s->in->delta_reg);
@@ -472,6 +474,19 @@ void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64
 		c->regs->tainted |= regs;
 	for (; regs; regs &= regs - 1)
 		c->where[__builtin_ctz(regs)] = vaddr;
+}
+
+void sentry_note_word(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr, unsigned n)
+{
+	const struct taint_insn *in = s->in;
+
+	if (n < POINTER_SIZE_MIN)
+		return;
+	if (s->user)
+		sentry_through(c, s, vaddr);
+	for (unsigned regs = in->gpr_written; regs; regs &= regs - 1)
+		if (__builtin_ctz(regs) != in->delta_reg)
+			c->where[__builtin_ctz(regs)] = vaddr;
 }
 
 void sentry_note_copy(struct plugin_vcpu *c, const struct plugin_site *s)

@@ -124,6 +124,21 @@ static void note_copy(const struct taint_insn *in, struct plugin_site *s)
 	s->copy_from = (uint8_t)(op->src / 8);
 }
 
+static bool is_word(unsigned n)
+{
+	return n && n <= SHADOW_WORD_MAX && !(n & (n - 1));
+}
+
+/* Whether its accesses are each of a word, of which nothing but the labels is wanted. */
+static void note_words(const struct taint_insn *in, struct plugin_site *s)
+{
+	bool plain = !in->needs_begin && !in->updates && !in->is_ret && !in->area && in->cls != TAINT_INSN_REFUSED;
+
+	s->word_load = plain && in->has_load && is_word(in->load_len);
+	s->word_store = plain && in->has_store && is_word(in->store_len);
+	s->address = in->has_store ? (uint16_t)address_bits(in) : 0;
+}
+
 /* Whether it stores single bytes: not those of a copy in one instruction, which may be a pointer's. */
 static bool ends(const struct taint_insn *in)
 {
@@ -152,9 +167,10 @@ static void site_init(struct plugin_block *b, const struct known_insn *k, const 
 				  .sees_other = k->in.sees_other,
 				  .has_memory = k->in.has_load || k->in.has_store,
 				  .group = TAINT_GROUP_NONE,
-				  .number = (uint32_t)number,
-				  .index = b->n++};
+				  .number = (uint16_t)number,
+				  .index = (uint16_t)b->n++};
 	note_copy(&k->in, s);
+	note_words(&k->in, s);
 	if (k->in.has_store || k->in.is_ret || k->in.area || k->in.sees || b->n == 1)
 		ram_offset(qemu_plugin_insn_haddr(insn), &s->code_offset);
 }
@@ -318,11 +334,15 @@ static void complete(struct plugin_block *b)
 		touches |= s->touches;
 		b->vectors |= (s->touches & ~TAINT_GENERAL) != 0;
 		s->touched_since = touches;
-		s->since = since;
+		s->since = (uint16_t)since;
 		s->tells = s->has_memory && !s->follows && !s->in->repeats && s->in->cls != TAINT_INSN_REFUSED &&
 			   (!s->in->is_ret || sentry_wants_returns());
 		if (s->follows || mixes(s))
 			b->tell_end = i + 1;
+		s->kind = s->follows			 ? PLUGIN_MEMBER
+			  : s->has_memory		 ? PLUGIN_TOLD
+			  : s->copy_to != TAINT_GPR_NONE ? PLUGIN_COPY
+							 : PLUGIN_PLAIN;
 		if (s->has_memory && !s->follows) {
 			touches = 0;
 			since = i + 1;
@@ -331,8 +351,13 @@ static void complete(struct plugin_block *b)
 	/* The flags' label is of no use where a later instruction sets it before anybody looks. */
 	for (uint32_t i = b->n; i-- > 0;) {
 		const struct taint_insn *in = b->site[i].in;
+		bool stops = b->site[i].tells || b->site[i].follows;
 
-		b->site[i].flags_dead = dead;
+		b->site[i].next_tell = (uint16_t)(stops ? i : i + 1 < b->n ? b->site[i + 1].next_tell : b->n);
+
+		b->site[i].ops = (uint8_t)((1u << in->n_ops) - 1);
+		if (dead)
+			b->site[i].ops &= (uint8_t)~in->flag_ops;
 		if (in->uses_flags)
 			dead = false;
 		else if (in->sets_flags)

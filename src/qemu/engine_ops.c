@@ -190,9 +190,12 @@ bool engine_is_up(const struct engine *en)
 
 int engine_watch(struct engine *en, struct gva at, const struct taint_label *label, bool anywhere, struct err *e)
 {
-	struct taint_msg m = {
-		.type = TAINT_MSG_WATCH,
-		.watch = {.gva = at.v, .origin = label->origin, .anywhere = anywhere, .value = label->value}};
+	struct taint_msg m = {.type = TAINT_MSG_WATCH,
+			      .watch = {.gva = at.v,
+					.origin = label->origin,
+					.anywhere = anywhere,
+					.value = label->value,
+					.flags = label->flags}};
 
 	en->watching = false;
 	if (link_send(en, &m, e) < 0)

@@ -17,6 +17,7 @@ struct checkpoint {
 	uint64_t undo_id;
 	uint32_t shadow_epoch;
 	struct taint_vcpu *regs; /* n_vcpus of them */
+	struct net_moment *input;
 };
 
 struct checkpoint_ring {
@@ -48,6 +49,7 @@ static void slot_clear(struct checkpoint *c)
 	if (c->state_fd >= 0)
 		close(c->state_fd);
 	free(c->regs);
+	net_moment_destroy(c->input);
 	*c = (struct checkpoint){.state_fd = -1};
 }
 
@@ -107,7 +109,8 @@ static int snapshot(struct checkpoint_ring *r, struct engine *en, struct checkpo
 	for (unsigned i = 0; i < r->parts.n_vcpus; i++)
 		c->regs[i] = *shadow_vcpu(r->parts.shadow, i);
 	c->info.seq = net_position(r->parts.net);
-	return 0;
+	c->input = net_moment_create(r->parts.net, e);
+	return c->input ? 0 : -1;
 }
 
 static int slot_prepare(const struct checkpoint_ring *r, struct checkpoint *c, struct err *e)
@@ -124,7 +127,7 @@ static int slot_prepare(const struct checkpoint_ring *r, struct checkpoint *c, s
 int checkpoint_take(struct checkpoint_ring *r, struct engine *en, struct checkpoint_info *ret, struct err *e)
 {
 	struct checkpoint c = {.state_fd = -1};
-	struct err ignored;
+	struct err went_on = {0};
 	uint64_t start;
 	int rc;
 
@@ -135,11 +138,16 @@ int checkpoint_take(struct checkpoint_ring *r, struct engine *en, struct checkpo
 	start = loop_now_ns();
 	net_freeze(r->parts.net);
 	rc = engine_stop(en, e);
-	if (rc == 0) {
+	if (rc == 0)
 		rc = snapshot(r, en, &c, e);
-		/* The VM goes on whether or not the checkpoint came about. */
-		if (engine_continue(en, rc == 0 ? e : &ignored) < 0)
-			rc = -1;
+	/*
+	 * The VM goes on whether or not the checkpoint came about, also if it has not stopped in time: it may be about to. Not if
+	 * a detection came first: who answers that decides. One that comes as it goes on does not spoil the checkpoint.
+	 */
+	if ((rc == 0 || e->code != ERR_STATE) && engine_continue(en, &went_on) < 0 && rc == 0 &&
+	    went_on.code != ERR_STATE) {
+		*e = went_on;
+		rc = -1;
 	}
 	net_thaw(r->parts.net);
 	if (rc < 0) {
@@ -237,4 +245,13 @@ int checkpoint_restore_engine(struct checkpoint_ring *r, uint64_t id, struct eng
 	if (undo_attach(r->parts.undo, l, engine_uffd(en), engine_ram(en), e) < 0)
 		return -1;
 	return undo_protect(r->parts.undo, e);
+}
+
+int checkpoint_replay(struct checkpoint_ring *r, uint64_t id, struct err *e)
+{
+	struct checkpoint *c = find(r, id);
+
+	if (!c)
+		return err_set(e, ERR_LIMIT, "there is no checkpoint %llu", (unsigned long long)id);
+	return net_replay(r->parts.net, c->input, e);
 }

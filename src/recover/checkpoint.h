@@ -70,5 +70,7 @@ int checkpoint_restore_memory(struct checkpoint_ring *r, uint64_t id, uint64_t *
 /* The waiting engine en takes over from checkpoint id: device state, traps. It is left stopped. */
 int checkpoint_restore_engine(struct checkpoint_ring *r, uint64_t id, struct engine *en, struct loop *l,
 			      struct err *e) MUST_CHECK;
+/* All input since checkpoint id is delivered again when the engine runs; see net_replay(). */
+int checkpoint_replay(struct checkpoint_ring *r, uint64_t id, struct err *e) MUST_CHECK;
 
 #endif

@@ -110,6 +110,8 @@ first_attack() {
 		works=no reason="does not work on this build"
 		return
 	fi
+	# what is broken on the heap may come to light with the next request
+	[ "$(incident_count)" -gt "$1" ] || lab_benign 5 between "$form"
 	[ "$(incident_count)" -gt "$1" ] || return
 	settled answered "$id" >"$T/settled"
 	seen=$(incident_value "$id" detector)
@@ -123,6 +125,7 @@ second_attack() {
 	local count
 	count=$(incident_count)
 	lab_exploit "$build" "$form" attack2
+	lab_benign 5 between "$form"
 	! got_through attack2 && [ "$(incident_count)" -eq "$count" ] && grep -q '^came back: ok' "$T/attack2" && dead=yes
 }
 

@@ -87,7 +87,7 @@ healed() {
 
 # The detectors, one form each; all of the matrix takes hours (make check-attacks).
 test_lab_detectors() {
-	healed lab-O2 "stack-ret-strcpy tainted-return" "stack-call-read tainted-branch" \
+	healed lab-O2 "stack-ret-memcpy tainted-return" "stack-ret-strcpy tainted-index" "stack-call-read tainted-branch" \
 		"stack-pointer-ret-count tainted-pointer" "format-printf-ret tainted-pointer" "index-ret tainted-index"
 	healed lab-hard3 "stack-ret-loop tainted-canary" "stack-ret-read abort" "stack-pointer-hook-count tainted-fault" \
 		"format-log-ret abort" "format-snprintf-crash tainted-fault"

@@ -52,6 +52,12 @@ calls() {
 deaths() { grep -acE "^guest: $1 (killed|exited)" "$T/plain.log"; }
 died() { [ "$(deaths "$1")" -ge "$2" ]; }
 
+# Debian's rigctld may close a connection that comes as another ends (guests/benign_real.c): the attacker comes again.
+# rigctld_dies N; rigctld_attacked FILE: the attack was answered or made an incident; rigctld_answers FILE: it was answered.
+rigctld_dies() { real_attack "$port" rigctld attack && died rigctld "$1"; }
+rigctld_answers() { real_attack "$port" rigctld "$1" && grep -q '^came back' "$T/$1"; }
+rigctld_attacked() { rigctld_answers "$1" || [ "$(incident_count)" -gt 0 ]; }
+
 # dies_by ATTACK N: a packet may be lost while the program is started anew.
 dies_by() { real_attack "$port" "$1" attack && died sngrep-counts "$2"; }
 
@@ -86,8 +92,7 @@ test_real_attacks_are_real() {
 	done
 	port=${ports[rigctld]}
 	check "rigctld: benign" real_benign "$port" rigctld benign
-	check "rigctld: attack" real_attack "$port" rigctld attack
-	check "rigctld ends" settled died rigctld 1
+	check "rigctld: attack, it ends" settled rigctld_dies 1
 	check "rigctld: benign again" settled real_benign "$port" rigctld benign
 	port=${ports[sngrep-counts]}
 	for attack in sngrep-call-id sngrep-warning; do
@@ -177,10 +182,10 @@ test_real_rigctld() {
 	port=$(free_port)
 	check "the VM starts" protected vm rigctld "$port:4532"
 	check "benign requests" real_benign "$port" rigctld before
-	check "attack" real_attack "$port" rigctld attack
+	check "attack" settled rigctld_attacked attack
 	check "the attack is answered" wait_incident vm
 	incident_is 1 /debian/usr/bin/rigctld '__isoc99_fscanf'
-	check "attack again" real_attack "$port" rigctld attack2
+	check "attack again, with an answer" settled rigctld_answers attack2
 	check "benign requests again" real_benign "$port" rigctld after
 	check "the same answers" same_file before after
 	is "one incident" 1 "$(incident_count)"

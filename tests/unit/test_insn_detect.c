@@ -113,12 +113,38 @@ static void test_words(void **state)
 	}
 }
 
+/* Addresses in jump buffers are mixed with the thread's pointer guard: the register still holds what it was loaded with. */
+static void test_unscrambles(void **state)
+{
+	static const struct {
+		unsigned mode;
+		uint8_t bytes[9];
+		uint8_t len;
+		bool unscrambles;
+	} words[] = {
+		{64, {0x64, 0x4c, 0x33, 0x04, 0x25, 0x30, 0, 0, 0}, 9, true}, /* xor r8, fs:0x30 */
+		{32, {0x65, 0x33, 0x15, 0x18, 0, 0, 0}, 7, true}, /* xor edx, gs:0x18 */
+		{64, {0x4c, 0x33, 0x07}, 3, false}, /* xor r8, [rdi] */
+		{64, {0x64, 0x4c, 0x03, 0x04, 0x25, 0x30, 0, 0, 0}, 9, false}, /* add r8, fs:0x30 */
+		{64, {0x64, 0x4c, 0x8b, 0x04, 0x25, 0x30, 0, 0, 0}, 9, false}, /* mov r8, fs:0x30 */
+	};
+	struct taint_insn in;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		assert_int_equal(taint_insn_compile(words[i].mode, true, words[i].bytes, words[i].len, &in),
+				 words[i].len);
+		assert_int_equal(in.unscrambles, words[i].unscrambles);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_kernel),
 		cmocka_unit_test(test_words),
+		cmocka_unit_test(test_unscrambles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

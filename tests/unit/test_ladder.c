@@ -114,6 +114,22 @@ static void test_static(void **state)
 	assert_int_equal(next(&old, NULL, &f), LADDER_REPLACE);
 	assert_int_equal(f.end_offset, 0x4020);
 	assert_int_equal(f.error_address.v, 0x24048);
+	/* what was hit may be more than the word that was noticed: as far counts */
+	f.end_offset = 0x4040;
+	f.error_address = gva(0x24040);
+	f.error_length = 16;
+	assert_int_equal(next(&old, NULL, &f), LADDER_NONE);
+	f.error_length = 24;
+	assert_int_equal(next(&old, NULL, &f), LADDER_REPLACE);
+	assert_int_equal(f.error_address.v, 0x24040);
+	old.error_address = gva(0x14040);
+	old.error_length = 24;
+	f.end_offset = 0x4020;
+	f.error_address = gva(0x24020);
+	f.error_length = 0;
+	assert_int_equal(next(&old, NULL, &f), LADDER_REPLACE);
+	assert_int_equal(f.error_address.v, 0x24040);
+	assert_int_equal(f.error_length, 24);
 }
 
 static void test_limit(void **state)

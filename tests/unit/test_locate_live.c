@@ -339,10 +339,11 @@ static void run_to_damage(void)
 	fail_msg("nothing was corrupted");
 }
 
-/* error: what was corrupted; return_hit: it must be a return address */
-static int locate_at(uint32_t detector, uint64_t error, bool return_hit, struct finding *ret, struct err *e)
+/* start: of what overran; error: what was corrupted; return_hit: it must be a return address */
+static int locate_from(uint32_t detector, uint64_t start, uint64_t error, bool return_hit, struct finding *ret,
+		       struct err *e)
 {
-	const struct finding first = {.start_address = {victim.buffer}, .error_address = {error}};
+	const struct finding first = {.start_address = {start}, .error_address = {error}};
 	struct taint_msg_detect d = {.detector = detector,
 				     .pc = victim.kernel ? KERNEL_PC : 0x1234,
 				     .code_offset = 0x7000,
@@ -357,6 +358,11 @@ static int locate_at(uint32_t detector, uint64_t error, bool return_hit, struct 
 		d.gpr[X86_RSP] = KERNEL_RSP;
 	return locate_live(&(struct locate_input){.detect = &d, .shadow = victim.shadow, .return_hit = return_hit},
 			   &first, ret, e);
+}
+
+static int locate_at(uint32_t detector, uint64_t error, bool return_hit, struct finding *ret, struct err *e)
+{
+	return locate_from(detector, victim.buffer, error, return_hit, ret, e);
 }
 
 static int locate(uint32_t detector, struct finding *ret, struct err *e)
@@ -495,6 +501,20 @@ static void check_helper(const struct want *w, const struct finding *f)
 	assert_int_not_equal(value, 0);
 }
 
+/* What overran is only known to reach to what was corrupted: the call's destination tells the same object. */
+static void check_destination(const struct finding *f)
+{
+	struct finding again;
+	struct err e = {0};
+
+	if (locate_from(TAINT_DETECT_WATCH, victim.error, victim.error, false, &again, &e))
+		fail_msg("%s: %s", f->object_text, e.text);
+	assert_int_equal(again.start_address.v, victim.buffer);
+	assert_int_equal(again.bound, f->bound);
+	assert_int_equal(again.start_offset, f->start_offset);
+	assert_int_equal(again.end_offset, f->end_offset);
+}
+
 static void check(const struct want *w, enum manner manner)
 {
 	/* a call in put() is not left by a jump in all builds */
@@ -530,6 +550,8 @@ static void check(const struct want *w, enum manner manner)
 	check_helper(w, &f);
 	if (!strcmp(w->form, "strcpy"))
 		check_return_hit();
+	if (!strcmp(w->form, "heap") || !strcmp(w->form, "static"))
+		check_destination(&f);
 	assert_true(f.bug.v <= f.culprit.v && f.bug.v + f.bug_len >= f.culprit.v + f.culprit_len);
 	assert_true(f.bug_len >= 5 && f.bug_len <= FINDING_BUG_MAX);
 }

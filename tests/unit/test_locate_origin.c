@@ -17,6 +17,7 @@ extern const uint8_t walk[], walk_store[], walk_member[], walk_zero[], walk_end[
 extern const uint8_t index_[], index_store[], index_zero[], index_end[];
 extern const uint8_t either[], either_store[], either_end[];
 extern const uint8_t frame[], frame_store[], frame_end[];
+extern const uint8_t array[], array_store[], array_zero[], array_other[], array_end[];
 extern const uint8_t calls[], calls_store[], calls_end[];
 
 __asm__(".text\n"
@@ -57,6 +58,15 @@ __asm__(".text\n"
 	"frame_store: movb $7, (%rax)\n"
 	"	addl $1, -20(%rbp); jmp 1b\n"
 	"frame_end:\n"
+	/* an array of the frame, by a pointer to it and by its place */
+	"array: sub $88, %rsp; lea 12(%rsp), %rbx; xor %eax, %eax\n"
+	"1: mov (%rsi, %rax), %dl\n"
+	"array_store: mov %dl, (%rbx, %rax)\n"
+	"	add $1, %rax; test %dl, %dl; jnz 1b\n"
+	"array_zero: movb $0, 12(%rsp, %rax)\n"
+	"array_other: movb $0, 16(%rsp, %rax)\n"
+	"	add $88, %rsp; ret\n"
+	"array_end:\n"
 	/* a call's result, kept in a register that calls give back */
 	"calls: push %rbx; call calls; mov %rax, %rbx; call calls\n"
 	"calls_store: mov %al, (%rbx)\n"
@@ -201,6 +211,21 @@ static void test_frame(void **state)
 	close_fn();
 }
 
+static void test_array(void **state)
+{
+	struct origin_roots store, zero, other;
+
+	(void)state;
+	open_fn(array, array_end);
+	store = of_store(array_store);
+	zero = of_store(array_zero);
+	other = of_store(array_other);
+	assert_true(store.n == 1 && store.root[0] == origin_frame(12 - 88 - 8));
+	assert_true(origin_same(&store, &zero) && !store.n_steps && !store.disp && zero.summed && !zero.disp);
+	assert_false(origin_same(&store, &other));
+	close_fn();
+}
+
 static void test_calls(void **state)
 {
 	struct origin_roots store, later;
@@ -219,7 +244,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_walk),  cmocka_unit_test(test_index), cmocka_unit_test(test_either),
-		cmocka_unit_test(test_frame), cmocka_unit_test(test_calls),
+		cmocka_unit_test(test_frame), cmocka_unit_test(test_array), cmocka_unit_test(test_calls),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -902,8 +902,18 @@ static void test_freeze(void **state)
 	assert_int_equal(w.n_sent, 1);
 }
 
+static struct net_moment *now(void)
+{
+	struct err e;
+	struct net_moment *m = net_moment_create(w.net, &e);
+
+	assert_non_null(m);
+	return m;
+}
+
 static void test_replay(void **state)
 {
+	struct net_moment *begin, *second, *last;
 	static uint32_t first_origin[RAM_SIZE];
 	static uint8_t first[3 * 4096];
 	struct engine *g = &w.eng[0];
@@ -912,8 +922,10 @@ static void test_replay(void **state)
 
 	(void)state;
 	connect_and_start(g, F_BASE);
+	begin = now();
 	offer_buffers(g, 3, 400);
 	frame_in(100, 0);
+	second = now();
 	arp_in();
 	frame_in(50, 2);
 	assert_int_equal(used(0)->idx, 3);
@@ -927,7 +939,7 @@ static void test_replay(void **state)
 	memset(w.origin, 0xff, sizeof(w.origin));
 	assert_int_equal(net_position(w.net), 4);
 	frame_in(20, 0);
-	assert_int_equal(net_replay(w.net, 1, &e), 0);
+	assert_int_equal(net_replay(w.net, begin, &e), 0);
 	g->avail[0] = 0;
 	offer_buffers(g, 3, 400);
 	start_ring(g, 0, 0);
@@ -958,14 +970,18 @@ static void test_replay(void **state)
 	net_trim(w.net, 3);
 	assert_false(net_find_origin(w.net, 100, &o));
 	assert_int_equal(stats().log_frames, 2);
-	assert_int_equal(net_replay(w.net, 2, &e), -1);
+	assert_int_equal(net_replay(w.net, second, &e), -1);
 	assert_int_equal(e.code, ERR_LIMIT);
 	offer_buffers(g, 3, 400);
 	assert_int_equal(stats().replayed_frames, 5); /* from the oldest kept */
 	assert_int_equal(w.n_replayed, 2);
-	assert_int_equal(net_replay(w.net, net_position(w.net), &e), 0); /* nothing to deliver: ends at once */
+	last = now();
+	assert_int_equal(net_replay(w.net, last, &e), 0); /* nothing to deliver: ends at once */
 	settle();
 	assert_int_equal(w.n_replayed, 3);
+	net_moment_destroy(begin);
+	net_moment_destroy(second);
+	net_moment_destroy(last);
 }
 
 /* A TCP segment of the guest (ring 1, descriptor 0): sequence number and bytes of payload. */
@@ -1005,17 +1021,19 @@ static void acked_frame_in(uint32_t ack, size_t n)
 static void test_replay_pace(void **state)
 {
 	struct engine *g = &w.eng[0];
+	struct net_moment *begin;
 	struct err e;
 
 	(void)state;
 	connect_and_start(g, F_BASE);
 	offer_buffers(g, 8, 400);
+	begin = now();
 	acked_frame_in(100, 10);
 	guest_sends(g, 100, 20);
 	acked_frame_in(120, 10);
 	arp_in();
 	assert_int_equal(used(0)->idx, 3);
-	assert_int_equal(net_replay(w.net, 1, &e), 0);
+	assert_int_equal(net_replay(w.net, begin, &e), 0);
 	settle();
 	assert_int_equal(used(0)->idx, 4); /* the first of the flow; the second acknowledges too much */
 	guest_sends(g, 100, 19);
@@ -1026,7 +1044,7 @@ static void test_replay_pace(void **state)
 	assert_int_equal(w.n_replayed, 1);
 	/* A guest that ends the connection is not waited for; */
 	offer_buffers(g, 3, 400);
-	assert_int_equal(net_replay(w.net, 1, &e), 0);
+	assert_int_equal(net_replay(w.net, begin, &e), 0);
 	settle();
 	assert_int_equal(used(0)->idx, 7);
 	guest_ends(g);
@@ -1034,27 +1052,90 @@ static void test_replay_pace(void **state)
 	assert_int_equal(w.n_replayed, 2);
 	/* one that answers otherwise is not waited for without end. */
 	offer_buffers(g, 3, 400);
-	assert_int_equal(net_replay(w.net, 1, &e), 0);
+	assert_int_equal(net_replay(w.net, begin, &e), 0);
 	settle();
 	assert_int_equal(used(0)->idx, 10);
 	w.net->pace_patience_ms = 1;
-	assert_int_equal(net_replay(w.net, 1, &e), 0);
+	assert_int_equal(net_replay(w.net, begin, &e), 0);
 	w.is_replayed = false;
 	loop_run_until(w.loop, &w.is_replayed, 0);
 	assert_int_equal(used(0)->idx, 13);
 	assert_int_equal(w.n_replayed, 3);
+	net_moment_destroy(begin);
+}
+
+/* The guest was asked before the moment and answered after it: the first segment already acknowledges the answer. */
+static void test_replay_pace_first(void **state)
+{
+	struct engine *g = &w.eng[0];
+	struct net_moment *asked;
+	struct err e;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 8, 400);
+	acked_frame_in(100, 10);
+	guest_sends(g, 90, 10);
+	asked = now();
+	guest_sends(g, 100, 20);
+	acked_frame_in(120, 10);
+	assert_int_equal(used(0)->idx, 2);
+	assert_int_equal(net_replay(w.net, asked, &e), 0);
+	settle();
+	assert_int_equal(used(0)->idx, 2);
+	guest_sends(g, 100, 20);
+	assert_int_equal(used(0)->idx, 3);
+	assert_int_equal(w.n_replayed, 1);
+	net_moment_destroy(asked);
+}
+
+static void syn_in(void)
+{
+	uint8_t f[512];
+	size_t len = tcp_frame(f, 0, 0);
+
+	f[47] = 0x02;
+	net_uplink_frame(w.net, f, len);
+	settle();
+}
+
+/* Before a connection that is opened again as much time passes as the first time, or more. */
+static void test_replay_gap(void **state)
+{
+	struct engine *g = &w.eng[0];
+	struct net_moment *begin;
+	struct err e;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 8, 400);
+	begin = now();
+	arp_in();
+	syn_in();
+	/* As if much later. */
+	((struct inlog_record *)(uintptr_t)inlog_find_seq(&w.net->log, 2))->time_ns += 1000000000;
+	assert_int_equal(used(0)->idx, 2);
+	assert_int_equal(net_replay(w.net, begin, &e), 0);
+	settle();
+	assert_int_equal(used(0)->idx, 3);
+	w.is_replayed = false;
+	loop_run_until(w.loop, &w.is_replayed, 0);
+	assert_int_equal(used(0)->idx, 4);
+	net_moment_destroy(begin);
 }
 
 /* A blocked connection's frames reach the guest no more, others do, and no buffer is used up. */
 static void test_block(void **state)
 {
 	struct engine *g = &w.eng[0];
+	struct net_moment *begin;
 	struct net_origin o;
 	struct err e;
 
 	(void)state;
 	connect_and_start(g, F_BASE);
 	offer_buffers(g, 8, 400);
+	begin = now();
 	frame_in(10, 0);
 	assert_true(net_find_origin(w.net, 1, &o));
 	o.src_port++;
@@ -1067,10 +1148,11 @@ static void test_block(void **state)
 	arp_in();
 	assert_int_equal(used(0)->idx, 3);
 	assert_int_equal(stats().blocked, 1);
-	assert_int_equal(net_replay(w.net, 1, &e), 0);
+	assert_int_equal(net_replay(w.net, begin, &e), 0);
 	settle();
 	assert_int_equal(used(0)->idx, 4); /* the ARP frame alone */
 	assert_int_equal(w.n_replayed, 1);
+	net_moment_destroy(begin);
 }
 
 /* Checksum of an even number of bytes, with a start. */
@@ -1419,6 +1501,8 @@ int main(void)
 		TEST(test_freeze),
 		TEST(test_replay),
 		TEST(test_replay_pace),
+		TEST(test_replay_pace_first),
+		TEST(test_replay_gap),
 		TEST(test_block),
 		TEST(test_block_resets),
 		TEST(test_vring_base),

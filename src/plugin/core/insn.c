@@ -3,11 +3,12 @@
  * Applies compiled instructions to the register shadow, each time they run.
  *
  * Every operation is a small function over two ranges of origins; it returns
- * the bitwise or of what it wrote, so that v->tainted can be kept mostly without looking
+ * the bitwise or of all labels of the destination, so that v->tainted can be kept mostly without looking
  * at the registers again. Source and destination may overlap only where they
- * are the same range, and the functions allow that.
+ * are the same range, and the functions allow that. The commonest shapes have functions of
+ * their own (insn_fast.c).
  */
-#include "plugin/core/insn.h"
+#include "plugin/core/insn_ops.h"
 
 #include <string.h>
 
@@ -100,13 +101,12 @@ static uint32_t op_union(uint32_t *dst, const uint32_t *src, const struct taint_
 
 static uint32_t op_union_add(uint32_t *dst, const uint32_t *src, const struct taint_op *op, const struct taint_insn *in)
 {
-	uint32_t label = first_in(src, op->src_len);
+	uint32_t label = first_in(src, op->src_len), any = 0;
 
 	(void)in;
-	if (label)
-		for (unsigned i = 0; i < op->dst_len; i++)
-			dst[i] = first_of(dst[i], label);
-	return label;
+	for (unsigned i = 0; i < op->dst_len; i++)
+		any |= dst[i] = first_of(dst[i], label);
+	return any;
 }
 
 /* The one operation that writes src too, hence not const there. */
@@ -309,8 +309,7 @@ static bool register_tainted(const struct taint_vcpu *v, unsigned bit)
 	return first_in(v->reg + files[f].at + (bit - files[f].bit) * files[f].len, files[f].len) != 0;
 }
 
-/* Looks at the registers in bits. */
-static void look_over(struct taint_vcpu *v, uint64_t bits)
+void insn_look_over(struct taint_vcpu *v, uint64_t bits)
 {
 	uint64_t tainted = v->tainted & ~bits;
 
@@ -322,20 +321,21 @@ static void look_over(struct taint_vcpu *v, uint64_t bits)
 	v->tainted = tainted;
 }
 
-static void run_op(struct taint_vcpu *v, const struct taint_insn *in, const struct taint_op *op)
+void insn_any_op(struct taint_vcpu *v, const struct taint_op *op, const struct taint_insn *in)
 {
 	uint32_t wrote = kernels[op->kind](v->reg + op->dst, v->reg + op->src, op, in);
 
-	if (wrote && !(op->writes & (op->writes - 1)))
-		v->tainted |= op->writes;
+	fill(v->reg + op->dst + op->dst_len, op->clears, 0);
+	if (!(op->writes & (op->writes - 1)))
+		insn_mark(v, op, wrote);
 	else if (wrote || (v->tainted & op->writes))
-		look_over(v, op->writes);
+		insn_look_over(v, op->writes);
 }
 
 static void run_ops(struct taint_vcpu *v, const struct taint_insn *in)
 {
 	for (unsigned i = 0; i < in->n_ops; i++)
-		run_op(v, in, &in->op[i]);
+		in->op[i].fn(v, &in->op[i], in);
 }
 
 void taint_insn_begin(struct taint_run *run)
@@ -355,14 +355,6 @@ bool taint_insn_exec(struct taint_vcpu *v, const struct taint_insn *in)
 	if (!v->tainted && !stores_scratch(in))
 		return false;
 	run_ops(v, in);
-	return v->tainted != 0;
-}
-
-bool taint_insn_exec_but_flags(struct taint_vcpu *v, const struct taint_insn *in)
-{
-	for (unsigned i = 0; i < in->n_ops; i++)
-		if (in->op[i].dst != TAINT_REG_FLAGS)
-			run_op(v, in, &in->op[i]);
 	return v->tainted != 0;
 }
 
@@ -439,6 +431,18 @@ bool taint_insn_load(struct taint_vcpu *v, struct taint_run *run, const struct t
 	return v->tainted != 0;
 }
 
+void taint_insn_loaded(struct taint_vcpu *v, struct taint_run *run, const struct taint_insn *in)
+{
+	uint32_t *tmp = v->reg + TAINT_REG_TMP;
+	uint32_t lookup = in->n_by_index ? lookup_label(v, in) : 0;
+
+	for (unsigned i = 0; lookup && i < in->load_len; i++)
+		tmp[i] = first_of(tmp[i], lookup);
+	run->loaded = in;
+	run->load_done = 0;
+	run_ops(v, in);
+}
+
 /* Index into reg[] of the first stored byte's label; TAINT_STORE_CLEAN if there is nothing but clean. */
 static unsigned store_source(const struct taint_vcpu *v, const struct taint_run *run, const struct taint_insn *in,
 			     unsigned at)
@@ -492,6 +496,13 @@ bool taint_insn_store(struct taint_vcpu *v, struct taint_run *run, const struct 
 	return any != 0;
 }
 
+const uint32_t *taint_insn_stored(const struct taint_vcpu *v, const struct taint_run *run, const struct taint_insn *in)
+{
+	unsigned src = store_source(v, run, in, 0);
+
+	return src != TAINT_STORE_CLEAN && first_in(v->reg + src, in->store_len) ? v->reg + src : NULL;
+}
+
 void taint_insn_exchanged(const struct taint_vcpu *v, const struct taint_insn *in, struct taint_label *ret, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
@@ -500,6 +511,6 @@ void taint_insn_exchanged(const struct taint_vcpu *v, const struct taint_insn *i
 
 bool taint_vcpu_any(struct taint_vcpu *v)
 {
-	look_over(v, TAINT_REGISTERS);
+	insn_look_over(v, TAINT_REGISTERS);
 	return v->tainted != 0;
 }

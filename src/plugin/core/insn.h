@@ -84,12 +84,19 @@ enum taint_op_kind {
 /* As store_src: the stored bytes are clean. */
 #define TAINT_STORE_CLEAN 0xffffu
 
+struct taint_op;
+struct taint_insn;
+typedef void taint_op_fn(struct taint_vcpu *v, const struct taint_op *op, const struct taint_insn *in);
+
 struct taint_op {
 	uint8_t kind;
 	int8_t arg;
 	uint16_t dst, src; /* byte index into struct taint_vcpu's reg[] */
 	uint8_t dst_len, src_len;
+	uint8_t clears; /* so many bytes behind the destination become clean */
+	bool whole; /* a register is written, all of it */
 	uint64_t writes; /* registers, as bits of taint_vcpu.tainted; scratch has none */
+	taint_op_fn *fn; /* does it */
 };
 
 /* An access to memory, by the registers before the instruction runs. */
@@ -173,6 +180,7 @@ struct taint_insn {
 	uint8_t store_len; /* 0 with has_store: any number of bytes, all with the label of the byte at store_src */
 	uint16_t store_src; /* where in reg[] the stored bytes' labels are, or TAINT_STORE_CLEAN */
 	struct taint_op op[TAINT_INSN_OPS]; /* run when the load is complete, or at exec if there is none */
+	uint8_t flag_ops; /* bit mask of those that write the flags' label and nothing else */
 	uint8_t perm[32];
 	/* The memory operands of every class, explicit ones first; prefetches and the like have none. */
 	struct taint_mem mem[TAINT_INSN_MEMS];
@@ -206,6 +214,8 @@ struct taint_insn {
 	uint8_t sees_reg, sees_other; /* general registers in encoding order, TAINT_GPR_NONE */
 	/* In user mode: it loads a word that may be used as an address; a register that functions preserve is popped. */
 	bool loads_pointer, restores;
+	/* In user mode: it makes an address of what a register holds, which the C library keeps mixed with a word of the thread's. */
+	bool unscrambles;
 	bool calls; /* in user mode: what it stores is a return address */
 	bool sets_flags; /* all that it says of the flags' label does not depend on the label before */
 	bool uses_flags;
@@ -234,10 +244,27 @@ struct taint_run {
 /* The functions below keep v->tainted; they return whether any register byte is tainted. */
 void taint_insn_begin(struct taint_run *run);
 bool taint_insn_exec(struct taint_vcpu *v, const struct taint_insn *in);
-/* The same, leaving the flags' label as it was: for when the flags are set again before they are used. */
-bool taint_insn_exec_but_flags(struct taint_vcpu *v, const struct taint_insn *in);
+/* Those of its operations that the mask says: all but flag_ops if the flags are set again before they are used. */
+static inline void taint_insn_ops(struct taint_vcpu *v, const struct taint_insn *in, unsigned mask)
+{
+	for (; mask; mask &= mask - 1) {
+		const struct taint_op *op = &in->op[__builtin_ctz(mask)];
+
+		op->fn(v, op, in);
+	}
+}
 bool taint_insn_load(struct taint_vcpu *v, struct taint_run *run, const struct taint_insn *in, uint64_t addr,
 		     const struct taint_label *labels, unsigned n);
+/*
+ * The same for a load that is told at once and whole, of an instruction with load_len bytes, no store of the same operand and
+ * !needs_begin, whose labels the caller has put at TAINT_REG_TMP.
+ */
+void taint_insn_loaded(struct taint_vcpu *v, struct taint_run *run, const struct taint_insn *in);
+/*
+ * Origins of the store_len bytes that an instruction stores at once; NULL: all are clean. They hold until the next call. If
+ * that is all, run->loaded is to be set to NULL; else taint_insn_store() can still be called.
+ */
+const uint32_t *taint_insn_stored(const struct taint_vcpu *v, const struct taint_run *run, const struct taint_insn *in);
 /* Fills ret[0..n) with origins; writer and value are the caller's to add. Returns whether any is tainted. */
 bool taint_insn_store(struct taint_vcpu *v, struct taint_run *run, const struct taint_insn *in, uint64_t addr,
 		      struct taint_label *ret, unsigned n);

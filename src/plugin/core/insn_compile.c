@@ -6,12 +6,16 @@
  * the upper half of its vector register.
  */
 #include "plugin/core/insn_internal.h"
+#include "plugin/core/insn_ops.h"
 
 #include <pthread.h>
 #include <string.h>
 
 /* More than this in one operand is not data that we follow byte by byte. */
 #define OPERAND_MAX 64u
+
+/* Bytes of a 32-bit register, and of what writing one clears. */
+#define HALF 4u
 
 /* Flags that set-on-condition and jumps look at; AF is left out: nothing does. */
 #define STATUS_FLAGS (ZYDIS_CPUFLAG_CF | ZYDIS_CPUFLAG_PF | ZYDIS_CPUFLAG_ZF | ZYDIS_CPUFLAG_SF | ZYDIS_CPUFLAG_OF)
@@ -418,15 +422,83 @@ static void note_flags(struct taint_insn *in, const struct taint_op *op)
 	in->sets_flags = op->dst == TAINT_REG_FLAGS && !in->uses_flags;
 }
 
+static bool overlap(unsigned at, unsigned len, unsigned other, unsigned other_len)
+{
+	return at < other + other_len && other < at + len;
+}
+
+/* Whether the operations between i and k have to do with what k cleans. */
+static bool is_used_between(const struct taint_insn *in, unsigned i, unsigned k)
+{
+	const struct taint_op *clear = &in->op[k];
+
+	for (unsigned j = i + 1; j < k; j++) {
+		const struct taint_op *op = &in->op[j];
+		bool swap = op->kind == TAINT_OP_SWAP, upper = op->kind == TAINT_OP_CLEAR_UPPER;
+
+		if (upper || overlap(op->dst, op->dst_len + op->clears, clear->dst, clear->dst_len) ||
+		    overlap(op->src, swap ? op->dst_len : op->src_len, clear->dst, clear->dst_len))
+			return true;
+	}
+	return false;
+}
+
+/* The operation that writes just what is before the part that the last one cleans, and could do that too; NULL: none. */
+static struct taint_op *find_before_clear(struct taint_insn *in)
+{
+	unsigned k = in->n_ops - 1u;
+
+	for (unsigned i = k; i-- > 0;) {
+		struct taint_op *op = &in->op[i];
+
+		if (op->dst + op->dst_len == in->op[k].dst && op->dst_len == HALF && !op->clears &&
+		    op->kind != TAINT_OP_CLEAR_UPPER && !overlap(op->src, op->src_len, in->op[k].dst, HALF) &&
+		    !is_used_between(in, i, k))
+			return op;
+	}
+	return NULL;
+}
+
+/* A 32-bit result and what it clears are one operation. */
+static void join_clear(struct taint_insn *in)
+{
+	const struct taint_op *clear = &in->op[in->n_ops - 1];
+	struct taint_op *op;
+
+	if (in->n_ops < 2 || clear->kind != TAINT_OP_CLEAR || clear->dst_len != HALF || clear->dst >= TAINT_REG_FLAGS)
+		return;
+	op = find_before_clear(in);
+	if (!op)
+		return;
+	op->clears = HALF;
+	in->n_ops--;
+}
+
+/* Whether it writes all of the one register that it writes. The flags' label is one byte. */
+static bool writes_whole(const struct taint_op *op)
+{
+	if (op->kind == TAINT_OP_SWAP || op->kind == TAINT_OP_CLEAR_UPPER)
+		return false;
+	return (op->dst < TAINT_REG_FLAGS && op->dst % 8 == 0 && op->dst_len + op->clears == 8) ||
+	       (op->dst == TAINT_REG_FLAGS && op->dst_len == 1);
+}
+
 /* Which registers it has to do with. */
 static void note_registers(struct taint_insn *in)
 {
+	join_clear(in);
 	for (unsigned i = 0; i < in->n_ops; i++) {
 		struct taint_op *op = &in->op[i];
 		bool upper = op->kind == TAINT_OP_CLEAR_UPPER, swap = op->kind == TAINT_OP_SWAP;
 
 		op->writes = taint_reg_bits(op->dst, upper ? (unsigned)op->arg * 32 : op->dst_len) |
 			     taint_reg_bits(op->src, swap ? op->dst_len : 0);
+		op->whole = writes_whole(op);
+		op->fn = insn_fast(op);
+		if (!op->fn)
+			op->fn = insn_any_op;
+		if (op->dst == TAINT_REG_FLAGS)
+			in->flag_ops |= (uint8_t)(1u << i);
 		in->touches |= op->writes | taint_reg_bits(op->src, op->src_len);
 		note_flags(in, op);
 	}

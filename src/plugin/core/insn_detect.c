@@ -125,6 +125,16 @@ static bool restores(const struct build *b, uint8_t dst)
 	       ((is64 ? PRESERVED_64 : PRESERVED_32) >> dst & 1);
 }
 
+/* How addresses in jump buffers are kept: xor of a register with a word at a fixed place of the thread's segment. */
+static bool unscrambles(const struct build *b, uint8_t dst)
+{
+	const ZydisDecodedOperand *op = &b->ops[1];
+
+	return b->zi->mnemonic == ZYDIS_MNEMONIC_XOR && dst != TAINT_GPR_NONE && insn_is_mem(op) &&
+	       op->mem.base == ZYDIS_REGISTER_NONE && op->mem.index == ZYDIS_REGISTER_NONE &&
+	       (op->mem.segment == ZYDIS_REGISTER_FS || op->mem.segment == ZYDIS_REGISTER_GS);
+}
+
 static void note_sight(struct build *b, uint8_t dst)
 {
 	switch (b->zi->mnemonic) {
@@ -157,6 +167,7 @@ void insn_note_detection(struct build *b)
 
 	b->in->sees_reg = b->in->sees_other = TAINT_GPR_NONE;
 	b->in->restores = restores(b, dst);
+	b->in->unscrambles = unscrambles(b, dst);
 	b->in->calls = b->zi->mnemonic == ZYDIS_MNEMONIC_CALL && b->zi->meta.branch_type != ZYDIS_BRANCH_TYPE_FAR;
 	note_sight(b, dst);
 	b->in->loads_pointer = loads_pointer(b);

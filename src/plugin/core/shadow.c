@@ -424,7 +424,7 @@ static uint64_t label_bits(const struct taint_label *label)
 }
 
 /* After labels were tainted. Vcpus may remember a page as clean that has had no bit so far. */
-static void set_lines(struct shadow *sh, uint32_t slot, uint64_t bits)
+void shadow_lines_set(struct shadow *sh, uint32_t slot, uint64_t bits)
 {
 	uint64_t *lines = &sh->slot[slot].lines;
 
@@ -473,7 +473,7 @@ static void set_in_page(struct shadow *sh, struct gpa at, const struct taint_lab
 	if (delta)
 		__atomic_fetch_add(&sh->slot[slot].count, (uint32_t)delta, __ATOMIC_RELAXED);
 	if (tainted)
-		set_lines(sh, slot, shadow_line_bits(at, n));
+		shadow_lines_set(sh, slot, shadow_line_bits(at, n));
 	else if (delta)
 		shadow_lines_look(sh, slot, shadow_line_bits(at, n));
 }

@@ -79,6 +79,27 @@ bool shadow_page_tainted(const struct shadow *sh, struct gpa at);
 
 /* Copies n labels. Returns whether any of them is tainted. Ranges may cross pages; beyond gpa_limit: clean. */
 bool shadow_get(const struct shadow *sh, struct gpa at, struct taint_label *ret, size_t n);
+#define SHADOW_WORD_MAX 16u
+
+/* What shadow_get_word() found. */
+enum shadow_word {
+	SHADOW_WORD_CLEAN,
+	SHADOW_WORD_TAINTED,
+	SHADOW_WORD_ELSE, /* a label is stale, or has flags: shadow_get() */
+};
+
+/*
+ * Origins of n bytes (1, 2, 4, 8 or 16), which do not leave the page and hold `bytes`; NULL: what they hold is what was
+ * labelled. Other n are ELSE. Fills ret[0..n) unless ELSE.
+ */
+enum shadow_word shadow_get_word(const struct shadow *sh, struct gpa at, const uint8_t *bytes, unsigned n,
+				 uint32_t *ret);
+/*
+ * Labels n bytes, likewise: with these origins and this writer, holding `bytes`. false: nothing was done, since the page
+ * has no slot or must be copied first, or there are several vCPUs: shadow_set().
+ */
+bool shadow_set_word(struct shadow *sh, struct gpa at, const uint8_t *bytes, const uint32_t *origins, uint16_t writer,
+		     unsigned n);
 /* Stores n labels (origin 0: clean). A page without slot gets one only if a label is tainted. */
 void shadow_set(struct shadow *sh, struct gpa at, const struct taint_label *labels, size_t n);
 void shadow_clear(struct shadow *sh, struct gpa at, size_t n);

@@ -53,6 +53,8 @@ static inline bool shadow_label_tainted(uint64_t label)
 	return (uint32_t)label != 0;
 }
 
+/* Sets bits of the slot's lines, after labels of theirs were tainted. */
+void shadow_lines_set(struct shadow *sh, uint32_t slot, uint64_t bits);
 /* Clears those of the bits whose lines hold no tainted label any more. */
 void shadow_lines_look(struct shadow *sh, uint32_t slot, uint64_t bits);
 
