@@ -160,7 +160,7 @@ static void look_for_array(struct hunt *h)
 	struct origin_place p;
 
 	f->own_array = f->dst_arg != CALL_NO_ARG && argument_place(h, f->dst_arg, &p) &&
-		       origin_of(h->origin, h->k, p, &h->want) && origin_in_frame(h->origin, &h->want);
+		       origin_of(h->origin, h->k, p, &h->want) && origin_in_frame(&h->want);
 }
 
 static void with_origins(struct hunt *h, void (*look)(struct hunt *h))

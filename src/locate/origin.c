@@ -152,10 +152,7 @@ static void from_operand(struct search *s, uint32_t k, const ZydisDecodedOperand
 
 	if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && llabs(op->imm.value.s) <= NUMBER_MAX)
 		return;
-	if (op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->size == address_bits(s) &&
-	    x86_gpr(op->reg.value) == X86_RSP && origin_slot(s->o, k, X86_RSP, 0, &slot))
-		add_root(s, k);
-	else if (op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->size == address_bits(s) && x86_gpr(op->reg.value) < 16)
+	if (op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->size == address_bits(s) && x86_gpr(op->reg.value) < 16)
 		visit_gpr(s, k, x86_gpr(op->reg.value));
 	else if (op->size == address_bits(s) && memory_slot(s, k, op, &slot))
 		visit(s, k, (struct origin_place){X86_NO_REG, slot});
@@ -478,20 +475,10 @@ void origin_destroy(struct origin *o)
 	free(o);
 }
 
-bool origin_in_frame(struct origin *o, const struct origin_roots *r)
+bool origin_in_frame(const struct origin_roots *r)
 {
-	for (unsigned i = 0; i < r->n; i++) {
-		struct x86_insn in;
-		int64_t slot;
-		uint8_t base;
-
-		if (r->root[i] >= o->fn->n_insn || !code_fn_decode(o->fn, (uint32_t)r->root[i], &in))
+	for (unsigned i = 0; i < r->n; i++)
+		if (!(r->root[i] & FRAME) || r->root[i] & (ENTRY | ELSEWHERE))
 			return false;
-		base = in.i.mnemonic == ZYDIS_MNEMONIC_LEA   ? x86_gpr(in.op[1].mem.base)
-		       : in.i.mnemonic == ZYDIS_MNEMONIC_MOV ? x86_gpr(in.op[1].reg.value)
-							     : X86_NO_REG;
-		if (base >= 16 || !origin_slot(o, (uint32_t)r->root[i], base, 0, &slot))
-			return false;
-	}
 	return r->n;
 }
