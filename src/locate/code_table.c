@@ -17,6 +17,7 @@
 
 #define LOOK_BACK 24 /* instructions */
 #define ENTRIES_MAX 4096
+#define EPILOGUE_MAX 12 /* instructions */
 
 struct table {
 	uint64_t at;
@@ -211,18 +212,45 @@ static bool makes_sense(const struct code_fn *fn, const struct code_text *text, 
 	return target >= text->low.v && target < text->high.v;
 }
 
+static bool frees_frame(const struct x86_insn *in)
+{
+	return in->i.mnemonic == ZYDIS_MNEMONIC_POP || in->i.mnemonic == ZYDIS_MNEMONIC_LEAVE ||
+	       ((in->i.mnemonic == ZYDIS_MNEMONIC_ADD || in->i.mnemonic == ZYDIS_MNEMONIC_LEA) &&
+		in->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER && x86_gpr(in->op[0].reg.value) == X86_RSP);
+}
+
+/*
+ * Whether the function's frame has been given back before the jump at k: it is a call at the function's end then, as in `return
+ * o->done(o);`, not a table in the midst of it.
+ */
+static bool has_left_frame(const struct code_fn *fn, uint32_t k)
+{
+	struct x86_insn in;
+
+	for (uint32_t i = k; i > 0 && k - i < EPILOGUE_MAX && fn->insn[i - 1].flow == CODE_NEXT; i--)
+		if (code_fn_decode(fn, i - 1, &in) && frees_frame(&in))
+			return true;
+	return false;
+}
+
+/* Whether the operand names one pointer, not one of several. */
+static bool is_one_pointer(const struct code_fn *fn, const ZydisDecodedOperand *op)
+{
+	return op->type == ZYDIS_OPERAND_TYPE_MEMORY &&
+	       (op->mem.base == ZYDIS_REGISTER_RIP ||
+		(fn->mode == X86_MODE_32 && op->mem.index == ZYDIS_REGISTER_NONE));
+}
+
 int code_table_follow(struct code_fn *fn, const struct code_text *text, uint32_t k, struct err *e)
 {
 	struct table t = {0};
 	struct x86_insn in;
 	uint32_t n = 0;
 
-	if (code_fn_decode(fn, k, &in) && in.op[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
-	    (in.op[0].mem.base == ZYDIS_REGISTER_RIP ||
-	     (fn->mode == X86_MODE_32 && in.op[0].mem.index == ZYDIS_REGISTER_NONE)))
-		return 0; /* through one pointer: a call at the function's end, not a table */
+	if (code_fn_decode(fn, k, &in) && is_one_pointer(fn, &in.op[0]))
+		return 0; /* a call at the function's end, not a table */
 	if (!find_table(fn, k, &t))
-		return not_understood(fn, k, e);
+		return has_left_frame(fn, k) ? 0 : not_understood(fn, k, e);
 	t.sure = bounds_check(fn, k);
 	for (; n < ENTRIES_MAX; n++) {
 		uint64_t target;

@@ -59,6 +59,8 @@ struct plugin_vcpu {
 	struct {
 		uint64_t pointer, value, loaded;
 	} through[TAINT_GPRS];
+	uint64_t
+		branched_by; /* where the target of the newest such branch lay whose bytes came from outside; 0: none */
 	unsigned calm; /* interrupts and exceptions of programs since tainted data was followed */
 	uint64_t followed_before; /* accesses followed when the kernel was last entered by an interrupt or exception */
 	uint64_t stack; /* user's stack pointer at the last store that a detector looked at and that is no member */
@@ -292,6 +294,11 @@ void sentry_restored(struct plugin_vcpu *c, const struct plugin_site *s, uint64_
 		     const struct taint_label *labels, unsigned n);
 /* An access of it was not reported: it faulted. */
 void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s);
+/*
+ * Whether the newest jump or call through what was computed from the input, which is no attack by itself, went to ip: then it
+ * was by the n bytes at c->branched_by.
+ */
+bool sentry_branched(struct plugin_vcpu *c, uint64_t ip, unsigned n, struct gpa *ret_at, struct taint_label *ret);
 
 /* stray.c: returns that do not match their call. */
 /* An instruction has stored n bytes on a page with tainted bytes; noted for return addresses. */

@@ -328,6 +328,7 @@ void sentry_register(struct plugin_vcpu *c, struct plugin_site *s)
 {
 	switch (s->sees) {
 	case TAINT_SEES_BRANCH:
+		c->branched_by = c->regs->tainted >> s->sees_reg & 1 ? c->where[s->sees_reg] : 0;
 		if (!report_through(c, s, s->sees_reg))
 			report_register(c, s, TAINT_DETECT_BRANCH, s->sees_reg);
 		break;
@@ -423,6 +424,8 @@ void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_memin
 			      labels, n);
 	else if (partly_placed(labels, n))
 		report_placed(c, s, vaddr, n);
+	else if (s->sees == TAINT_SEES_BRANCH && data_bytes(labels, n))
+		c->branched_by = vaddr;
 }
 
 void sentry_restored(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr,
@@ -508,6 +511,17 @@ static bool find_cause(struct plugin_vcpu *c, const struct plugin_site *s, unsig
 {
 	return reg < TAINT_GPRS &&
 	       (find_held(c, s, reg, ret) || (find_word(c, s, reg, ret) && placed_bytes(ret->label, ret->n)));
+}
+
+bool sentry_branched(struct plugin_vcpu *c, uint64_t ip, unsigned n, struct gpa *ret_at, struct taint_label *ret)
+{
+	struct held h;
+
+	if (!c->branched_by || !holds(c, c->branched_by, ip, n, &h) || !data_bytes(h.label, n))
+		return false;
+	*ret_at = h.at;
+	memcpy(ret, h.label, n * sizeof(*ret));
+	return true;
 }
 
 /* The program's stack pointer, when its access has faulted: it is in the frame at the kernel's. */
