@@ -80,7 +80,8 @@ void live_find_helper(struct live *l);
  * base and start_offset of l->f if there is such a register or word. For a call start_offset is its destination's, if that can be told.
  */
 void live_find_base(struct live *l, const struct object *o);
-/* Whether the culprit, a call, always writes to an array of its own frame, or behind it: fills own_array of l->f. */
+/* Whether the culprit, a call, always writes to an array of its own frame, or behind it: fills own_array of l->f, and where the
+ * array is the object begins there at the latest. */
 void live_find_array(struct live *l);
 
 /*

@@ -159,8 +159,13 @@ static void look_for_array(struct hunt *h)
 	struct finding *f = h->l->f;
 	struct origin_place p;
 
+	int64_t slot;
+
 	f->own_array = f->dst_arg != CALL_NO_ARG && argument_place(h, f->dst_arg, &p) &&
-		       origin_of(h->origin, h->k, p, &h->want) && origin_in_frame(&h->want);
+		       origin_of(h->origin, h->k, p, &h->want) && origin_in_frame(&h->want, &slot);
+	/* bytes behind the array may be all that this call has written */
+	if (f->own_array && f->cfa_value + (uint64_t)slot < f->start_address.v)
+		f->start_address = gva(f->cfa_value + (uint64_t)slot);
 }
 
 static void with_origins(struct hunt *h, void (*look)(struct hunt *h))

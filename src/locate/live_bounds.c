@@ -171,8 +171,6 @@ static int bound_stack(struct live *l, const struct object *o, struct err *e)
 	} else {
 		f->bound = BOUND_FRAME;
 		f->confidence = SURE;
-		if (f->effect == CALL_LENGTH)
-			live_find_array(l);
 	}
 	return 0;
 }
@@ -355,16 +353,20 @@ static bool start_at_destination(struct live *l)
 /* The object that was overrun. */
 static int overrun_object(struct live *l, struct object *ret, struct err *e)
 {
-	struct object_input in = {.src = &l->src,
-				  .chain = l->chain,
-				  .maps = l->maps,
-				  .n_maps = l->n_maps,
-				  .symbols = live_symbols,
-				  .arg = l,
-				  .run = l->f->start_address,
-				  .error = l->f->error_address};
-	bool told = in.run.v < in.error.v;
+	struct object_input in;
+	bool told;
 
+	if (l->f->kind == FINDING_CALL && l->f->effect == CALL_LENGTH)
+		live_find_array(l);
+	in = (struct object_input){.src = &l->src,
+				   .chain = l->chain,
+				   .maps = l->maps,
+				   .n_maps = l->n_maps,
+				   .symbols = live_symbols,
+				   .arg = l,
+				   .run = l->f->start_address,
+				   .error = l->f->error_address};
+	told = in.run.v < in.error.v;
 	if (told && !object_find(&in, ret, e))
 		return 0;
 	if (start_at_destination(l))

@@ -475,10 +475,17 @@ void origin_destroy(struct origin *o)
 	free(o);
 }
 
-bool origin_in_frame(const struct origin_roots *r)
+bool origin_in_frame(const struct origin_roots *r, int64_t *ret)
 {
-	for (unsigned i = 0; i < r->n; i++)
+	int64_t lowest = INT64_MAX;
+
+	for (unsigned i = 0; i < r->n; i++) {
+		int32_t slot = (int32_t)(uint32_t)r->root[i];
+
 		if (!(r->root[i] & FRAME) || r->root[i] & (ENTRY | ELSEWHERE))
 			return false;
+		lowest = slot < lowest ? slot : lowest;
+	}
+	*ret = lowest;
 	return r->n;
 }
