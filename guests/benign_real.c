@@ -73,34 +73,57 @@ static bool ask(struct client *c, const char *request, const char *end, const ch
 	return expect(c, request, wanted);
 }
 
-/* It ends as it began: at 145 MHz. */
-static bool talk_rigctld(const char *where, const char *wanted)
-{
-	char set[32], rest[64];
-	struct client c;
-	bool good;
-
-	snprintf(set, sizeof(set), "F %s", wanted);
-	if (client_open(&c, where) < 0)
-		return false;
-	good = ask(&c, "F 145000000", "\n", "RPRT 0") && ask(&c, "\\get_freq", "\n", "145000000") &&
-	       ask(&c, set, "\n", "RPRT 0") && ask(&c, "\\get_freq", "\n", wanted) && ask(&c, "m", "\n", "FM") &&
-	       expect(&c, "m", "15000") && ask(&c, "F 145000000", "\n", "RPRT 0");
-	/* Until it has closed its end. */
-	shutdown(c.fd, SHUT_WR);
-	while (good && client_line(&c, rest, sizeof(rest)) == CLIENT_LINE)
-		good = false;
-	client_close(&c);
-	return good;
-}
+/*
+ * A thread of rigctld closes its connection's descriptor three times when it ends: a connection that comes between gets the
+ * same number and is closed with it, whoever looks after the guest. So all rounds go over one connection, before which
+ * another is opened for the accident to happen to; and who is closed all the same comes back, as its clients do.
+ */
+static struct {
+	struct client lightning_rod, c;
+	bool open;
+} rigctld;
 
 /* How often a connection that was closed is opened anew. */
 #define RIGCTLD_TRIES 20
 
-/*
- * A thread of rigctld closes its connection's descriptor three times when it ends: a connection that comes between is closed
- * with it, whoever looks after the guest. Its clients come back; so does this one, and only the last dialogue is printed.
- */
+/* Both connections end, and rigctld has closed its end when this returns. */
+static void rigctld_end(void)
+{
+	struct client *both[] = {&rigctld.c, &rigctld.lightning_rod};
+	char rest[64];
+
+	for (int i = 0; i < 2 && rigctld.open; i++) {
+		shutdown(both[i]->fd, SHUT_WR);
+		while (client_line(both[i], rest, sizeof(rest)) == CLIENT_LINE)
+			;
+		client_close(both[i]);
+	}
+	rigctld.open = false;
+}
+
+static bool rigctld_begin(const char *where)
+{
+	if (!rigctld.open && client_open(&rigctld.lightning_rod, where) == 0) {
+		rigctld.open = client_open(&rigctld.c, where) == 0;
+		if (!rigctld.open)
+			client_close(&rigctld.lightning_rod);
+	}
+	return rigctld.open;
+}
+
+/* It ends as it began: at 145 MHz. */
+static bool rigctld_talk(const char *wanted)
+{
+	struct client *c = &rigctld.c;
+	char set[32];
+
+	snprintf(set, sizeof(set), "F %s", wanted);
+	return ask(c, "F 145000000", "\n", "RPRT 0") && ask(c, "\\get_freq", "\n", "145000000") &&
+	       ask(c, set, "\n", "RPRT 0") && ask(c, "\\get_freq", "\n", wanted) && ask(c, "m", "\n", "FM") &&
+	       expect(c, "m", "15000") && ask(c, "F 145000000", "\n", "RPRT 0");
+}
+
+/* Only a dialogue that was not cut short is printed. */
 static bool round_rigctld(const char *where, uint64_t *state)
 {
 	char wanted[16], *text = NULL;
@@ -114,9 +137,11 @@ static bool round_rigctld(const char *where, uint64_t *state)
 		text = NULL;
 		lost_by_close = false;
 		out = open_memstream(&text, &len);
-		good = out && talk_rigctld(where, wanted);
+		good = out && rigctld_begin(where) && rigctld_talk(wanted);
 		if (out)
 			fclose(out);
+		if (!good)
+			rigctld_end();
 	}
 	out = stdout;
 	if (text)
@@ -211,9 +236,10 @@ static bool round_sngrep(const char *where, uint64_t *state)
 static const struct {
 	const char *name;
 	bool (*round)(const char *where, uint64_t *state);
+	void (*end)(void); /* NULL: nothing to do when all rounds were made */
 } services[] = {
-	{"rigctld", round_rigctld},	{"web", round_web},	  {"ftp", round_ftp},
-	{"ncompress", round_ncompress}, {"sngrep", round_sngrep},
+	{"rigctld", round_rigctld, rigctld_end}, {"web", round_web, NULL},	 {"ftp", round_ftp, NULL},
+	{"ncompress", round_ncompress, NULL},	 {"sngrep", round_sngrep, NULL},
 };
 
 int main(int argc, char **argv)
@@ -230,6 +256,8 @@ int main(int argc, char **argv)
 		count = strtoul(argv[4], NULL, 10);
 		for (unsigned long k = 0; k < count && good; k++)
 			good = services[i].round(argv[1], &state);
+		if (services[i].end)
+			services[i].end();
 		return good ? 0 : 1;
 	}
 	fprintf(stderr, "usage: %s ADDRESS:PORT rigctld|web|ftp|ncompress|sngrep SEED COUNT\n", argv[0]);

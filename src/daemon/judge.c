@@ -120,7 +120,8 @@ static bool fault_is_attack(struct vm *vm, struct taint_msg_detect *d)
 		return false;
 	handled = vmi_task_handles(vm->vmi, &task, sig);
 	ladder_hide_patches(vm, &in);
-	if (!d->object_gva && !(handled && barred) && (locate_overrun(&in, d, &e) == 0 || locate_heap(&in, d, &e) == 0))
+	if (!(handled && barred) &&
+	    (locate_overrun(&in, d, &e) == 0 || (!d->object_gva && locate_heap(&in, d, &e) == 0)))
 		return true;
 	if (!handled)
 		return true;
@@ -137,7 +138,7 @@ static bool ends_for_a_check(struct vm *vm, struct taint_msg_detect *d)
 
 	ladder_hide_patches(vm, &in);
 	return vm->vmi && (locate_live(&in, &nothing, &f, &e) == 0 || locate_overrun(&in, d, &e) == 0 ||
-			   locate_heap(&in, d, &e) == 0);
+			   locate_heap(&in, d, &e) == 0 || locate_fails_bound(&in));
 }
 
 bool judge(struct vm *vm, struct taint_msg_detect *d)

@@ -23,6 +23,9 @@ struct callee_known {
  */
 const struct callee_known *callee_known(const char *name);
 
+/* Whether lengths of the function, and the sizes that the compiler tells it, count wide characters of 4 bytes. */
+bool callee_is_wide(const char *name);
+
 /* "vsnprintf" for what prints without a length, "getchar" for gets; NULL: none is needed. */
 const char *callee_helper(const struct callee_known *k);
 

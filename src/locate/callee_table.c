@@ -92,6 +92,64 @@ static const struct callee_known functions[] = {
 	{"verrx", CALL_FORMAT, NO, 1, NO, NO, 1},
 	{"error", CALL_FORMAT, NO, 2, NO, NO, 2},
 	{"error_at_line", CALL_FORMAT, NO, 4, NO, NO, 4},
+	{"memccpy", CALL_LENGTH, 0, 1, 3, NO, NO},
+	{"strlcpy", CALL_LENGTH, 0, 1, 2, NO, NO},
+	{"strlcat", CALL_LENGTH, 0, 1, 2, NO, NO},
+	{"strxfrm", CALL_LENGTH, 0, 1, 2, NO, NO},
+	{"strftime", CALL_LENGTH, 0, 2, 1, NO, NO},
+	{"swab", CALL_LENGTH, 1, 0, 2, NO, NO},
+	{"getcwd", CALL_LENGTH, 0, NO, 1, NO, NO},
+	{"__getcwd_chk", CALL_LENGTH, 0, NO, 1, 2, NO},
+	{"gethostname", CALL_LENGTH, 0, NO, 1, NO, NO},
+	{"__gethostname_chk", CALL_LENGTH, 0, NO, 1, 2, NO},
+	{"readlink", CALL_LENGTH, 1, 0, 2, NO, NO},
+	{"__readlink_chk", CALL_LENGTH, 1, 0, 2, 3, NO},
+	{"readv", CALL_VECTOR, NO, 1, 2, NO, NO},
+	{"preadv", CALL_VECTOR, NO, 1, 2, NO, NO},
+	{"preadv64", CALL_VECTOR, NO, 1, 2, NO, NO},
+	{"recvmsg", CALL_VECTOR, NO, 1, NO, NO, NO},
+	/* of wide characters: lengths and sizes count those */
+	{"wcscpy", CALL_STRING_COPY, 0, 1, NO, NO, NO},
+	{"wcpcpy", CALL_STRING_COPY, 0, 1, NO, NO, NO},
+	{"__wcscpy_chk", CALL_STRING_COPY, 0, 1, NO, 2, NO},
+	{"__wcpcpy_chk", CALL_STRING_COPY, 0, 1, NO, 2, NO},
+	{"wcscat", CALL_STRING_APPEND, 0, 1, NO, NO, NO},
+	{"__wcscat_chk", CALL_STRING_APPEND, 0, 1, NO, 2, NO},
+	{"wcsncat", CALL_STRING_APPEND_N, 0, 1, 2, NO, NO},
+	{"__wcsncat_chk", CALL_STRING_APPEND_N, 0, 1, 2, 3, NO},
+	{"wcsncpy", CALL_LENGTH, 0, 1, 2, NO, NO},
+	{"wcpncpy", CALL_LENGTH, 0, 1, 2, NO, NO},
+	{"__wcsncpy_chk", CALL_LENGTH, 0, 1, 2, 3, NO},
+	{"__wcpncpy_chk", CALL_LENGTH, 0, 1, 2, 3, NO},
+	{"wmemcpy", CALL_LENGTH, 0, 1, 2, NO, NO},
+	{"wmempcpy", CALL_LENGTH, 0, 1, 2, NO, NO},
+	{"wmemmove", CALL_LENGTH, 0, 1, 2, NO, NO},
+	{"wmemset", CALL_LENGTH, 0, NO, 2, NO, NO},
+	{"__wmemcpy_chk", CALL_LENGTH, 0, 1, 2, 3, NO},
+	{"__wmempcpy_chk", CALL_LENGTH, 0, 1, 2, 3, NO},
+	{"__wmemmove_chk", CALL_LENGTH, 0, 1, 2, 3, NO},
+	{"__wmemset_chk", CALL_LENGTH, 0, NO, 2, 3, NO},
+	{"mbstowcs", CALL_LENGTH, 0, 1, 2, NO, NO},
+	{"__mbstowcs_chk", CALL_LENGTH, 0, 1, 2, 3, NO},
+	{"mbsrtowcs", CALL_LENGTH, 0, 1, 2, NO, NO},
+	{"__mbsrtowcs_chk", CALL_LENGTH, 0, 1, 2, 4, NO},
+	{"fgetws", CALL_LENGTH, 0, NO, 1, NO, NO},
+	{"__fgetws_chk", CALL_LENGTH, 0, NO, 2, 1, NO},
+	{"swprintf", CALL_LENGTH, 0, 2, 1, NO, NO},
+	{"__swprintf_chk", CALL_LENGTH, 0, 4, 1, 3, NO},
+	{"vswprintf", CALL_LENGTH, 0, 2, 1, NO, NO},
+	{"__vswprintf_chk", CALL_LENGTH, 0, 4, 1, 3, NO},
+	{"wcstombs", CALL_LENGTH, 0, 1, 2, NO, NO},
+	{"__wcstombs_chk", CALL_LENGTH, 0, 1, 2, 3, NO},
+	/* of C++: basic_string::copy, istream::read, readsome, get and getline */
+	{"_ZNKSs4copyEPcmm", CALL_LENGTH, 1, NO, 2, NO, NO},
+	{"_ZNKSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEE4copyEPcmm", CALL_LENGTH, 1, NO, 2, NO, NO},
+	{"_ZNSi4readEPcl", CALL_LENGTH, 1, NO, 2, NO, NO},
+	{"_ZNSi8readsomeEPcl", CALL_LENGTH, 1, NO, 2, NO, NO},
+	{"_ZNSi3getEPcl", CALL_LENGTH, 1, NO, 2, NO, NO},
+	{"_ZNSi3getEPclc", CALL_LENGTH, 1, NO, 2, NO, NO},
+	{"_ZNSi7getlineEPcl", CALL_LENGTH, 1, NO, 2, NO, NO},
+	{"_ZNSi7getlineEPclc", CALL_LENGTH, 1, NO, 2, NO, NO},
 	{"realpath", CALL_UNKNOWN, 1, 0, NO, NO, NO},
 	{"__realpath_chk", CALL_UNKNOWN, 1, 0, NO, 2, NO},
 };
@@ -138,6 +196,22 @@ const struct callee_known *callee_known(const char *name)
 			k = exact(name + skip, len);
 	}
 	return k;
+}
+
+bool callee_is_wide(const char *name)
+{
+	static const char *const names[] = {"wcscpy",	"wcpcpy",    "wcscat",	 "wcsncat",  "wcsncpy",
+					    "wcpncpy",	"wmemcpy",   "wmempcpy", "wmemmove", "wmemset",
+					    "mbstowcs", "mbsrtowcs", "fgetws",	 "swprintf", "vswprintf"};
+
+	name += strncmp(name, "__", 2) == 0 ? 2 : 0;
+	for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
+		size_t len = strlen(names[k]);
+
+		if (!strncmp(name, names[k], len) && (!name[len] || !strcmp(name + len, "_chk")))
+			return true;
+	}
+	return false;
 }
 
 const char *callee_helper(const struct callee_known *k)

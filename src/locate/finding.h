@@ -28,6 +28,7 @@ enum call_effect {
 	CALL_LENGTH, /* memcpy, read, recv, fgets, strncpy, snprintf: at most len bytes at dst */
 	CALL_PRINT, /* sprintf: dst, format, arguments; no length */
 	CALL_PRINT_V, /* vsprintf: dst, format, va_list */
+	CALL_VECTOR, /* readv, recvmsg: src is the list of buffers and len their number, or with no len src is a msghdr */
 	CALL_GETS, /* gets: dst, until the end of the line */
 	CALL_SCAN, /* scanf family: a %s or %[ without width */
 	CALL_FORMAT, /* printf family: the format itself came from outside */
@@ -94,6 +95,7 @@ struct finding {
 	int64_t start_offset; /* of the first byte that may be written, from that CFA */
 	int64_t end_offset; /* of the first byte that may not */
 	struct gva caller_return; /* BOUND_CALLER: return address that identifies the caller; 0 otherwise */
+	bool own_array; /* a call's destination is always in an array of its own frame */
 	int64_t caller_slot; /* BOUND_CALLER: where that is, from the CFA; -8 (-4 in 32-bit code): the direct caller's */
 	bool pointer_store; /* store through a pointer: only the upper bound is sure */
 	/*

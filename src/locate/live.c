@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "locate/live_format.h"
 #include "locate/x86.h"
 
 #define LIVE_WORD_MAX 8u
@@ -370,28 +371,49 @@ static bool find_overrun(struct live *l, struct gva *ret, struct taint_label *la
 	if (last->slot.v && read_tainted(l, *ret, word, labels))
 		return true;
 	*ret = gva(d->access - word);
-	return d->detector == TAINT_DETECT_FAULT && (d->access_error & ERROR_WRITE) && d->access > word &&
-	       !(d->access & GUEST_PAGE_MASK) && read_tainted(l, *ret, word, labels);
+	return d->detector == TAINT_DETECT_FAULT && !d->object_gva && (d->access_error & ERROR_WRITE) &&
+	       d->access > word && !(d->access & GUEST_PAGE_MASK) && read_tainted(l, *ret, word, labels);
 }
 
-static int overrun(struct live *l, struct taint_msg_detect *d, struct err *e)
+static int unwind(struct live *l, struct err *e)
 {
 	const struct finding nothing = {0};
-	struct taint_label labels[LIVE_WORD_MAX];
 	struct chain_regs regs;
-	struct gva at;
 
 	if (begin(l, &nothing, e) || user_registers(l, &regs, e))
 		return -1;
 	set_sources(l);
-	l->src.overwritten = overwritten;
 	chain_unwind(&l->src, &regs, l->chain);
+	return 0;
+}
+
+static int overrun(struct live *l, struct taint_msg_detect *d, struct err *e)
+{
+	struct taint_label labels[LIVE_WORD_MAX];
+	struct gva at;
+
+	l->src.overwritten = overwritten;
+	if (unwind(l, e))
+		return -1;
 	if (!find_overrun(l, &at, labels))
 		return err_set(e, ERR_GUEST, "no return address of the stack was overwritten from the outside");
 	d->object_gva = at.v;
 	d->object_len = l->src.is_32bit ? 4 : 8;
 	memcpy(d->label, labels, d->object_len * sizeof(*labels));
 	return 0;
+}
+
+bool locate_fails_bound(const struct locate_input *in)
+{
+	struct finding f = {0};
+	struct live l = {.in = in, .f = &f};
+	struct err e;
+	bool fails = !unwind(&l, &e) && live_fails_bound(&l);
+
+	machine_destroy(l.machine);
+	free(l.chain);
+	free(l.maps);
+	return fails;
 }
 
 int locate_overrun(const struct locate_input *in, struct taint_msg_detect *d, struct err *e)

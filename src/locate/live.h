@@ -71,7 +71,7 @@ void live_set_tail(struct live *l, const struct cfi_fde *fde, struct code_fn *fn
 		   const char *name);
 /* Takes that back. before: what *l->f was. */
 void live_forget_culprit(struct live *l, const struct finding *before);
-/* Whether a module is the C library, or its loader. */
+/* Whether a module is the C library, that of C++, or the loader. */
 bool live_is_c_library(const struct vmi_module *m);
 /* The function that does the same with a length, as a pointer of the culprit's module and a distance. */
 void live_find_helper(struct live *l);
@@ -80,6 +80,8 @@ void live_find_helper(struct live *l);
  * base and start_offset of l->f if there is such a register or word. For a call start_offset is its destination's, if that can be told.
  */
 void live_find_base(struct live *l, const struct object *o);
+/* Whether the culprit, a call, always writes to an array of its own frame, or behind it: fills own_array of l->f. */
+void live_find_array(struct live *l);
 
 /*
  * What the function that frame k called, k at least 1, does: the name of one that does the same. Only for functions of the C

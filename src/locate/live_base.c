@@ -147,28 +147,50 @@ static void destination_of_call(struct hunt *h)
 
 static void hunt(struct hunt *h)
 {
-	const struct code_fn *fn = h->l->fn;
-	const struct code_insn *ci = code_fn_insn(fn, h->l->f->culprit);
-	struct code_depth entry = {.rsp_known = true, .rsp = word(h)};
-
-	if (!ci)
-		return;
-	h->k = (uint32_t)(ci - fn->insn);
-	code_fn_depths(fn, &entry, h->depth);
 	if (h->l->f->kind == FINDING_STORE)
 		base_of_store(h);
 	else
 		destination_of_call(h);
 }
 
+/* Whether the call's destination is made of the frame's own address, and a number is added. */
+static void look_for_array(struct hunt *h)
+{
+	struct finding *f = h->l->f;
+	struct origin_place p;
+
+	f->own_array = f->dst_arg != CALL_NO_ARG && argument_place(h, f->dst_arg, &p) &&
+		       origin_of(h->origin, h->k, p, &h->want) && origin_in_frame(&h->want);
+}
+
+static void with_origins(struct hunt *h, void (*look)(struct hunt *h))
+{
+	const struct code_fn *fn = h->l->fn;
+	const struct code_insn *ci = code_fn_insn(fn, h->l->f->culprit);
+	struct code_depth entry = {.rsp_known = true, .rsp = word(h)};
+
+	h->depth = ci ? calloc(fn->n_insn, sizeof(*h->depth)) : NULL;
+	if (!h->depth)
+		return;
+	h->k = (uint32_t)(ci - fn->insn);
+	code_fn_depths(fn, &entry, h->depth);
+	h->origin = origin_create(fn, h->depth);
+	if (h->origin)
+		look(h);
+	origin_destroy(h->origin);
+	free(h->depth);
+}
+
 void live_find_base(struct live *l, const struct object *o)
 {
 	struct hunt h = {.l = l, .o = o, .frame = &l->chain->frame[l->frame]};
 
-	h.depth = calloc(l->fn->n_insn, sizeof(*h.depth));
-	h.origin = h.depth ? origin_create(l->fn, h.depth) : NULL;
-	if (h.origin)
-		hunt(&h);
-	origin_destroy(h.origin);
-	free(h.depth);
+	with_origins(&h, hunt);
+}
+
+void live_find_array(struct live *l)
+{
+	struct hunt h = {.l = l, .frame = &l->chain->frame[l->frame]};
+
+	with_origins(&h, look_for_array);
 }

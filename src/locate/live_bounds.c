@@ -6,6 +6,7 @@
 
 #include "locate/arguments.h"
 #include "locate/bound.h"
+#include "locate/callee.h"
 #include "locate/live.h"
 #include "locate/live_argument.h"
 #include "locate/x86.h"
@@ -170,6 +171,8 @@ static int bound_stack(struct live *l, const struct object *o, struct err *e)
 	} else {
 		f->bound = BOUND_FRAME;
 		f->confidence = SURE;
+		if (f->effect == CALL_LENGTH)
+			live_find_array(l);
 	}
 	return 0;
 }
@@ -309,6 +312,7 @@ static int bound_checked(struct live *l, struct err *e)
 	struct argument dst = culprit_argument(l, f->dst_arg), size = culprit_argument(l, f->chk_arg);
 	int64_t base = 0;
 
+	size.value *= callee_is_wide(f->callee) ? 4 : 1;
 	if (f->chk_arg == CALL_NO_ARG)
 		return err_set_addr(
 			e, ERR_REFUSED, f->culprit.v,

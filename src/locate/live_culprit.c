@@ -24,7 +24,8 @@ static unsigned mode_of(const struct live *l)
 bool live_is_c_library(const struct vmi_module *m)
 {
 	/* file names up to a version */
-	static const char *const names[] = {"libc.", "libc-", "ld-linux", "ld-musl", "ld-2.", "libpthread"};
+	static const char *const names[] = {"libc.", "libc-",	   "ld-linux",	 "ld-musl",
+					    "ld-2.", "libpthread", "libstdc++.", "libc++."};
 	const char *base = strrchr(m->path, '/');
 
 	base = base ? base + 1 : m->path;

@@ -163,12 +163,23 @@ bool live_may_be_format(struct live *l)
 	return true;
 }
 
+/* Whether frame k's function has said what a function that checks bounds says before it ends the program. */
+static bool says_so(struct live *l, unsigned k)
+{
+	static const char text[] = "buffer overflow detected";
+	char said[sizeof(text)];
+	uint64_t at;
+
+	return live_in_nameless_library(l, k) && live_argument(l, k, 0, &at) &&
+	       code_read(&l->src.rd, gva(at), said, sizeof(said)) && !memcmp(said, text, sizeof(text));
+}
+
 bool live_fails_bound(struct live *l)
 {
 	char name[SYMTAB_NAME_MAX];
 
 	for (unsigned k = 0; k < l->chain->n && k < FRAMES_MAX; k++)
-		if (live_function_name(l, k, name) && !strcmp(name, "__chk_fail"))
+		if ((live_function_name(l, k, name) && !strcmp(name, "__chk_fail")) || (k && says_so(l, k)))
 			return true;
 	return false;
 }

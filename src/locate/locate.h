@@ -70,6 +70,12 @@ int locate_live(const struct locate_input *in, const struct finding *first, stru
 int locate_heap(const struct locate_input *in, struct taint_msg_detect *d, struct err *e) MUST_CHECK;
 
 /*
+ * Whether a program that is about to end does so because a function of the C library was about to write beyond the size that the
+ * compiler has told it.
+ */
+bool locate_fails_bound(const struct locate_input *in);
+
+/*
  * When a program is about to end: makes the innermost return address of its stack that was overwritten from the outside the object of
  * *d; if there is none, and a store has run into memory that is not there, the bytes before. ERR_GUEST: there are none.
  */

@@ -474,3 +474,11 @@ void origin_destroy(struct origin *o)
 	free(o->next);
 	free(o);
 }
+
+bool origin_in_frame(const struct origin_roots *r)
+{
+	for (unsigned i = 0; i < r->n; i++)
+		if (!(r->root[i] & FRAME) || r->root[i] & (ENTRY | ELSEWHERE))
+			return false;
+	return r->n;
+}

@@ -55,6 +55,9 @@ bool origin_pointer_of(struct origin *o, uint32_t k, uint8_t a, uint8_t b, uint8
 /* The same for the pointer that a plain store's address is made from, or the frame's place that it names. false: it cannot be told, or is none. */
 bool origin_of_store(struct origin *o, uint32_t k, const struct x86_store *st, struct origin_roots *ret);
 
+/* Whether it is an address that was made of the frame's own place, on every way. */
+bool origin_in_frame(const struct origin_roots *r);
+
 /* Whether both are pointers that the same instructions made. */
 bool origin_same(const struct origin_roots *a, const struct origin_roots *b);
 

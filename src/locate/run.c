@@ -5,6 +5,7 @@
 #define GAP_MAX 64 /* bytes */
 #define CHUNK 512 /* labels read at once */
 #define ENDS_MAX 8 /* bytes */
+#define WIDE_MAX 4 /* bytes */
 
 /* The labels of one aligned chunk. */
 struct window {
@@ -28,6 +29,16 @@ static bool label_at(struct window *w, uint64_t at, struct taint_label *ret)
 	return w->mapped;
 }
 
+/* Whether an origin goes on as the addresses do; wide characters have one byte of the input for two or four of theirs. */
+static bool goes_on(uint32_t origin, uint32_t last, int64_t distance)
+{
+	uint32_t d = (origin - last) & TAINT_POSITION;
+	int64_t sign = distance < 0 ? -1 : 1;
+
+	return d == ((uint32_t)distance & TAINT_POSITION) ||
+	       (d == ((uint32_t)sign & TAINT_POSITION) && (distance == 2 * sign || distance == WIDE_MAX * sign));
+}
+
 /* Walks from `from` in one direction (dir 1 or -1); returns the last address that belongs. */
 static uint64_t walk(struct window *w, uint64_t from, uint32_t origin, uint32_t writer, int dir, uint32_t *first_origin)
 {
@@ -42,7 +53,7 @@ static uint64_t walk(struct window *w, uint64_t from, uint32_t origin, uint32_t 
 
 		if (!label_at(w, at, &l))
 			break;
-		continues = ((l.origin - last_origin) & TAINT_POSITION) == ((at - last) & TAINT_POSITION);
+		continues = goes_on(l.origin, last_origin, (int64_t)(at - last));
 		if (!l.origin || (!continues && (gap || l.writer != writer))) {
 			gap++;
 			continue;

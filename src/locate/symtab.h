@@ -16,7 +16,7 @@
 #include "locate/reader.h"
 #include "vmi/vmi.h"
 
-#define SYMTAB_NAME_MAX 64 /* bytes with the zero; longer names are cut */
+#define SYMTAB_NAME_MAX 80 /* bytes with the zero; longer names are cut */
 #define SYMTAB_MAX (1u << 17) /* symbols looked at in a table */
 
 struct symtab {

@@ -81,21 +81,24 @@ static const struct {
 	{ZYDIS_MNEMONIC_STOSD, false}, {ZYDIS_MNEMONIC_STOSQ, false},
 };
 
-/* Returns 1 and fills *ret if *in is a repeated string store, 0 if it is no string store, -1. */
+/* Returns 1 and fills *ret if *in is a string store, repeated or not, 0 if it is no string store, -1. */
 static int decode_string(unsigned mode, const struct x86_insn *in, struct x86_store *ret, struct err *e)
 {
+	bool rep;
+
 	if (in->i.meta.category != ZYDIS_CATEGORY_STRINGOP)
 		return 0;
 	for (size_t k = 0; k < sizeof(string_stores) / sizeof(string_stores[0]); k++) {
 		if (in->i.mnemonic != string_stores[k].mnemonic)
 			continue;
-		if (!(in->i.attributes & ZYDIS_ATTRIB_HAS_REP) || in->i.address_width != mode ||
-		    (in->i.attributes & ZYDIS_ATTRIB_HAS_SEGMENT))
+		if (in->i.address_width != mode || (in->i.attributes & ZYDIS_ATTRIB_HAS_SEGMENT))
 			break;
-		*ret = (struct x86_store){.kind = X86_STORE_REP,
+		rep = in->i.attributes & ZYDIS_ATTRIB_HAS_REP;
+		*ret = (struct x86_store){.kind = rep ? X86_STORE_REP : X86_STORE_PLAIN,
 					  .base = 7, /* rdi */
 					  .index = X86_NO_REG,
 					  .width = in->op[0].size / 8,
+					  .moves_on = !rep,
 					  .is_copy = string_stores[k].is_copy};
 		return 1;
 	}

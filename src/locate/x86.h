@@ -54,7 +54,8 @@ struct x86_store {
 	bool rip_relative; /* then disp is the absolute address of x86_relative() */
 	int64_t disp; /* sign-extended; in 32-bit mode sums with it are modulo 2^32 */
 	uint16_t width; /* bytes; of one element for X86_STORE_REP */
-	bool is_copy; /* X86_STORE_REP: reads through rsi (movs) */
+	bool is_copy; /* movs: reads through rsi */
+	bool moves_on; /* one movs or stos: rdi, and rsi if it reads there, are beyond the element afterwards */
 };
 
 /* ERR_REFUSED: not an instruction whose write can be held back by itself (says why). */

@@ -67,6 +67,7 @@ int call_helper(struct call *c, struct err *e) MUST_CHECK;
 int call_print(struct call *c, struct err *e) MUST_CHECK;
 /* What call_print() does once the room is known, and the return to the program. */
 int call_print_within(struct call *c, struct err *e) MUST_CHECK;
+int call_vector(struct call *c, struct err *e) MUST_CHECK;
 int call_gets(struct call *c, struct err *e) MUST_CHECK;
 int call_format(struct call *c, struct err *e) MUST_CHECK;
 int call_scan(struct call *c, struct err *e) MUST_CHECK;

@@ -118,6 +118,14 @@ static uint32_t emit_compare(struct store_guard *sg, struct emit_mem ea, struct 
 	return emit_forward(em, ZYDIS_MNEMONIC_JNBE);
 }
 
+/* What a string instruction does beside its store, without a word to the flags. */
+static void emit_moves(struct emitter *em, const struct x86_store *st)
+{
+	emit_lea(em, RDI, EMIT_MEM(RDI, st->width));
+	if (st->is_copy)
+		emit_lea(em, RSI, EMIT_MEM(RSI, st->width));
+}
+
 /* The store, and the same place without it for who jumps to `skip`; `other` is taken where the store runs as it is. */
 static void emit_both_ways(struct store_guard *sg, struct scratch s, uint32_t skip, const uint32_t *other, size_t n)
 {
@@ -138,6 +146,8 @@ static void emit_both_ways(struct store_guard *sg, struct scratch s, uint32_t sk
 	}
 	emit_here(em, skip);
 	restore(&sg->g, s);
+	if (sg->st->moves_on)
+		emit_moves(em, sg->st);
 	if (done)
 		emit_here(em, done);
 }

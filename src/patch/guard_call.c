@@ -14,10 +14,13 @@
 
 #include <string.h>
 
+#include "locate/callee.h"
+
 #define R10 10
 #define R11 11
 #define STACK_ARG_MAX 32
 #define DATA_TRIES 4
+#define WIDE 4 /* bytes of a wide character */
 
 const uint8_t call_arg_reg[CALL_REG_ARGS] = {RDI, RSI, RDX, RCX, R8, R9};
 
@@ -247,6 +250,15 @@ static void room_by_argument(struct call *c)
 	call_other_if(c, ZYDIS_MNEMONIC_JNBE);
 }
 
+/* The destination is always in the array, or behind it where nothing may be written: no room is left there. */
+static void emit_none_beyond(struct call *c)
+{
+	uint32_t inside = emit_forward(c->g.em, ZYDIS_MNEMONIC_JBE);
+
+	emit_rr(c->g.em, ZYDIS_MNEMONIC_XOR, c->room | EMIT_LOW32, c->room | EMIT_LOW32);
+	emit_here(c->g.em, inside);
+}
+
 /* room = bytes that may be written at the destination; to the original call if it is not in the object. */
 void call_room(struct call *c)
 {
@@ -269,8 +281,13 @@ void call_room(struct call *c)
 		else
 			call_with_arg(c, ZYDIS_MNEMONIC_SUB, c->room, c->dst_arg);
 		emit_ri(c->g.em, ZYDIS_MNEMONIC_CMP, c->room, (int32_t)(f->end_offset - f->start_offset));
-		call_other_if(c, ZYDIS_MNEMONIC_JNBE);
+		if (f->own_array)
+			emit_none_beyond(c);
+		else
+			call_other_if(c, ZYDIS_MNEMONIC_JNBE);
 	}
+	if (callee_is_wide(f->callee))
+		emit_ri(c->g.em, ZYDIS_MNEMONIC_SHR, c->room, 2);
 	if (f->chk_arg != CALL_NO_ARG) {
 		call_with_arg(c, ZYDIS_MNEMONIC_CMP, c->room, f->chk_arg);
 		call_with_arg(c, ZYDIS_MNEMONIC_CMOVNBE, c->room, f->chk_arg);
@@ -295,6 +312,12 @@ static const struct length_quirk {
 	{"__fread_chk", false, false, true},
 	{"fread_unlocked", false, false, true},
 	{"__fread_unlocked_chk", false, false, true},
+	{"fgetws", true, false, false},
+	{"__fgetws_chk", true, false, false},
+	{"wcsncpy", false, true, false},
+	{"wcpncpy", false, true, false},
+	{"__wcsncpy_chk", false, true, false},
+	{"__wcpncpy_chk", false, true, false},
 };
 
 static const struct length_quirk *quirk_of(const struct finding *f)
@@ -340,7 +363,10 @@ static void emit_last_zero(struct call *c)
 	none = emit_forward(c->g.em, ZYDIS_MNEMONIC_JZ);
 	call_with_arg(c, ZYDIS_MNEMONIC_MOV, c->spare, c->g.f->dst_arg);
 	emit_r(c->g.em, ZYDIS_MNEMONIC_DEC, c->room);
-	emit_mi(c->g.em, ZYDIS_MNEMONIC_MOV, (struct emit_mem){c->spare, c->room, 1, 0}, 0, 1);
+	if (callee_is_wide(c->g.f->callee))
+		emit_mi(c->g.em, ZYDIS_MNEMONIC_MOV, (struct emit_mem){c->spare, c->room, WIDE, 0}, 0, WIDE);
+	else
+		emit_mi(c->g.em, ZYDIS_MNEMONIC_MOV, (struct emit_mem){c->spare, c->room, 1, 0}, 0, 1);
 	emit_here(c->g.em, none);
 }
 
@@ -390,27 +416,31 @@ static void end_string(struct call *c)
 /* Copies up to rcx bytes from rsi to rdi, up to and without the zero, and adds one: rdi ends one behind that. */
 static void emit_copy(struct call *c)
 {
-	static const uint8_t test_al[] = {0x84, 0xc0};
+	/* lods; stos; test al, al or eax, eax */
+	static const uint8_t narrow[] = {0xac, 0xaa, 0x84, 0xc0}, wide[] = {0xad, 0xab, 0x85, 0xc0};
+	const uint8_t *code = callee_is_wide(c->g.f->callee) ? wide : narrow;
 	struct emitter *em = c->g.em;
 	uint32_t none = emit_forward(em, ZYDIS_MNEMONIC_JRCXZ), loop = em->len, ended;
 
 	c->g.link->lower = (uint16_t)c->g.lower;
 
-	emit_plain(em, ZYDIS_MNEMONIC_LODSB);
-	emit_plain(em, ZYDIS_MNEMONIC_STOSB);
-	emit_bytes(em, test_al, sizeof(test_al));
+	emit_bytes(em, &code[0], 1);
+	emit_bytes(em, &code[1], 1);
+	emit_bytes(em, &code[2], 2);
 	emit_back(em, ZYDIS_MNEMONIC_LOOPNE, loop);
 	ended = emit_forward(em, ZYDIS_MNEMONIC_JZ);
 	emit_here(em, none);
 	emit_rr(em, ZYDIS_MNEMONIC_XOR, RAX | EMIT_LOW32, RAX | EMIT_LOW32);
-	emit_plain(em, ZYDIS_MNEMONIC_STOSB);
+	emit_bytes(em, &code[1], 1);
 	emit_here(em, ended);
 }
 
 static bool is_stpcpy(const struct finding *f)
 {
 	return strncmp(f->callee, "stpcpy", FINDING_NAME_MAX) == 0 ||
-	       strncmp(f->callee, "__stpcpy_chk", FINDING_NAME_MAX) == 0;
+	       strncmp(f->callee, "__stpcpy_chk", FINDING_NAME_MAX) == 0 ||
+	       strncmp(f->callee, "wcpcpy", FINDING_NAME_MAX) == 0 ||
+	       strncmp(f->callee, "__wcpcpy_chk", FINDING_NAME_MAX) == 0;
 }
 
 static bool plain_string_args(const struct finding *f)
@@ -434,7 +464,7 @@ static int emit_string_copy(struct call *c, struct err *e)
 	emit_r(em, ZYDIS_MNEMONIC_DEC, RCX | EMIT_LOW32);
 	emit_copy(c);
 	if (is_stpcpy(c->g.f))
-		emit_lea(em, RAX, EMIT_MEM(RDI, -1));
+		emit_lea(em, RAX, EMIT_MEM(RDI, callee_is_wide(c->g.f->callee) ? -WIDE : -1));
 	emit_here(em, full);
 	if (!is_stpcpy(c->g.f))
 		emit_r(em, ZYDIS_MNEMONIC_POP, RAX);
@@ -444,7 +474,7 @@ static int emit_string_copy(struct call *c, struct err *e)
 
 static int emit_string_append(struct call *c, struct err *e)
 {
-	static const uint8_t repne_scasb[] = {0xf2, 0xae};
+	static const uint8_t narrow[] = {0xf2, 0xae}, wide[] = {0xf2, 0xaf}; /* repne scasb, scasd */
 	const struct finding *f = c->g.f;
 	struct emitter *em = c->g.em;
 	uint32_t none[2];
@@ -455,9 +485,12 @@ static int emit_string_append(struct call *c, struct err *e)
 	call_push(c, RDI);
 	emit_rr(em, ZYDIS_MNEMONIC_XOR, RAX | EMIT_LOW32, RAX | EMIT_LOW32);
 	none[0] = emit_forward(em, ZYDIS_MNEMONIC_JRCXZ);
-	emit_bytes(em, repne_scasb, sizeof(repne_scasb));
+	emit_bytes(em, callee_is_wide(f->callee) ? wide : narrow, sizeof(narrow));
 	none[1] = emit_forward(em, ZYDIS_MNEMONIC_JNZ);
-	emit_r(em, ZYDIS_MNEMONIC_DEC, RDI);
+	if (callee_is_wide(f->callee))
+		emit_lea(em, RDI, EMIT_MEM(RDI, -WIDE));
+	else
+		emit_r(em, ZYDIS_MNEMONIC_DEC, RDI);
 	if (f->effect == CALL_STRING_APPEND_N) {
 		call_with_arg(c, ZYDIS_MNEMONIC_CMP, RCX, f->len_arg);
 		call_with_arg(c, ZYDIS_MNEMONIC_CMOVNBE, RCX, f->len_arg);
@@ -482,6 +515,7 @@ static const struct {
 	{CALL_STRING_APPEND_N, "append-guard", emit_string_append},
 	{CALL_PRINT, "print-guard", call_print},
 	{CALL_PRINT_V, "print-guard", call_print},
+	{CALL_VECTOR, "length-guard", call_vector},
 	{CALL_GETS, "line-guard", call_gets},
 	{CALL_SCAN, "scan-guard", call_scan},
 	{CALL_FORMAT, "format-guard", call_format},
@@ -499,7 +533,8 @@ static int check_call(struct call *c, struct err *e)
 		return err_set(e, ERR_REFUSED, "the culprit is not a call");
 	if (f->culprit.v + f->culprit_len != f->bug.v + f->bug_len)
 		return err_set(e, ERR_REFUSED, "the call is not the last of the bug instructions");
-	if ((f->dst_arg > STACK_ARG_MAX && f->effect != CALL_FORMAT && f->effect != CALL_SCAN) ||
+	if ((f->dst_arg > STACK_ARG_MAX && f->effect != CALL_FORMAT && f->effect != CALL_SCAN &&
+	     f->effect != CALL_VECTOR) ||
 	    (f->chk_arg != CALL_NO_ARG && f->chk_arg > STACK_ARG_MAX))
 		return err_set(e, ERR_REFUSED, "the call's arguments are not known");
 	if (f->bound == BOUND_ARGUMENT && f->chk_arg == CALL_NO_ARG)

@@ -275,7 +275,7 @@ static bool load_word(struct plugin_vcpu *c, const struct plugin_site *s, qemu_p
 {
 	enum shadow_word state;
 
-	if (!s->word_load || n != s->in->load_len)
+	if (n != s->word_load)
 		return false;
 	if (c->hot)
 		arrive(c, s);
@@ -300,19 +300,25 @@ static bool load_word(struct plugin_vcpu *c, const struct plugin_site *s, qemu_p
 static bool store_word(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		       unsigned n)
 {
+	struct taint_label labels[ACCESS_MAX];
 	const uint32_t *origins;
 
-	if (!s->word_store || n != s->in->store_len || !c->hot)
+	if (n != s->word_store || !c->hot)
 		return false;
 	arrive(c, s);
-	if (c->regs->tainted & s->address)
-		return false;
 	origins = taint_insn_stored(c->regs, &c->run, s->in);
-	if (!origins || !memory_set_word(c, s, info, vaddr, origins, n))
+	if (!origins)
 		return false;
-	c->run.loaded = NULL;
-	c->run.store_done = 0;
 	c->line->followed++;
+	if (c->regs->tainted & s->address)
+		sentry_store(c, s, vaddr);
+	if (memory_set_word(c, s, info, vaddr, origins, n)) {
+		c->run.loaded = NULL;
+		c->run.store_done = 0;
+	} else {
+		taint_insn_store(c->regs, &c->run, s->in, vaddr, labels, n);
+		memory_set(c, s, info, vaddr, labels, n);
+	}
 	settle(c);
 	return true;
 }
@@ -370,7 +376,7 @@ static void store_slow(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin
 		clean = arrive_clean(c, s, clean);
 		tainted = taint_insn_store(c->regs, &c->run, s->in, vaddr, labels, n);
 	}
-	if (c->hot)
+	if (c->regs->tainted & s->address)
 		origin = sentry_store(c, s, vaddr);
 	if (!tainted && !origin)
 		origin = memory_end(c, s, info, vaddr);

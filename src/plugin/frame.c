@@ -129,15 +129,21 @@ static bool may_end(struct plugin_vcpu *c, const uint64_t *frame, unsigned n, ui
 
 static void look_for_fault(struct plugin_vcpu *c, const struct top *t, unsigned n, uint64_t cld)
 {
-	static const struct taint_label none[PLUGIN_WORD_MAX];
+	struct taint_label labels[PLUGIN_WORD_MAX] = {0};
+	struct gpa by = {0};
 	unsigned first = n == TRAP_WORDS ? FRAME_IP : 0; /* of the words that all frames have */
 	struct plugin_site at = {.pc = t->word[first], .code_offset = UINT64_MAX, .user = true};
 	uint64_t cs = t->word[first + FRAME_CS - FRAME_IP];
 	struct detect_access access = {0};
 
-	if (n && (cs == USER_CS || cs == USER32_CS) && plugin_detects(TAINT_DETECT_FAULT) &&
-	    may_end(c, t->word, n, cld, &access))
-		detect_report_access(c, TAINT_DETECT_FAULT, &at, access, 0, gpa(0), none, 0);
+	if (!n || (cs != USER_CS && cs != USER32_CS) || !plugin_detects(TAINT_DETECT_FAULT) ||
+	    !may_end(c, t->word, n, cld, &access))
+		return;
+	n = cs == USER32_CS ? 4 : 8;
+	if (sentry_branched(c, at.pc, n, &by, labels))
+		detect_report_access(c, TAINT_DETECT_FAULT, &at, access, c->branched_by, by, labels, n);
+	else
+		detect_report_access(c, TAINT_DETECT_FAULT, &at, access, 0, by, labels, 0);
 }
 
 void frame_pushed(unsigned vcpu, void *cld)

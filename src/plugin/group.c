@@ -56,7 +56,7 @@ static bool load_word(struct plugin_vcpu *c, const struct plugin_site *s, uint64
 	if (c->pending)
 		state = memory_get_word(c, MEMORY_NOT_TOLD, vaddr, n, origins);
 	else
-		memset(origins, 0, n * sizeof(*origins));
+		memory_word_clean(origins, n);
 	if (state == SHADOW_WORD_ELSE)
 		return false;
 	if (state == SHADOW_WORD_CLEAN && !(c->regs->tainted & s->touches))

@@ -129,7 +129,7 @@ void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned 
 	qemu_plugin_mem_value v = qemu_plugin_mem_get_value(info);
 
 	/* The members of the union all begin at its start, and the host is little-endian. */
-	memcpy(ret, &v.data, n);
+	memcpy(ret, &v.data, ACCESS_MAX);
 	if (!qemu_plugin_mem_is_big_endian(info))
 		return;
 	for (unsigned i = 0; i < n / 2; i++) {
@@ -274,6 +274,24 @@ static const uint8_t *word_host(const struct plugin_vcpu *c, const struct plugin
 	return t->host && current ? t->host + (vaddr & GUEST_PAGE_MASK) : NULL;
 }
 
+/* n bytes; a call costs more than the copying where n is not known to the compiler. */
+static void copy_word(uint8_t *to, const uint8_t *from, unsigned n)
+{
+	switch (n) {
+	case 1:
+		*to = *from;
+		break;
+	case 4:
+		memcpy(to, from, 4);
+		break;
+	case 8:
+		memcpy(to, from, 8);
+		break;
+	default:
+		memcpy(to, from, n);
+	}
+}
+
 enum shadow_word memory_get_word(const struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n,
 				 uint32_t *ret)
 {
@@ -290,7 +308,7 @@ enum shadow_word memory_get_word(const struct plugin_vcpu *c, qemu_plugin_meminf
 	if (!lines && !memory_known_clean(c, vaddr))
 		return SHADOW_WORD_ELSE; /* to be remembered */
 	if (!(lines & shadow_line_bits(at, n))) {
-		memset(ret, 0, n * sizeof(*ret));
+		memory_word_clean(ret, n);
 		return SHADOW_WORD_CLEAN;
 	}
 	if (told)
@@ -312,7 +330,7 @@ bool memory_set_word(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_m
 		host = word_host(c, t, vaddr);
 		if (!host)
 			return false;
-		memcpy(bytes, host, n);
+		copy_word(bytes, host, n);
 	} else {
 		memory_bytes(info, bytes, n);
 	}
@@ -334,7 +352,7 @@ static bool word_fresh(const struct plugin_vcpu *c, uint64_t vaddr, unsigned n, 
 
 	if (!host || n > ACCESS_MAX)
 		return false;
-	memcpy(bytes, host, n);
+	copy_word(bytes, host, n);
 	state = shadow_get_word(plugin.shadow, gpa(t->page + (vaddr & GUEST_PAGE_MASK)), bytes, n, origins);
 	*ret_any = state == SHADOW_WORD_TAINTED;
 	return state != SHADOW_WORD_ELSE;
@@ -488,9 +506,13 @@ uint32_t memory_end(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plu
 
 void memory_clear(struct plugin_vcpu *c, qemu_plugin_meminfo_t info, uint64_t vaddr, unsigned n)
 {
+	const struct plugin_tlb_entry *t = find_word(c, vaddr, n);
 	struct piece p[2];
-	unsigned k = split(c, info, vaddr, n, p);
+	unsigned k;
 
+	if (t && !(shadow_lines(plugin.shadow, gpa(t->page)) & shadow_line_bits(gpa(vaddr), n)))
+		return;
+	k = split(c, info, vaddr, n, p);
 	for (unsigned i = 0; i < k; i++)
 		if (p[i].ram)
 			shadow_clear(plugin.shadow, p[i].at, p[i].n);

@@ -52,6 +52,17 @@ void memory_bytes(qemu_plugin_meminfo_t info, uint8_t ret[ACCESS_MAX], unsigned 
  */
 bool memory_get(struct plugin_vcpu *c, const struct taint_insn *in, qemu_plugin_meminfo_t info, uint64_t vaddr,
 		struct taint_label *ret, unsigned n);
+/* Clean labels of a word: n is 1, 2, 4, 8 or 16. There is room for 4. */
+static inline void memory_word_clean(uint32_t *ret, unsigned n)
+{
+	struct {
+		uint32_t four[4];
+	} clean = {{0}};
+
+	for (unsigned i = 0; i < n; i += 4)
+		__builtin_memcpy(ret + i, &clean, sizeof(clean));
+}
+
 /*
  * The commonest case of both: n bytes, of which a translation is remembered, with labels as shadow_get_word() and
  * shadow_set_word() have them. The first fills ret[0..n) unless ELSE; the second returns whether it was done.

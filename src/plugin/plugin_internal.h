@@ -59,6 +59,8 @@ struct plugin_vcpu {
 	struct {
 		uint64_t pointer, value, loaded;
 	} through[TAINT_GPRS];
+	uint64_t
+		branched_by; /* where the target of the newest such branch lay whose bytes came from outside; 0: none */
 	unsigned calm; /* interrupts and exceptions of programs since tainted data was followed */
 	uint64_t followed_before; /* accesses followed when the kernel was last entered by an interrupt or exception */
 	uint64_t stack; /* user's stack pointer at the last store that a detector looked at and that is no member */
@@ -106,8 +108,8 @@ struct plugin_site {
 	int16_t distance; /* of a member's address from its leader's */
 	uint16_t next_tell; /* the first site from this one on that tells, or is a member; the block's end: none */
 	bool tells; /* has a memory callback, which is made whenever it runs */
-	bool word_load,
-		word_store; /* each of its loads, or stores, is one of 1, 2, 4, 8 or 16 bytes, and nothing special */
+	/* Bytes of each of its loads, or stores, if that is 1, 2, 4, 8 or 16 and nothing is special about it; or 0. */
+	uint8_t word_load, word_store;
 	uint8_t kind; /* enum plugin_kind */
 	uint64_t touches; /* as in->touches, with a program's addresses that detectors look at */
 	const struct taint_insn *in;
@@ -121,6 +123,7 @@ struct plugin_site {
 	uint64_t pc;
 	uint16_t writer; /* id, 0 until first needed */
 	bool user, mode32; /* runs in user mode; 32-bit code */
+	bool calls; /* stores a return address */
 	uint8_t sees; /* enum taint_sees */
 	uint8_t sees_reg,
 		sees_other; /* as in struct taint_insn; of a comparison, the stack protector's word is in sees_other */
@@ -276,7 +279,11 @@ void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64
 		      const struct taint_label *labels, unsigned n);
 /* As sentry_through() and sentry_note_load() for a word without labels that have flags, before its labels are loaded. */
 void sentry_note_word(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr, unsigned n);
-void sentry_note_copy(struct plugin_vcpu *c, const struct plugin_site *s);
+static inline void sentry_note_copy(struct plugin_vcpu *c, const struct plugin_site *s)
+{
+	c->where[s->copy_to] = c->where[s->copy_from];
+	c->regs->tainted |= (c->regs->tainted >> s->copy_from & 1) << s->copy_to;
+}
 /*
  * It stores; of a group's member after its leader, whose address has the same labels. Returns an origin of the address that
  * it stores at, if that is on the stack; 0: it has none.
@@ -287,6 +294,11 @@ void sentry_restored(struct plugin_vcpu *c, const struct plugin_site *s, uint64_
 		     const struct taint_label *labels, unsigned n);
 /* An access of it was not reported: it faulted. */
 void sentry_fault(struct plugin_vcpu *c, struct plugin_site *s);
+/*
+ * Whether the newest jump or call through what was computed from the input, which is no attack by itself, went to ip: then it
+ * was by the n bytes at c->branched_by.
+ */
+bool sentry_branched(struct plugin_vcpu *c, uint64_t ip, unsigned n, struct gpa *ret_at, struct taint_label *ret);
 
 /* stray.c: returns that do not match their call. */
 /* An instruction has stored n bytes on a page with tainted bytes; noted for return addresses. */

@@ -328,6 +328,7 @@ void sentry_register(struct plugin_vcpu *c, struct plugin_site *s)
 {
 	switch (s->sees) {
 	case TAINT_SEES_BRANCH:
+		c->branched_by = c->regs->tainted >> s->sees_reg & 1 ? c->where[s->sees_reg] : 0;
 		if (!report_through(c, s, s->sees_reg))
 			report_register(c, s, TAINT_DETECT_BRANCH, s->sees_reg);
 		break;
@@ -384,9 +385,9 @@ static uint64_t outside_pointer(const struct plugin_vcpu *c, const struct plugin
 {
 	const struct taint_mem *m = &s->in->mem[0];
 
-	if (!s->user || !c->regs->tainted || s->in->n_mem < 1 || !m->known || !m->read || m->base >= TAINT_GPRS ||
-	    m->base == TAINT_GPR_RSP || m->index != TAINT_GPR_NONE || m->disp <= -MEMBER_MAX || m->disp >= MEMBER_MAX ||
-	    vaddr - (uint64_t)m->disp < POINTER_MIN || !came_whole(c, m->base, 3))
+	if (!s->user || m->base >= TAINT_GPRS || !(c->regs->tainted >> m->base & 1) || s->in->n_mem < 1 || !m->known ||
+	    !m->read || m->base == TAINT_GPR_RSP || m->index != TAINT_GPR_NONE || m->disp <= -MEMBER_MAX ||
+	    m->disp >= MEMBER_MAX || vaddr - (uint64_t)m->disp < POINTER_MIN || !came_whole(c, m->base, 3))
 		return 0;
 	return c->where[m->base];
 }
@@ -423,6 +424,8 @@ void sentry_load(struct plugin_vcpu *c, struct plugin_site *s, qemu_plugin_memin
 			      labels, n);
 	else if (partly_placed(labels, n))
 		report_placed(c, s, vaddr, n);
+	else if (s->sees == TAINT_SEES_BRANCH && data_bytes(labels, n))
+		c->branched_by = vaddr;
 }
 
 void sentry_restored(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr,
@@ -486,12 +489,6 @@ void sentry_note_word(struct plugin_vcpu *c, const struct plugin_site *s, uint64
 			c->where[__builtin_ctz(regs)] = vaddr;
 }
 
-void sentry_note_copy(struct plugin_vcpu *c, const struct plugin_site *s)
-{
-	c->where[s->copy_to] = c->where[s->copy_from];
-	c->regs->tainted |= (c->regs->tainted >> s->copy_from & 1) << s->copy_to;
-}
-
 uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vaddr)
 {
 	const struct taint_mem *m = stored_operand(s);
@@ -514,6 +511,17 @@ static bool find_cause(struct plugin_vcpu *c, const struct plugin_site *s, unsig
 {
 	return reg < TAINT_GPRS &&
 	       (find_held(c, s, reg, ret) || (find_word(c, s, reg, ret) && placed_bytes(ret->label, ret->n)));
+}
+
+bool sentry_branched(struct plugin_vcpu *c, uint64_t ip, unsigned n, struct gpa *ret_at, struct taint_label *ret)
+{
+	struct held h;
+
+	if (!c->branched_by || !holds(c, c->branched_by, ip, n, &h) || !data_bytes(h.label, n))
+		return false;
+	*ret_at = h.at;
+	memcpy(ret, h.label, n * sizeof(*ret));
+	return true;
 }
 
 /* The program's stack pointer, when its access has faulted: it is in the frame at the kernel's. */

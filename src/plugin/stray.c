@@ -37,7 +37,7 @@ void stray_stored(struct plugin_vcpu *c, const struct plugin_site *s, qemu_plugi
 
 	if (!plugin_detects(TAINT_DETECT_STRAY) || !memory_gpa(c, info, vaddr, &at))
 		return;
-	if (!s->in->calls)
+	if (!s->calls)
 		returns_store(&plugin.returns, at, n < room ? n : room);
 	else if (n == plugin_word(s) && n <= room && stored_word(c, info, at, n, &word))
 		returns_call(&plugin.returns, at, n, word);

@@ -124,9 +124,9 @@ static void note_copy(const struct taint_insn *in, struct plugin_site *s)
 	s->copy_from = (uint8_t)(op->src / 8);
 }
 
-static bool is_word(unsigned n)
+static uint8_t word_bytes(unsigned n)
 {
-	return n && n <= SHADOW_WORD_MAX && !(n & (n - 1));
+	return n <= SHADOW_WORD_MAX && !(n & (n - 1)) ? (uint8_t)n : 0;
 }
 
 /* Whether its accesses are each of a word, of which nothing but the labels is wanted. */
@@ -134,9 +134,10 @@ static void note_words(const struct taint_insn *in, struct plugin_site *s)
 {
 	bool plain = !in->needs_begin && !in->updates && !in->is_ret && !in->area && in->cls != TAINT_INSN_REFUSED;
 
-	s->word_load = plain && in->has_load && is_word(in->load_len);
-	s->word_store = plain && in->has_store && is_word(in->store_len);
+	s->word_load = plain && in->has_load ? word_bytes(in->load_len) : 0;
+	s->word_store = plain && in->has_store ? word_bytes(in->store_len) : 0;
 	s->address = in->has_store ? (uint16_t)address_bits(in) : 0;
+	s->calls = in->calls;
 }
 
 /* Whether it stores single bytes: not those of a copy in one instruction, which may be a pointer's. */

@@ -544,6 +544,7 @@ static void check(const struct want *w, enum manner manner)
 	if (!tail)
 		assert_int_equal(f.bound, w->bound);
 	check_bounds(w, &f);
+	assert_true(f.own_array == (f.effect == CALL_LENGTH) || victim.is_32bit);
 	if (manner == PROTECTED && f.bound == BOUND_FRAME)
 		check_canary(&f);
 	check_helper(w, &f);

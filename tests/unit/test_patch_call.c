@@ -174,6 +174,168 @@ static void test_copies(void **state)
 	}
 }
 
+static void put_wide(uint32_t at, uint32_t len)
+{
+	for (uint32_t k = 0; k <= len; k++) {
+		uint32_t letter = k < len ? 0x1f600 + k : 0;
+
+		memcpy(image + at + 4 * k, &letter, sizeof(letter));
+	}
+}
+
+/* A text of wide letters, a copy of it and one behind others: what fits, with a wide zero. */
+static void check_wide(struct request *rq, uint32_t have, uint32_t len)
+{
+	const uint32_t at = object(rq), room = rq->size / 4 - have, n = len < room ? len : room - 1;
+	struct finding f = make_finding(rq);
+	uint8_t text[0x200];
+
+	begin_request(rq);
+	put_call(rq->s, &f);
+	put_guard(rq, &f);
+	put_wide(at, have);
+	put_wide(SOURCE, len);
+	rq->arg[0] = base + at;
+	rq->arg[1] = base + SOURCE;
+	put_args(rq);
+	memcpy(text, image + SOURCE, 4 * n);
+	memset(text + 4 * n, 0, 4);
+	go(rq);
+	assert_int_equal(run.seen[0].count, 0);
+	assert_int_equal(result(rq, true), at + (strstr(rq->callee, "wcpcpy") ? 4 * n : 0));
+	check_memory(rq, at + 4 * have, text, 4 * (n + 1));
+}
+
+static void test_wide(void **state)
+{
+	static const struct {
+		const char *callee;
+		enum call_effect effect;
+		uint32_t have;
+	} kinds[] = {
+		{"wcscpy", CALL_STRING_COPY, 0},
+		{"wcpcpy", CALL_STRING_COPY, 0},
+		{"wcscat", CALL_STRING_APPEND, 0},
+		{"wcscat", CALL_STRING_APPEND, 5},
+	};
+	static const uint32_t lens[] = {0, 1, 9, 10, 15, 16, 100};
+
+	(void)state;
+	for (size_t n = 0; n < SETTINGS * 4; n++) {
+		struct request rq = {.s = &settings[n / 4],
+				     .effect = kinds[n % 4].effect,
+				     .callee = kinds[n % 4].callee,
+				     .src_arg = 1,
+				     .len_arg = CALL_NO_ARG,
+				     .chk_arg = CALL_NO_ARG,
+				     .n_args = 2,
+				     .size = 64};
+
+		for (size_t k = 0; k < sizeof(lens) / sizeof(lens[0]) && rq.s->bound != BOUND_CHUNK; k++)
+			check_wide(&rq, kinds[n % 4].have, lens[k]);
+	}
+}
+
+/* Lengths of wide letters count those. */
+static void test_wide_lengths(void **state)
+{
+	(void)state;
+	for (size_t n = 0; n < SETTINGS; n++) {
+		struct request rq = read_request(&settings[n], 64, 100);
+
+		rq.callee = "mbstowcs";
+		if (rq.s->bound == BOUND_CHUNK)
+			continue;
+		run_request(&rq);
+		go(&rq);
+		assert_int_equal((uint32_t)run.seen[0].arg[2], 16);
+		rq.arg[2] = 16;
+		run_request(&rq);
+		go(&rq);
+		assert_int_equal((uint32_t)run.seen[0].arg[2], 16);
+	}
+}
+
+/* Behind an array that the destination is always in there is no room. */
+static void test_own_array(void **state)
+{
+	static const int32_t places[] = {0, 63, 64, 65, 1000};
+
+	(void)state;
+	for (size_t n = 0; n < SETTINGS * 5; n++) {
+		struct request rq = read_request(&settings[n / 5], 64, 5000);
+		struct finding f = make_finding(&rq);
+		int32_t dst = places[n % 5];
+
+		if (rq.s->bound != BOUND_FRAME)
+			continue;
+		f.own_array = true;
+		begin_request(&rq);
+		rq.arg[1] = base + object(&rq) + (uint64_t)dst;
+		put_args(&rq);
+		put_call(rq.s, &f);
+		put_guard(&rq, &f);
+		go(&rq);
+		assert_int_equal((uint32_t)run.seen[0].arg[2], dst < 64 ? 64 - dst : 0);
+	}
+}
+
+static void put_buffer(const struct request *rq, unsigned k, int32_t dst, uint64_t len)
+{
+	const uint64_t words[] = {base + object(rq) + (uint64_t)(int64_t)dst, len};
+
+	memcpy(image + SOURCE + 16 * k, words, sizeof(words));
+}
+
+/* Several buffers: those in the object are cut, in the list. */
+static void check_vector(struct request *rq, bool message)
+{
+	static const struct {
+		int32_t dst;
+		uint64_t len, want;
+	} buffers[] = {{0, 64, 64}, {0, 65, 64}, {10, 5000, 54}, {64, 8, 0}, {-8, 500, 500}, {72, 500, 500}, {3, 2, 2}};
+	enum { N = sizeof(buffers) / sizeof(buffers[0]) };
+	struct finding f = make_finding(rq);
+	const uint64_t header[] = {0, 0, base + SOURCE, N};
+	uint64_t len;
+
+	begin_request(rq);
+	for (unsigned k = 0; k < N; k++)
+		put_buffer(rq, k, buffers[k].dst, buffers[k].len);
+	memcpy(image + SOURCE + 0x200, header, sizeof(header));
+	rq->arg[1] = base + SOURCE + (message ? 0x200 : 0);
+	rq->arg[2] = message ? 0 : N;
+	put_args(rq);
+	put_call(rq->s, &f);
+	put_guard(rq, &f);
+	go(rq);
+	assert_int_equal(run.seen[0].count, 1);
+	assert_int_equal(run.seen[0].arg[1], rq->arg[1]);
+	for (unsigned k = 0; k < N; k++) {
+		memcpy(&len, image + SOURCE + 16 * k + 8, sizeof(len));
+		assert_int_equal(len, rq->wrong_caller ? buffers[k].len : buffers[k].want);
+	}
+}
+
+static void test_vectors(void **state)
+{
+	(void)state;
+	for (size_t n = 0; n < SETTINGS * 2; n++) {
+		struct request rq = read_request(&settings[n / 2], 64, 0);
+
+		rq.effect = CALL_VECTOR;
+		rq.dst_arg = CALL_NO_ARG;
+		rq.src_arg = 1;
+		rq.callee = n & 1 ? "recvmsg" : "readv";
+		rq.len_arg = n & 1 ? CALL_NO_ARG : 2;
+		if (rq.s->is_32bit || rq.s->bound == BOUND_CHUNK)
+			continue;
+		check_vector(&rq, n & 1);
+		rq.wrong_caller = rq.s->bound == BOUND_CALLER;
+		check_vector(&rq, n & 1);
+	}
+}
+
 /* The function is left with the call, a word less deep: what the call returns to is who called the function. */
 static void check_jump(struct request *rq, uint32_t len)
 {
@@ -677,11 +839,13 @@ static void test_refusals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lengths), cmocka_unit_test(test_copies),
-		cmocka_unit_test(test_jumps),	cmocka_unit_test(test_appends),
-		cmocka_unit_test(test_prints),	cmocka_unit_test(test_print_elsewhere),
-		cmocka_unit_test(test_chunks),	cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_random),	cmocka_unit_test(test_by_argument),
+		cmocka_unit_test(test_lengths),	     cmocka_unit_test(test_copies),
+		cmocka_unit_test(test_jumps),	     cmocka_unit_test(test_wide),
+		cmocka_unit_test(test_wide_lengths), cmocka_unit_test(test_own_array),
+		cmocka_unit_test(test_vectors),	     cmocka_unit_test(test_appends),
+		cmocka_unit_test(test_prints),	     cmocka_unit_test(test_print_elsewhere),
+		cmocka_unit_test(test_chunks),	     cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_random),	     cmocka_unit_test(test_by_argument),
 		cmocka_unit_test(test_lines),
 	};
 

@@ -25,7 +25,7 @@ struct store {
 };
 
 static const struct store stores[] = {
-	/* mov [ebp+ecx-0x60], dl; mov [esi], eax; mov [rcx+rax], dl; mov [rsi], rax; mov [eax+absolute], dl */
+	/* mov [ebp+ecx-0x60], dl; mov [esi], eax; mov [rcx+rax], dl; mov [rsi], rax; mov [eax+absolute], dl; stosd, stosq */
 	{{true, true, BOUND_FRAME, RBP, 0}, {0x88, 0x54, 0x0d, 0xa0}, 4, RCX, RBP, -0x60, 1, false},
 	{{true, false, BOUND_FRAME, RSP, 0}, {0x89, 0x06}, 2, RSI, NO, 0, 4, true},
 	{{true, false, BOUND_CALLER, RBP, 0}, {0x89, 0x06}, 2, RSI, NO, 0, 4, true},
@@ -35,6 +35,8 @@ static const struct store stores[] = {
 	{{false, false, BOUND_MODULE, RBP, 0}, {0x48, 0x89, 0x06}, 3, RSI, NO, 0, 8, true},
 	{{false, false, BOUND_MODULE, RBP, 0}, {0x88, 0x14, 0x01}, 3, RAX, RCX, 0, 1, false},
 	{{true, false, BOUND_MODULE, RBP, 0}, {0x88, 0x14, 0x01}, 3, RAX, RCX, 0, 1, false},
+	{{true, false, BOUND_FRAME, RSP, 0}, {0xab}, 1, RDI, NO, 0, 4, true},
+	{{false, false, BOUND_MODULE, RBP, 0}, {0x48, 0xab}, 2, RDI, NO, 0, 8, true},
 	{{true, true, BOUND_MODULE, RBP, 0},
 	 {0x88, 0x90, ABSOLUTE & 0xff, ABSOLUTE >> 8, 0x00, 0x20},
 	 6,
@@ -113,6 +115,7 @@ static void run_store(const struct store *st, int64_t off, bool mine)
 	if (may_write(st, mine || st->s.bound != BOUND_CALLER, off))
 		memcpy(before + object(&rq) + off, &in.gpr[source], st->width);
 	check_before("store", off);
+	in.gpr[RDI] += st->vary == RDI ? st->width : 0;
 	check_registers(st->s.is_32bit, &in);
 }
 

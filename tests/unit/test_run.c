@@ -66,6 +66,20 @@ static void test_run(void **state)
 	assert_int_equal(r.first_origin, 1000);
 }
 
+/* A byte of the input for four of memory: wide characters. */
+static void test_wide(void **state)
+{
+	struct run r;
+
+	(void)state;
+	for (unsigned k = 0; k < 20; k++)
+		put(100 + 4 * k, 1, 1000 + k);
+	r = find(176);
+	assert_int_equal(r.start.v, BASE + 100);
+	assert_int_equal(r.length, 77);
+	assert_int_equal(r.first_origin, 1000);
+}
+
 /* What ends the run belongs to it. */
 static void test_end(void **state)
 {
@@ -99,6 +113,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_run, clear),
+		cmocka_unit_test_setup(test_wide, clear),
 		cmocka_unit_test_setup(test_end, clear),
 		cmocka_unit_test_setup(test_index, clear),
 	};

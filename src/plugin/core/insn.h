@@ -163,6 +163,7 @@ struct taint_span {
 	uint8_t len;
 };
 
+/* What is looked at each time it runs comes first. */
 struct taint_insn {
 	uint8_t len;
 	uint8_t cls; /* enum taint_insn_class */
@@ -179,6 +180,22 @@ struct taint_insn {
 	uint8_t load_len;
 	uint8_t store_len; /* 0 with has_store: any number of bytes, all with the label of the byte at store_src */
 	uint16_t store_src; /* where in reg[] the stored bytes' labels are, or TAINT_STORE_CLEAN */
+	/*
+	 * Registers whose labels it reads or writes, as bits of taint_vcpu.tainted. While none of them is tainted, running
+	 * it on clean memory changes nothing: it need not be told (taint_run.loaded
+	 * must be NULL then before a store of the same instruction is told).
+	 */
+	uint64_t touches;
+	uint16_t gpr_written; /* bit mask of general registers that change, perhaps in part or only sometimes */
+	uint8_t delta_reg; /* the register that changes by delta whatever happens, TAINT_GPR_NONE: none */
+	bool updates; /* reads and writes the same operand; not so a copy from memory to memory */
+	/* Look-ups: the registers whose labels the loaded bytes get if they have none; none if n_by_index is 0. */
+	uint8_t n_by_index;
+	struct taint_span by_index[2];
+	/* In user mode: it loads a word that may be used as an address; a register that functions preserve is popped. */
+	bool loads_pointer, restores;
+	/* In user mode: it makes an address of what a register holds, which the C library keeps mixed with a word of the thread's. */
+	bool unscrambles;
 	struct taint_op op[TAINT_INSN_OPS]; /* run when the load is complete, or at exec if there is none */
 	uint8_t flag_ops; /* bit mask of those that write the flags' label and nothing else */
 	uint8_t perm[32];
@@ -187,7 +204,6 @@ struct taint_insn {
 	uint8_t n_mem;
 	bool exchanges; /* cmpxchg on memory: see taint_insn_exchanged() */
 	uint16_t exchange_src; /* where in reg[] the labels of the bytes that it stores if it succeeds are */
-	bool updates; /* reads and writes the same operand; not so a copy from memory to memory */
 	/*
 	 * It may raise an exception other than by a memory access, or change what a segment register means: what is behind
 	 * it in its block may not run, or elsewhere.
@@ -195,27 +211,12 @@ struct taint_insn {
 	bool stops;
 	uint8_t alignment; /* what the address must be a multiple of, or it faults; 0: not known */
 	bool addr32; /* addresses are cut to 32 bits before the segment's base is added */
-	uint16_t gpr_written; /* bit mask of general registers that change, perhaps in part or only sometimes */
-	uint8_t delta_reg; /* the register that changes by delta whatever happens, TAINT_GPR_NONE: none */
 	int32_t delta;
-	/* Look-ups: the registers whose labels the loaded bytes get if they have none; none if n_by_index is 0. */
-	uint8_t n_by_index;
-	struct taint_span by_index[2];
 	uint8_t area; /* enum taint_area */
 	uint8_t area_form; /* enum taint_area_form */
 	uint8_t area_vectors; /* vector registers in the area: 8 or 16 */
-	/*
-	 * Registers whose labels it reads or writes, as bits of taint_vcpu.tainted. While none of them is tainted, running
-	 * it on clean memory changes nothing: it need not be told (taint_run.loaded
-	 * must be NULL then before a store of the same instruction is told).
-	 */
-	uint64_t touches;
 	uint8_t sees; /* enum taint_sees; of code in user mode only */
 	uint8_t sees_reg, sees_other; /* general registers in encoding order, TAINT_GPR_NONE */
-	/* In user mode: it loads a word that may be used as an address; a register that functions preserve is popped. */
-	bool loads_pointer, restores;
-	/* In user mode: it makes an address of what a register holds, which the C library keeps mixed with a word of the thread's. */
-	bool unscrambles;
 	bool calls; /* in user mode: what it stores is a return address */
 	bool sets_flags; /* all that it says of the flags' label does not depend on the label before */
 	bool uses_flags;

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Putting patches in after a rollback: which reasons are worth an older checkpoint. The guest is made up. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/respond_internal.h"
+
+#define CULPRIT 0x401000u
+#define CULPRIT_LEN 5u
+#define STACK 0x7fff0000u
+
+/* What the guest says: of each patch, by the incident's number in its path. */
+static struct {
+	enum err_code refuses[3];
+	unsigned applied;
+	bool superseded, waits;
+	uint64_t stack[4]; /* above the waiting thread's stack pointer */
+} guest;
+
+static struct vm vm;
+static struct response r;
+
+int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e)
+{
+	enum err_code code = guest.refuses[p->path[0] - '0'];
+
+	(void)v;
+	(void)t;
+	if (code != ERR_OK)
+		return err_set(e, code, "patch %s does not go in", p->path);
+	guest.applied++;
+	return 0;
+}
+
+bool patch_concerns(const struct patch *p, struct vmi *v, const struct vmi_task *t)
+{
+	(void)p;
+	(void)v;
+	(void)t;
+	return true;
+}
+
+int patch_apply_to_file(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e)
+{
+	(void)v;
+	(void)t;
+	return err_set(e, ERR_REFUSED, "%s is no file", p->path);
+}
+
+int vmi_tasks(struct vmi *v, struct vmi_task *ret, size_t max, struct err *e)
+{
+	(void)v;
+	(void)max;
+	(void)e;
+	ret[0] = (struct vmi_task){.mm = gva(1)};
+	ret[1] = (struct vmi_task){.mm = gva(0)}; /* a kernel thread */
+	return 2;
+}
+
+int vmi_threads_waiting(struct vmi *v, const struct vmi_task *t, struct vmi_thread *ret, size_t max,
+			size_t *ret_n_other, struct err *e)
+{
+	(void)v;
+	(void)t;
+	(void)max;
+	(void)e;
+	*ret_n_other = 0;
+	ret[0] = (struct vmi_thread){.gpr[4] = STACK};
+	return guest.waits;
+}
+
+bool vmi_task_read(struct vmi *v, const struct vmi_task *t, struct gva at, void *ret, size_t len)
+{
+	(void)v;
+	(void)t;
+	if (at.v < STACK || at.v + len > STACK + sizeof(guest.stack))
+		return false;
+	memcpy(ret, (const uint8_t *)guest.stack + (at.v - STACK), len);
+	return true;
+}
+
+bool ladder_superseded(const struct vm *m, unsigned i)
+{
+	(void)m;
+	(void)i;
+	return guest.superseded;
+}
+
+int ladder_generate(struct vm *m, const struct vmi_task *t, struct finding *f, struct patch *ret, struct err *e)
+{
+	(void)m;
+	(void)t;
+	(void)f;
+	*ret = (struct patch){.path = "2"};
+	return guest.refuses[2] == ERR_OK ? 0 : err_set(e, ERR_REFUSED, "no room");
+}
+
+/* Patch 0 is another incident's, 1 the new one, 2 the one beside it. */
+static int setup(void **state)
+{
+	(void)state;
+	memset(&guest, 0, sizeof(guest));
+	memset(&vm, 0, sizeof(vm));
+	vm.n_patches = 1;
+	vm.patch[0].patch = (struct patch){.path = "0"};
+	r = (struct response){.vm = &vm,
+			      .have_task = true,
+			      .have_patch = true,
+			      .patch.path = "1",
+			      .n_siblings = 1,
+			      .finding = {.kind = FINDING_CALL, .culprit = gva(CULPRIT), .culprit_len = CULPRIT_LEN}};
+	return 0;
+}
+
+static void test_all_go_in(void **state)
+{
+	struct err e;
+
+	(void)state;
+	assert_true(insert_patches(&r, &e));
+	assert_int_equal(e.code, ERR_OK);
+	assert_int_equal(guest.applied, 2);
+	assert_int_equal(r.missing, 0);
+	insert_keep(&r);
+	assert_int_equal(vm.n_patches, 3);
+	assert_int_equal(r.in.also_guarded, 1);
+}
+
+/* What passes is worth an older checkpoint, what stays is not. */
+static void test_reasons(void **state)
+{
+	struct err e;
+
+	(void)state;
+	guest.refuses[1] = ERR_STATE;
+	assert_false(insert_patches(&r, &e));
+	assert_int_equal(e.code, ERR_STATE);
+	guest.refuses[1] = ERR_REFUSED;
+	assert_true(insert_patches(&r, &e));
+	assert_int_equal(e.code, ERR_REFUSED);
+	guest.refuses[1] = ERR_OK;
+	guest.refuses[0] = ERR_STATE;
+	assert_false(insert_patches(&r, &e));
+	assert_int_equal(e.code, ERR_OK);
+	assert_int_equal(r.missing, 1);
+	guest.superseded = true;
+	assert_true(insert_patches(&r, &e));
+	assert_int_equal(r.missing, 0);
+}
+
+/* A call that was made without the guard, and has not returned. */
+static void test_under_way(void **state)
+{
+	struct err e;
+
+	(void)state;
+	guest.waits = true;
+	guest.stack[1] = CULPRIT;
+	assert_true(insert_patches(&r, &e));
+	guest.stack[3] = CULPRIT + CULPRIT_LEN;
+	assert_false(insert_patches(&r, &e));
+	assert_int_equal(e.code, ERR_OK);
+	r.finding.kind = FINDING_STORE;
+	assert_true(insert_patches(&r, &e));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_all_go_in, setup),
+		cmocka_unit_test_setup(test_reasons, setup),
+		cmocka_unit_test_setup(test_under_way, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
