@@ -10,14 +10,18 @@
  *   relative   mov r, [b + reg*4 + table - got]; add r, b; jmp r, or add b, [b + reg*4 + table - got]; jmp b;
  *              distances from the GOT, whose address is in b
  *
+ * An indirect jump may also be a call at the function's end: then the stack is as it was at the beginning, and the target is one
+ * pointer, without an index.
+ *
  * More entries may be read than the table has: too many arrivals only cost a choice of window, too few
  * would break the program. At least as many as the bounds check before the jump lets through must make sense.
  */
+#include <stdlib.h>
+
 #include "locate/code_internal.h"
 
 #define LOOK_BACK 24 /* instructions */
 #define ENTRIES_MAX 4096
-#define EPILOGUE_MAX 12 /* instructions */
 
 struct table {
 	uint64_t at;
@@ -212,25 +216,71 @@ static bool makes_sense(const struct code_fn *fn, const struct code_text *text, 
 	return target >= text->low.v && target < text->high.v;
 }
 
-static bool frees_frame(const struct x86_insn *in)
+/* What compilers fill gaps with: it does nothing. */
+static bool is_padding(const struct x86_insn *in)
 {
-	return in->i.mnemonic == ZYDIS_MNEMONIC_POP || in->i.mnemonic == ZYDIS_MNEMONIC_LEAVE ||
-	       ((in->i.mnemonic == ZYDIS_MNEMONIC_ADD || in->i.mnemonic == ZYDIS_MNEMONIC_LEA) &&
-		in->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER && x86_gpr(in->op[0].reg.value) == X86_RSP);
+	const ZydisDecodedOperand *op = in->op;
+
+	switch (in->i.mnemonic) {
+	case ZYDIS_MNEMONIC_NOP:
+	case ZYDIS_MNEMONIC_INT3:
+		return true;
+	case ZYDIS_MNEMONIC_MOV:
+	case ZYDIS_MNEMONIC_XCHG:
+		return op[1].type == ZYDIS_OPERAND_TYPE_REGISTER && op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		       op[0].reg.value == op[1].reg.value;
+	case ZYDIS_MNEMONIC_LEA:
+		return op[1].mem.base == op[0].reg.value && !op[1].mem.disp.value;
+	default:
+		return false;
+	}
 }
 
-/*
- * Whether the function's frame has been given back before the jump at k: it is a call at the function's end then, as in `return
- * o->done(o);`, not a table in the midst of it.
- */
-static bool has_left_frame(const struct code_fn *fn, uint32_t k)
+/* Whether there is code to which no way is known: an indirect jump may lead there. */
+static bool has_unreached(const struct code_fn *fn, const struct code_depth *depth)
 {
 	struct x86_insn in;
 
-	for (uint32_t i = k; i > 0 && k - i < EPILOGUE_MAX && fn->insn[i - 1].flow == CODE_NEXT; i--)
-		if (code_fn_decode(fn, i - 1, &in) && frees_frame(&in))
+	for (uint32_t k = 0; k < fn->n_insn; k++)
+		if (!depth[k].reached && (!code_fn_decode(fn, k, &in) || !is_padding(&in)))
 			return true;
 	return false;
+}
+
+/* One word of memory, not one of several by an index. */
+static bool is_single(const ZydisDecodedOperand *op)
+{
+	return op->type == ZYDIS_OPERAND_TYPE_MEMORY && op->mem.index == ZYDIS_REGISTER_NONE;
+}
+
+static bool jumps_by_one_pointer(const struct code_fn *fn, uint32_t k)
+{
+	struct x86_insn in, load;
+
+	if (!code_fn_decode(fn, k, &in))
+		return false;
+	if (in.op[0].type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return is_single(&in.op[0]);
+	return last_write(fn, k, LOOK_BACK, x86_gpr(in.op[0].reg.value), &load) != k &&
+	       load.i.mnemonic == ZYDIS_MNEMONIC_MOV && is_single(&load.op[1]);
+}
+
+/* Whether the indirect jump k is a call at the function's end. */
+static bool is_tail_call(const struct code_fn *fn, uint32_t k)
+{
+	const struct code_depth entry = {.rsp_known = true, .rsp = fn->mode / 8};
+	struct code_depth *depth;
+	bool is;
+
+	if (!jumps_by_one_pointer(fn, k))
+		return false;
+	depth = calloc(fn->n_insn, sizeof(*depth));
+	if (!depth)
+		return false;
+	code_fn_depths(fn, &entry, depth);
+	is = depth[k].reached && depth[k].rsp_known && depth[k].rsp == entry.rsp && !has_unreached(fn, depth);
+	free(depth);
+	return is;
 }
 
 /* Whether the operand names one pointer, not one of several. */
@@ -250,7 +300,7 @@ int code_table_follow(struct code_fn *fn, const struct code_text *text, uint32_t
 	if (code_fn_decode(fn, k, &in) && is_one_pointer(fn, &in.op[0]))
 		return 0; /* a call at the function's end, not a table */
 	if (!find_table(fn, k, &t))
-		return has_left_frame(fn, k) ? 0 : not_understood(fn, k, e);
+		return is_tail_call(fn, k) ? 0 : not_understood(fn, k, e);
 	t.sure = bounds_check(fn, k);
 	for (; n < ENTRIES_MAX; n++) {
 		uint64_t target;

@@ -187,7 +187,26 @@ __asm__(".section .rodata\n"
 	"	pop %rbx\n"
 	"	mov %rdi, %rsi\n"
 	"	jmp *%rax\n"
+	/* 25: likewise through memory, no frame */
 	"f25:\n"
+	"w25:\n"
+	"c25:	mov %al, 0x1000(%rsi)\n"
+	"e25:	jmp *8(%rdi)\n"
+	/* 26: on the way the stack is deeper; 27: one of several pointers; 28: code that is reached in no other way */
+	"f26:	push %rbx\n"
+	"c26:	mov %al, 0x1000(%rsi)\n"
+	"	jmp *8(%rdi)\n"
+	"f27:\n"
+	"c27:	mov %al, 0x1000(%rsi)\n"
+	"	mov (%rdi,%rcx,8), %rax\n"
+	"	jmp *%rax\n"
+	"f28:	push %rbx\n"
+	"c28:	mov %al, 0x1000(%rsi)\n"
+	"	pop %rbx\n"
+	"	jmp *8(%rdi)\n"
+	"	inc %rdi\n"
+	"	ret\n"
+	"f29:\n"
 	"text_end:\n"
 	".balign 4096\n"
 	"text_page:\n"
@@ -196,18 +215,20 @@ __asm__(".section .rodata\n"
 	".irp n, \\names\n.globl \\n\n.endr\n"
 	".endm\n"
 	"export f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19, f20, f21, f22, "
-	"f23, f24, f25\n"
-	"export c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c12, c13, c14, c15, c17, c22, c23, c24, x7, x8\n"
-	"export w1, w2, w4, w5, w7, w8, w10, w14, w17, w23, w24, e24, e1, e2, e4, e5, e7, e8, e10, e14, e17, e23\n"
+	"f23, f24, f25, f26, f27, f28, f29\n"
+	"export c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c12, c13, c14, c15, c17, c22, c23, c24, c25, c26, c27, c28, "
+	"x7, x8\n"
+	"export w1, w2, w4, w5, w7, w8, w10, w14, w17, w23, w24, e24, w25, e25, e1, e2, e4, e5, e7, e8, e10, e14, e17, "
+	"e23\n"
 	"export d1, d2, d3, d4, d5, d6, d7, d8, d9\n");
 
 extern const uint8_t text[], text_end[], text_page[];
 extern const uint8_t f1[], f2[], f3[], f4[], f5[], f6[], f7[], f8[], f9[], f10[], f11[], f12[], f13[], f14[], f15[],
-	f16[], f17[], f18[], f19[], f20[], f21[], f22[], f23[], f24[], f25[];
+	f16[], f17[], f18[], f19[], f20[], f21[], f22[], f23[], f24[], f25[], f26[], f27[], f28[], f29[];
 extern const uint8_t c1[], c2[], c3[], c4[], c5[], c6[], c7[], c8[], c9[], c10[], c12[], c13[], c14[], c15[], c17[],
-	c22[], c23[], c24[], x7[], x8[];
-extern const uint8_t w1[], w2[], w4[], w5[], w7[], w8[], w10[], w14[], w17[], w23[], w24[];
-extern const uint8_t e1[], e2[], e4[], e5[], e7[], e8[], e10[], e14[], e17[], e23[], e24[];
+	c22[], c23[], c24[], c25[], c26[], c27[], c28[], x7[], x8[];
+extern const uint8_t w1[], w2[], w4[], w5[], w7[], w8[], w10[], w14[], w17[], w23[], w24[], w25[];
+extern const uint8_t e1[], e2[], e4[], e5[], e7[], e8[], e10[], e14[], e17[], e23[], e24[], e25[];
 extern const uint8_t d1[], d2[], d3[], d4[], d5[], d6[], d7[], d8[], d9[];
 
 static struct gva at(const uint8_t *label)
@@ -239,6 +260,8 @@ static const struct {
 	{f10, f11, c10, w10, e10},   {f12, f13, c12, NULL, NULL}, {f13, f14, c13, NULL, NULL},
 	{f14, f15, c14, w14, e14},   {f15, f16, f15, NULL, NULL}, {f17, f18, c17, w17, e17},
 	{f22, f23, c22, NULL, NULL}, {f23, f24, c23, w23, e23},	  {f24, f25, c24, w24, e24},
+	{f25, f26, c25, w25, e25},   {f26, f27, c26, NULL, NULL}, {f27, f28, c27, NULL, NULL},
+	{f28, f29, c28, NULL, NULL},
 };
 
 /* Returns 0 and the window, or -1 with e->code ERR_REFUSED. */
