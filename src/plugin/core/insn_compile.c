@@ -462,10 +462,13 @@ static struct taint_op *find_before_clear(struct taint_insn *in)
 /* A 32-bit result and what it clears are one operation. */
 static void join_clear(struct taint_insn *in)
 {
-	const struct taint_op *clear = &in->op[in->n_ops - 1];
+	const struct taint_op *clear;
 	struct taint_op *op;
 
-	if (in->n_ops < 2 || clear->kind != TAINT_OP_CLEAR || clear->dst_len != HALF || clear->dst >= TAINT_REG_FLAGS)
+	if (in->n_ops < 2)
+		return;
+	clear = &in->op[in->n_ops - 1];
+	if (clear->kind != TAINT_OP_CLEAR || clear->dst_len != HALF || clear->dst >= TAINT_REG_FLAGS)
 		return;
 	op = find_before_clear(in);
 	if (!op)
