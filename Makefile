@@ -166,7 +166,7 @@ check-attacks-third: all guest-lab ## every third form of attack in the main bui
 	$(Q)BUILDS="$(MAIN_BUILDS)" JOBS="$(JOBS)" CHUNK=10 tests/attacks/matrix.sh --third
 
 .PHONY: check-false-alarms
-check-false-alarms: all guest-lab ## benign requests to the attack lab: none may be taken for an attack (REQUESTS=200000)
+check-false-alarms: all guest-lab guest-real ## benign requests to the attack lab and to the other servers: none may be taken for an attack (REQUESTS=200000)
 	$(Q)REQUESTS=$(or $(REQUESTS),200000) tests/guest/run false_alarms
 
 .PHONY: check

@@ -33,8 +33,8 @@ test_lab_twins_are_right() {
 	done
 }
 
-# slice SEED COUNT: benign requests to one of the builds; what is wrong with the answers goes to a file of its own.
-slice() {
+# lab_slice SEED COUNT: benign requests to one of the builds; what is wrong with the answers goes to a file of its own.
+lab_slice() {
 	local build=${builds[$1 % ${#builds[@]}]}
 	timeout "$LIMIT" "$GUEST/benign-lab" "127.0.0.1:${ports[$build]}" "$1" "$2" 2>"$T/benign.$1" >"$T/benign.$1.out" ||
 		echo "$build, seed $1: $(cat "$T/benign.$1")" >>"$T/wrong"
@@ -43,31 +43,18 @@ slice() {
 
 # REQUESTS benign requests over the builds, each a service of one VM, by CLIENTS at a time.
 test_lab_false_alarms() {
-	local build n all=${REQUESTS:-2000} each=250 clients=${CLIENTS:-8} forwards='' i ended
+	local build all=${REQUESTS:-2000} forwards=''
 	local -a builds
-	local -A ports running=()
+	local -A ports
 	mapfile -t builds < <(lab_fixed && printf '%s\n' lab-O2 lab-hard2 lab-32-O2)
 	for build in "${builds[@]}"; do
 		ports[$build]=$(free_port)
 		forwards+=" ${ports[$build]}:$(lab_port "$build")"
 	done
 	check "the VM starts" protected vm "$(IFS=, && echo "${builds[*]}")" "${forwards# }"
-	for ((n = 0, i = 1; n < all; n += each, i++)); do
-		if [ "${#running[@]}" -eq "$clients" ]; then
-			wait -n -p ended "${!running[@]}"
-			unset "running[$ended]"
-		fi
-		slice "$i" "$each" &
-		running[$!]=1
-		((i % clients)) || [ "$(status_value vm state)" = running ] || break
-	done
-	wait "${!running[@]}"
-	is "wrong or missing answers" "" "$(cat "$T/wrong" 2>/dev/null)"
-	is "state" running "$(status_value vm state)"
-	is "detections" 0 "$(status_value vm detections)"
-	is "incidents" 0 "$(incident_count)"
-	check_not "no program died" grep -E '^guest: .* (killed|exited)' "$T/vm.console"
-	echo "note: $((n < all ? n : all)) requests to ${#builds[@]} builds"
+	in_slices lab_slice "$all" 250
+	no_alarm
+	echo "note: $all requests to ${#builds[@]} builds"
 	end vm
 }
 

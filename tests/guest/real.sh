@@ -134,8 +134,6 @@ incident_is() {
 	check "incident $1: at most 16 bytes replaced" between 5 16 "$(incident_value "$1" bug_len)"
 }
 
-nothing_died() { ! grep -aE '^guest: .* (killed|exited)' "$T/$1.console"; }
-
 # heal PORT SERVICE N REGEX: in the VM that runs it, attacked twice; it makes incident N, at a call of such a function.
 heal() {
 	local kind module=/bin/$2
@@ -215,5 +213,36 @@ test_real_sngrep() {
 	check "one more benign call" settled calls 4 6
 	is "two incidents" 2 "$(incident_count)"
 	check "nothing died" nothing_died vm
+	end vm
+}
+
+# real_slice SEED COUNT: rounds of benign requests to one of the services; what is wrong goes to a file of its own.
+real_slice() {
+	local name=${services[$1 % ${#services[@]}]}
+	timeout "$LIMIT" "$GUEST/benign-real" "127.0.0.1:${ports[$name]}" "$(kind_of "$name")" "$1" "$2" 2>"$T/benign.$1" \
+		>"$T/benign.$1.out" || echo "$name, seed $1: $(cat "$T/benign.$1")" >>"$T/wrong"
+	rm -f "$T/benign.$1" "$T/benign.$1.out"
+}
+
+# Some REQUESTS / 10 benign requests, two to eight a round, over all services that answer, as test_lab_false_alarms; rigctld
+# has one client (see above).
+test_real_false_alarms() {
+	local IMAGE=initrd-real.img name port rounds=$((${REQUESTS:-2000} / 40)) forwards='' names='' rigctld
+	local -a services=()
+	local -A ports
+	while read -r name port; do
+		[[ $name != sngrep* ]] || continue
+		[[ $name == rigctld ]] || services+=("$name")
+		ports[$name]=$(free_port)
+		forwards+=" ${ports[$name]}:$port"
+		names+=,$name
+	done < <(real_rows)
+	check "the VM starts" protected vm "${names#,}" "${forwards# }"
+	LIMIT=$((LIMIT + rounds)) real_benign "${ports[rigctld]}" rigctld rigctld $((rounds / 10)) &
+	rigctld=$!
+	in_slices real_slice "$rounds" 5
+	check "rigctld is right" wait "$rigctld"
+	no_alarm
+	echo "note: $rounds rounds to ${#services[@]} services, and $((rounds / 10)) to rigctld"
 	end vm
 }

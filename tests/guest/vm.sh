@@ -132,6 +132,33 @@ settled() {
 	"$@"
 }
 
+# in_slices COMMAND ALL EACH: "COMMAND SEED EACH" until that is ALL, by CLIENTS at a time, as long as vm runs.
+in_slices() {
+	local n i ended clients=${CLIENTS:-8}
+	local -A running=()
+	for ((n = 0, i = 1; n < $2; n += $3, i++)); do
+		if [ "${#running[@]}" -eq "$clients" ]; then
+			wait -n -p ended "${!running[@]}"
+			unset "running[$ended]"
+		fi
+		"$1" "$i" "$3" &
+		running[$!]=1
+		((i % clients)) || [ "$(status_value vm state)" = running ] || break
+	done
+	wait "${!running[@]}"
+}
+
+nothing_died() { ! grep -aE '^guest: .* (killed|exited)' "$T/$1.console"; }
+
+# Benign requests were answered rightly ("$T/wrong" has what was not) and taken for nothing else.
+no_alarm() {
+	is "wrong or missing answers" "" "$(cat "$T/wrong" 2>/dev/null)"
+	is "state" running "$(status_value vm state)"
+	is "detections" 0 "$(status_value vm detections)"
+	is "incidents" 0 "$(incident_count)"
+	check "nothing died" nothing_died vm
+}
+
 # end VM: by `clouder stop`; its supervisor must end well.
 end() {
 	check "'clouder stop $1'" "$CLOUDER" stop "$1"
