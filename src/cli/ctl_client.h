@@ -28,5 +28,7 @@ int ctl_client_wait_end(struct ctl_client *c, int timeout_ms, struct err *e) MUS
 /* Names with a socket in the runtime directory, sorted, stale ones too; no directory: none. Free with ctl_client_free_names. */
 int ctl_client_names(char ***ret, size_t *ret_n, struct err *e) MUST_CHECK;
 void ctl_client_free_names(char **names, size_t n);
+/* The name of the one VM that there is: a new string. ERR_MISSING: there is none; ERR_USAGE: there are more. */
+int ctl_client_only(char **ret, struct err *e) MUST_CHECK;
 
 #endif

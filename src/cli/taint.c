@@ -23,22 +23,6 @@ static int parse_address(const struct opt *o, const char *value, void *field, st
 	return 0;
 }
 
-/* The one VM that there is. A new string. */
-static int only_vm(char **ret, struct err *e)
-{
-	char **names;
-	size_t n;
-
-	if (ctl_client_names(&names, &n, e) < 0)
-		return -1;
-	*ret = n == 1 ? strdup(names[0]) : NULL;
-	ctl_client_free_names(names, n);
-	if (*ret)
-		return 0;
-	return err_set(e, n ? ERR_USAGE : ERR_MISSING,
-		       n ? "%zu VMs are running: say which one, 'clouder status' lists them" : "no VM is running", n);
-}
-
 static json_t *make_request(const struct cli_call *c)
 {
 	char at[24];
@@ -134,7 +118,7 @@ static int taint_run(struct cli_call *c, struct err *e)
 
 	if ((c->pid || c->length || c->at) && !(c->pid && c->length))
 		return err_set(e, ERR_USAGE, "--pid, --at and --length go together");
-	if (!c->n_operands && only_vm(&name, e) < 0)
+	if (!c->n_operands && ctl_client_only(&name, e) < 0)
 		return -1;
 	rc = ask(c, name ? name : c->operands[0], &answer, e);
 	free(name);

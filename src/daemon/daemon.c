@@ -98,12 +98,17 @@ static json_t *do_taint(struct daemon *d, const json_t *request)
 	return d->vm ? vm_taint(d->vm, request) : json_pack("{s:b, s:s}", "ok", 0, "error", "it is being started");
 }
 
+static json_t *do_vmi(struct daemon *d, const json_t *request)
+{
+	return d->vm ? vm_vmi(d->vm, request) : json_pack("{s:b, s:s}", "ok", 0, "error", "it is being started");
+}
+
 static json_t *handle_request(void *arg, const char *verb, const json_t *request)
 {
 	static const struct {
 		const char *verb;
 		json_t *(*fn)(struct daemon *d, const json_t *request);
-	} verbs[] = {{"status", do_status}, {"stop", do_stop}, {"taint", do_taint}};
+	} verbs[] = {{"status", do_status}, {"stop", do_stop}, {"taint", do_taint}, {"vmi", do_vmi}};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		if (!strcmp(verbs[i].verb, verb))

@@ -14,6 +14,7 @@
  *   paths            dentries and mounts                                        path.c
  *   page cache       file pages that no page table maps yet                     pagecache.c
  *   modules          ELF headers in memory                                      module.c
+ *   lists            processes and mappings, for people                         process.c, mapping.c
  *
  * Non-goals: 32-bit guest kernels (their address spaces can be walked, not introspected), kernels without
  * BTF. The guest writes all of this memory while it is read; every member is

@@ -31,6 +31,10 @@ enum vmi_field_id {
 	TASK_THREAD_NODE,
 	TASK_STATE,
 	TASK_SECCOMP,
+	TASK_EXIT_STATE,
+	TASK_PARENT,
+	TASK_CRED,
+	CRED_UID,
 	SIGNAL_THREAD_HEAD,
 	TASK_SIGHAND,
 	SIGHAND_ACTION,
@@ -61,6 +65,9 @@ enum vmi_field_id {
 	MM_MT,
 	MM_MMAP,
 	MM_EXE_FILE,
+	MM_START_BRK,
+	MM_BRK,
+	MM_START_STACK,
 	MT_ROOT,
 	RANGE64_PIVOT,
 	RANGE64_SLOT,
@@ -72,12 +79,15 @@ enum vmi_field_id {
 	VMA_PGOFF,
 	VMA_FILE,
 	VMA_NEXT,
+	VMA_PRIVATE,
+	SPECIAL_NAME,
 	FILE_PATH,
 	FILE_INODE,
 	PATH_DENTRY,
 	PATH_MNT,
 	DENTRY_NAME,
 	DENTRY_PARENT,
+	DENTRY_HASH,
 	QSTR_NAME,
 	QSTR_LEN,
 	VFSMOUNT_ROOT,
@@ -136,6 +146,14 @@ int vmi_find_init_task(const struct vmi_space *s, const struct vmi_layout *l, st
 /* The kernel's own top table, which lives as long as it does. false: not found. */
 bool vmi_find_kernel_root(const struct vmi_space *s, struct gva must_map, struct gpa *ret) MUST_CHECK;
 
+/* task.c */
+/* The task with this member at node. */
+struct gva vmi_task_of(const struct vmi *v, struct gva node, enum vmi_field_id member);
+/* Its name, printable. */
+void vmi_task_comm(const struct vmi *v, struct gva task, char ret[VMI_COMM_MAX + 1]);
+/* The mm of a thread-group leader's process; 0: a kernel thread, or it has ended. */
+struct gva vmi_task_mm(const struct vmi *v, struct gva leader);
+
 /* fields.c */
 static inline bool vmi_has(const struct vmi *v, enum vmi_field_id f)
 {
@@ -154,11 +172,15 @@ bool vmi_get_ptr(const struct vmi *v, struct gva base, enum vmi_field_id f, stru
 
 /* Called for each node; false ends the walk. */
 typedef bool vmi_node_fn(void *arg, struct gva node);
-/* Walks a circular list from head (not itself a node): at most max nodes, stops at a cycle that misses head. */
-void vmi_list_each(const struct vmi *v, struct gva head, size_t max, vmi_node_fn *fn, void *arg);
+/*
+ * Walks a circular list from head (not itself a node): at most max nodes, stops at a cycle that misses head. false: it ended
+ * neither at its head nor because fn did not want more.
+ */
+bool vmi_list_each(const struct vmi *v, struct gva head, size_t max, vmi_node_fn *fn, void *arg);
 
 /* maps.c */
 struct vmi_raw_vma {
+	struct gva at; /* its vm_area_struct */
 	struct gva start, end;
 	uint64_t flags, file_offset;
 	struct gva file;
@@ -168,15 +190,23 @@ struct vmi_raw_vma {
 #define VMI_VM_EXEC 4u
 
 typedef bool vmi_vma_fn(void *arg, const struct vmi_raw_vma *vma);
-/* In ascending order, never overlapping; false from fn ends the walk. */
-void vmi_vma_each(const struct vmi *v, struct gva mm, vmi_vma_fn *fn, void *arg);
+/* In ascending order, never overlapping; false from fn ends the walk. false: some could not be read, or made no sense. */
+bool vmi_vma_each(const struct vmi *v, struct gva mm, vmi_vma_fn *fn, void *arg);
 bool vmi_vma_at(const struct vmi *v, struct gva mm, struct gva at, struct vmi_raw_vma *ret) MUST_CHECK;
 
 /* path.c */
 /* Path of a struct file, cut at the front to fit; "" if it cannot be told. */
 void vmi_file_path(const struct vmi *v, struct gva file, char ret[VMI_PATH_MAX]);
+/* Whether the file's name is gone from its directory. */
+bool vmi_file_deleted(const struct vmi *v, struct gva file);
+
+/* module.c */
+/* The build-id of the ELF file with this inode, from the page cache; returns its length, 0: none found. */
+uint8_t vmi_file_build_id(struct vmi *v, const struct vmi_task *t, struct gva inode, uint8_t ret[VMI_BUILD_ID_MAX]);
 
 /* pagecache.c */
+/* Whether pages can be found there; the first time that takes a look at the process's mappings. */
+bool vmi_knows_cache(struct vmi *v, const struct vmi_task *t);
 /* The page with file offset (a page's) of inode in the guest's page cache. false: not there or not to be told. */
 bool vmi_cached_page(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t file_offset,
 		     struct gpa *ret) MUST_CHECK;
