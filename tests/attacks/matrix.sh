@@ -104,7 +104,7 @@ got_through() {
 
 first_attack() {
 	local id=$(($1 + 1))
-	works=yes seen=- culprit=no guard=0 dead=no same=no lives=no reason=
+	works=yes seen=- culprit=no guard=0 dead=no same=no lives=no reason='' story=''
 	lab_exploit "$build" "$form" attack
 	if [ $? -eq 3 ]; then
 		works=no reason="does not work on this build"
@@ -118,6 +118,7 @@ first_attack() {
 	guard=$(incident_value "$id" guard_len)
 	reason=$(incident_value "$id" failure)
 	[ -n "$reason" ] || reason=$(incident_value "$id" strategy)
+	story=$("$CLOUDER" show "$id" 2>&1)
 	culprit_right "$id" "$build" "$culprits" && culprit=yes
 }
 
@@ -178,6 +179,7 @@ record() {
 	sums[$verdict]=$((${sums[$verdict]:-0} + 1))
 	if [ "$verdict" != healed ] && ! listed; then
 		unlisted=$((unlisted + 1))
+		[ -z "$story" ] || sed 's/^/     | /' <<<"$story"
 	fi
 }
 
