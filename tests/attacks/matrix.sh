@@ -141,10 +141,11 @@ judge() {
 	fi
 }
 
-# attack_form: build, form and culprits are the caller's.
+# attack_form: build, form and culprits are the caller's, who gets the number of incidents before.
 attack_form() {
-	local before pid missed=no
+	local pid missed=no
 	before=$(incident_count)
+	rm -f "$T"/attack*
 	pid=$(lab_ask pid)
 	lab_benign 5 before "$form"
 	first_attack "$before"
@@ -171,6 +172,15 @@ listed() {
 	return 1
 }
 
+# What the attacks got for answers, and the incidents that they made.
+tell() {
+	local id
+	tail -n 3 "$T"/attack*
+	for ((id = before + 1; id <= $(incident_count); id++)); do
+		"$CLOUDER" show "$id"
+	done
+}
+
 record() {
 	local file="$TOP/${BUILD:-build}/attacks/$build.tsv"
 	print_row "$build" "$form" "$works" "$seen" "$culprit" "${guard:-0}" "$dead" "$same" "$lives" "$verdict" "$reason"
@@ -178,11 +188,12 @@ record() {
 	sums[$verdict]=$((${sums[$verdict]:-0} + 1))
 	if [ "$verdict" != healed ] && ! listed; then
 		unlisted=$((unlisted + 1))
+		tell | sed 's/^/     | /'
 	fi
 }
 
 run_build() {
-	local form culprits in_vm=$CHUNK number=$1
+	local form culprits before in_vm=$CHUNK number=$1
 	build=$2
 	local -A sums=()
 	: >"$TOP/${BUILD:-build}/attacks/$build.tsv"
