@@ -20,6 +20,7 @@ struct cli_call {
 	bool colour; /* out wants it */
 	bool json;
 	bool threads;
+	bool replay, drop;
 	const char *vm;
 	int64_t since_ms;
 	unsigned timeout_s;
@@ -45,7 +46,7 @@ struct cli_verb {
 };
 
 extern const struct cli_verb cli_run_verb, cli_status_verb, cli_incidents_verb, cli_show_verb, cli_stop_verb,
-	cli_events_verb, cli_taint_verb, cli_vmi_verb;
+	cli_events_verb, cli_taint_verb, cli_checkpoint_verb, cli_checkpoints_verb, cli_rollback_verb, cli_vmi_verb;
 
 /*
  * Runs the verb of argv[1]; results go to out. Returns the exit status, or -1 with *e filled (ERR_USAGE: the status is

@@ -34,22 +34,6 @@ static json_t *make_request(const struct cli_call *c)
 			 (json_int_t)c->length);
 }
 
-static int ask(const struct cli_call *c, const char *name, json_t **ret, struct err *e)
-{
-	json_t *request = make_request(c);
-	struct ctl_client *client;
-	int rc;
-
-	if (ctl_client_open(name, &client, e) < 0) {
-		json_decref(request);
-		return -1;
-	}
-	rc = ctl_client_request(client, request, ret, e);
-	ctl_client_close(client);
-	json_decref(request);
-	return rc;
-}
-
 static json_int_t number(const json_t *j, const char *key)
 {
 	return json_integer_value(json_object_get(j, key));
@@ -112,19 +96,16 @@ static void print_answer(FILE *out, const json_t *j)
 
 static int taint_run(struct cli_call *c, struct err *e)
 {
-	char *name = NULL;
-	json_t *answer;
+	json_t *request, *answer;
 	int rc;
 
 	if ((c->pid || c->length || c->at) && !(c->pid && c->length))
 		return err_set(e, ERR_USAGE, "--pid, --at and --length go together");
-	if (!c->n_operands && ctl_client_only(&name, e) < 0)
-		return -1;
-	rc = ask(c, name ? name : c->operands[0], &answer, e);
-	free(name);
+	request = make_request(c);
+	rc = ctl_client_ask(c->n_operands ? c->operands[0] : NULL, request, &answer, e);
+	json_decref(request);
 	if (rc < 0)
 		return -1;
-	json_object_del(answer, "ok");
 	if (c->json)
 		return json_out(c->out, answer, e);
 	print_answer(c->out, answer);

@@ -213,7 +213,7 @@ static int vmi_run(struct cli_call *c, struct err *e)
 		return -1;
 	if (c->threads && w->ask != ask_processes)
 		return err_set(e, ERR_USAGE, "--threads is for 'clouder vmi ps'");
-	if (c->n_operands == 1 + w->n_args && ctl_client_only(&name, e) < 0)
+	if (c->n_operands == 1 + w->n_args && ctl_client_only_name(&name, e) < 0)
 		return -1;
 	rc = ask(c, w, name ? name : c->operands[1 + w->n_args], &answer, e);
 	free(name);

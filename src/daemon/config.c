@@ -53,6 +53,9 @@ static int parse_detectors(const struct opt *o, const char *value, void *field, 
 	  1, 60000, NULL)                                                                                              \
 	X(FILE_KEY, "checkpoints", " N", "N", "how many are kept, 1 to 64 (default: 16)", opts_parse_number,           \
 	  checkpoints, 1, 64, NULL)                                                                                    \
+	X(FILE_KEY, "checkpoint-memory", " MIB", "MIB",                                                                \
+	  "most memory for what they keep, 16 to 1048576, half for pages and half for labels (default: all pages)",    \
+	  opts_parse_number, checkpoint_memory_mib, 16, 1048576, NULL)                                                 \
 	X(FILE_KEY, "console", " FILE", "FILE", "append what the guest's serial console says to FILE", parse_text,     \
 	  console, 0, 0, NULL)                                                                                         \
 	X(FILE_KEY, "boot-timeout", " S", "S",                                                                         \

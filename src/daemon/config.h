@@ -25,6 +25,7 @@ struct config {
 	int respond; /* enum config_respond */
 	unsigned checkpoint_interval_ms;
 	unsigned checkpoints; /* kept */
+	unsigned checkpoint_memory_mib; /* that keeping them may take; 0: what the guest's memory asks for */
 	char *console; /* file that the guest's serial console is appended to; NULL: none */
 	unsigned boot_timeout_s; /* 0: no limit */
 	uint32_t detectors; /* that are on: a bit for each enum taint_detector */

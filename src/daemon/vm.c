@@ -15,6 +15,8 @@
 #include "daemon/vm_internal.h"
 
 #define NET_LOG_LIMIT (64u << 20)
+/* Bytes of the labels of one page. */
+#define LABEL_COPY (GUEST_PAGE_SIZE * 8u)
 
 void vm_end(struct vm *vm, const struct err *why)
 {
@@ -44,24 +46,17 @@ void vm_drop_stale_taint(struct vm *vm, unsigned max_pages)
 	vm->stale_bytes += shadow_sweep_stale(vm->shadow, ram_page, vm, max_pages);
 }
 
-static void take_checkpoint(void *arg, uint32_t events)
+int vm_take_checkpoint(struct vm *vm, enum checkpoint_why why, struct checkpoint_info *ret, struct err *e)
 {
-	struct vm *vm = arg;
-	struct checkpoint_info info;
-	struct err e;
+	int rc = checkpoint_take(vm->ring, vm->active.en, why, ret, e);
 
-	(void)events;
-	if (vm->state != VM_RUNNING || vm->detect_pending || vm->trace)
-		return;
-	if (checkpoint_take(vm->ring, vm->active.en, &info, &e) < 0) {
+	if (rc < 0) {
 		vm->checkpoints_failed++;
-		if (!vm->detect_pending)
-			log_warn("checkpoint: %s", e.text);
 	} else {
 		vm->checkpoints_taken++;
-		vm->checkpoint_pause_us = info.pause_us;
-		log_debug("checkpoint %llu: %llu us, %llu bytes", (unsigned long long)info.id,
-			  (unsigned long long)info.pause_us, (unsigned long long)info.state_bytes);
+		vm->checkpoint_pause_us = ret->pause_us;
+		log_debug("checkpoint %llu: %llu us, %llu bytes", (unsigned long long)ret->id,
+			  (unsigned long long)ret->pause_us, (unsigned long long)ret->state_bytes);
 	}
 	vm->last_checkpoint_ns = loop_now_ns();
 	/* What was detected meanwhile had stopped the network, and taking a checkpoint lets it go on. */
@@ -69,6 +64,20 @@ static void take_checkpoint(void *arg, uint32_t events)
 		net_freeze(vm->net);
 	net_resume(vm->net);
 	vm_drop_stale_taint(vm, STALE_PAGES);
+	return rc;
+}
+
+static void take_checkpoint(void *arg, uint32_t events)
+{
+	struct vm *vm = arg;
+	struct checkpoint_info info;
+	struct err e;
+
+	(void)events;
+	if (vm->state != VM_RUNNING || vm->detect_pending || vm->trace || vm->active.dead)
+		return;
+	if (vm_take_checkpoint(vm, CHECKPOINT_INPUT, &info, &e) < 0 && !vm->detect_pending && !vm->active.dead)
+		log_warn("checkpoint: %s", e.text);
 }
 
 static bool may_deliver(void *arg, uint64_t seq)
@@ -293,6 +302,12 @@ static int create_ram(struct vm *vm, struct err *e)
 	return gmem_create(vm->ram_fd, size, &vm->gmem, e);
 }
 
+/* Bytes for copies of pages, and for copies of labels; 0: no limit is set. */
+static uint64_t half_of_memory(const struct vm *vm)
+{
+	return ((uint64_t)vm->cfg->checkpoint_memory_mib << 20) / 2;
+}
+
 static int create_shadow(struct vm *vm, struct err *e)
 {
 	/* Above 2 GiB a PC's memory has a hole below 4 GiB; how large depends on the machine type. */
@@ -300,6 +315,8 @@ static int create_shadow(struct vm *vm, struct err *e)
 	uint32_t copies = (uint32_t)(size >> GUEST_PAGE_SHIFT);
 
 	/* As many copies as the undo log keeps pages: the newest checkpoint can always be gone back to. */
+	if (half_of_memory(vm) && half_of_memory(vm) / LABEL_COPY < copies)
+		copies = (uint32_t)(half_of_memory(vm) / LABEL_COPY);
 	return shadow_create(limit, copies, &vm->shadow_fd, &vm->shadow, e);
 }
 
@@ -307,13 +324,17 @@ static int create_parts(struct vm *vm, struct err *e)
 {
 	static const struct net_ops net_ops = {may_deliver, input, regions, replayed, session_lost};
 	struct checkpoint_parts parts;
+	uint64_t undo_limit;
 
 	if (find_plugin(vm, e) < 0 || engine_check_qemu(vm->cfg->qemu, e) < 0 ||
 	    engine_args_parse(vm->cfg->qemu_args, &vm->args, e) < 0)
 		return -1;
 	if (create_ram(vm, e) < 0 || create_shadow(vm, e) < 0)
 		return -1;
-	if (undo_create(vm->gmem, (size_t)vm->args.ram_size, &vm->undo, e) < 0)
+	undo_limit = half_of_memory(vm);
+	if (!undo_limit || undo_limit > vm->args.ram_size)
+		undo_limit = vm->args.ram_size;
+	if (undo_create(vm->gmem, (size_t)undo_limit, &vm->undo, e) < 0)
 		return -1;
 	if (net_create(vm->loop, vm->gmem, vm->cfg->net, NET_LOG_LIMIT, &net_ops, vm, &vm->net, e) < 0)
 		return -1;
@@ -333,6 +354,7 @@ static int create_timers(struct vm *vm, struct err *e)
 		{&vm->respond_timer, run_respond, 0},
 		{&vm->trace_timer, end_trace, 0},
 		{&vm->vmi_timer, prepare_vmi, 0},
+		{&vm->revive_timer, vm_revive, 0},
 		{&vm->boot_timer, boot_timeout, vm->cfg->boot_timeout_s * 1000},
 	};
 
@@ -393,6 +415,7 @@ void vm_destroy(struct vm *vm)
 	loop_remove(&vm->respond_timer);
 	loop_remove(&vm->trace_timer);
 	loop_remove(&vm->vmi_timer);
+	loop_remove(&vm->revive_timer);
 	respond_forget(vm);
 	loop_remove(&vm->boot_timer);
 	if (vm->undo)

@@ -76,11 +76,11 @@ static json_t *checkpoint_status(struct vm *vm)
 	struct undo_stats u;
 
 	undo_get_stats(vm->undo, &u);
-	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "kept", (int)checkpoint_count(vm->ring), "taken",
-			 (json_int_t)vm->checkpoints_taken, "failed", (json_int_t)vm->checkpoints_failed,
+	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "kept", (int)checkpoint_count(vm->ring),
+			 "taken", (json_int_t)vm->checkpoints_taken, "failed", (json_int_t)vm->checkpoints_failed,
 			 "last_pause_us", (json_int_t)vm->checkpoint_pause_us, "undo_bytes", (json_int_t)u.bytes,
 			 "write_traps", (json_int_t)u.faults, "pages_lost", (json_int_t)u.lost, "labels_lost",
-			 (json_int_t)shadow_header(vm->shadow)->labels_lost);
+			 (json_int_t)shadow_header(vm->shadow)->labels_lost, "revivals", (json_int_t)vm->revivals);
 }
 
 static json_t *standby_pids(const struct vm *vm)

@@ -495,11 +495,6 @@ uint64_t net_position(const struct net *n)
 	return inlog_position(&n->log);
 }
 
-struct net_moment {
-	uint64_t seq;
-	struct pace pace;
-};
-
 struct net_moment *net_moment_create(const struct net *n, struct err *e)
 {
 	struct net_moment *m = malloc(sizeof(*m));

@@ -103,6 +103,12 @@ void net_moment_destroy(struct net_moment *m);
  */
 int net_replay(struct net *n, const struct net_moment *m, struct err *e) MUST_CHECK;
 /*
+ * The guest is as it was at that moment: no frame from then up to net_position() is delivered again, now or later. TCP
+ * connections (IPv4) that they belonged to are reset on both sides, unless all that they brought were acknowledgements
+ * of what the guest had sent by then. *ret_reset: how many. -1: no memory; some may be delivered again.
+ */
+int net_drop(struct net *n, const struct net_moment *m, unsigned *ret_reset, struct err *e) MUST_CHECK;
+/*
  * The frame that brought the payload byte with this origin, and the byte's
  * offset in the frame; false if it is not in the log any more.
  */

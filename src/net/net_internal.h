@@ -5,6 +5,7 @@
 
 #include <sys/queue.h>
 
+#include "net/frame_internal.h"
 #include "net/inlog_internal.h"
 #include "net/net.h"
 #include "net/pace_internal.h"
@@ -87,6 +88,11 @@ struct net {
 	_Alignas(8) uint8_t reset_record[sizeof(struct inlog_record) + 64]; /* a record of our own making */
 };
 
+struct net_moment {
+	uint64_t seq;
+	struct pace pace;
+};
+
 /* A net with an uplink of the caller's: net_create() without the specification. *c->ops->create is called. */
 int net_create_uplink(struct loop *l, struct gmem *gm, const struct uplink_config *c, size_t log_limit,
 		      const struct net_ops *ops, void *arg, struct net **ret_net, struct err *e) MUST_CHECK;
@@ -102,6 +108,17 @@ bool net_is_blocked(struct net *n, const uint8_t *frame, size_t len);
  * Returns its length; 0: none is due.
  */
 size_t net_reset_for_guest(struct net *n, const uint8_t *frame, size_t len, uint8_t ret[NET_RESET_MAX]);
+
+/* Bytes of a frame that hold its link header, whichever. */
+#define NET_RESET_LINK 18u
+
+/*
+ * Resets the TCP connection of a segment for the guest, of which i and the first NET_RESET_LINK bytes are given: for the
+ * peer, as from the guest, with the number that the segment acknowledges; for the guest, behind all that waits for it, with
+ * the segment's own number. Only IPv4.
+ */
+void net_reset_peer(struct net *n, const uint8_t *head, const struct frame_info *i);
+void net_reset_guest(struct net *n, const uint8_t *head, const struct frame_info *i);
 
 /* Bytes of the virtio-net header that the guest driver of s agreed to. */
 size_t net_session_header_size(const struct net_session *s);

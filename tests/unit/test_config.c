@@ -73,6 +73,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c.respond, CONFIG_RESPOND_AUTO);
 	assert_int_equal(c.checkpoint_interval_ms, 100);
 	assert_int_equal(c.checkpoints, 16);
+	assert_int_equal(c.checkpoint_memory_mib, 0);
 	assert_int_equal(c.log_level, LOG_LEVEL_INFO);
 	assert_null(c.console);
 	assert_int_equal(c.boot_timeout_s, 120);
@@ -86,7 +87,8 @@ static void test_defaults(void **state)
 static void test_options(void **state)
 {
 	struct config c = good("--name web --net tap,ifname=t0 --plugin /p.so --qemu=/q --respond observe "
-			       "--checkpoint-interval 60000 --checkpoints 1 --console /c --boot-timeout 0 --verbose -- "
+			       "--checkpoint-interval 60000 --checkpoints 1 --checkpoint-memory 16 --console /c "
+			       "--boot-timeout 0 --verbose -- "
 			       "--name -daemonize --");
 
 	(void)state;
@@ -97,6 +99,7 @@ static void test_options(void **state)
 	assert_int_equal(c.respond, CONFIG_RESPOND_OBSERVE);
 	assert_int_equal(c.checkpoint_interval_ms, 60000);
 	assert_int_equal(c.checkpoints, 1);
+	assert_int_equal(c.checkpoint_memory_mib, 16);
 	assert_string_equal(c.console, "/c");
 	assert_int_equal(c.boot_timeout_s, 0);
 	assert_int_equal(c.log_level, LOG_LEVEL_DEBUG);
@@ -133,6 +136,7 @@ static void test_bad_lines(void **state)
 		{"--net= -- x", "--net: the value is empty"},
 		{"--respond maybe -- x", "--respond: \"maybe\" is not one of: auto, observe"},
 		{"--checkpoints 0 -- x", "--checkpoints: \"0\" is not a whole number from 1 to 64"},
+		{"--checkpoint-memory 15 -- x", "is not a whole number from 16 to 1048576"},
 		{"--checkpoints 65 -- x", "is not a whole number from 1 to 64"},
 		{"--checkpoints 4x -- x", "is not a whole number"},
 		{"--checkpoints -4 -- x", "is not a whole number"},
@@ -240,13 +244,14 @@ static void test_no_file(void **state)
 
 static void test_usage(void **state)
 {
-	static const char *const options[] = {"--config FILE",	  "--name NAME",
-					      "--net SPEC",	  "--plugin FILE",
-					      "--qemu PROGRAM",	  "--respond auto|observe",
-					      "--detectors LIST", "--checkpoint-interval MS",
-					      "--checkpoints N",  "--console FILE",
-					      "--boot-timeout S", "--verbose\n",
-					      "--quiet\n",	  "-- QEMU-ARGUMENTS\n"};
+	static const char *const options[] = {"--config FILE",	    "--name NAME",
+					      "--net SPEC",	    "--plugin FILE",
+					      "--qemu PROGRAM",	    "--respond auto|observe",
+					      "--detectors LIST",   "--checkpoint-interval MS",
+					      "--checkpoints N",    "--checkpoint-memory MIB",
+					      "--console FILE",	    "--boot-timeout S",
+					      "--verbose\n",	    "--quiet\n",
+					      "-- QEMU-ARGUMENTS\n"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)

@@ -1213,6 +1213,100 @@ static void test_block_resets(void **state)
 	assert_int_equal(stats().blocked, 3);
 }
 
+/* A segment of the connection with this last digit of the peer's port. */
+static void segment_of(unsigned port, unsigned flags, size_t n, const char *numbers)
+{
+	uint8_t f[256];
+	size_t len = tcp_frame(f, n, 0);
+
+	f[35] = (uint8_t)port;
+	memcpy(f + 38, numbers, 8);
+	f[47] = (uint8_t)flags;
+	net_uplink_frame(w.net, f, len);
+	settle();
+}
+
+static const uint8_t *frame_of(unsigned buffer)
+{
+	return (const uint8_t *)at(BUFFERS + buffer * 4096u) + 12;
+}
+
+/*
+ * Input that is dropped is delivered no more, its connections are reset, and those that brought nothing, or only told that
+ * what the guest had sent by then has come, go on.
+ */
+static void test_drop(void **state)
+{
+	struct engine *g = &w.eng[0];
+	struct net_moment *begin, *later;
+	unsigned reset = 99, had;
+	struct err e;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 8, 400);
+	segment_of(1, FRAME_TCP_ACK, 0, "\1\0\0\1\2\0\0\2");
+	segment_of(2, FRAME_TCP_ACK, 10, "\1\0\0\1\2\0\0\2");
+	begin = now();
+	offer_buffers(g, 2, 400);
+	segment_of(1, FRAME_TCP_ACK, 0, "\1\0\0\1\2\0\0\2"); /* nothing new */
+	segment_of(2, FRAME_TCP_ACK, 20, "\1\0\0\x1f\2\0\0\3"); /* overtook the next */
+	segment_of(2, FRAME_TCP_ACK, 20, "\1\0\0\x0b\2\0\0\2");
+	segment_of(3, FRAME_TCP_SYN, 0, "\5\0\0\1\0\0\0\0"); /* opened since */
+	segment_of(3, FRAME_TCP_ACK, 0, "\5\0\0\2\6\0\0\1");
+	segment_of(4, FRAME_TCP_RST, 0, "\1\0\0\1\2\0\0\2");
+	arp_in();
+	had = used(0)->idx;
+	assert_int_equal(had, 9);
+	assert_int_equal(net_drop(w.net, begin, &reset, &e), 0);
+	offer_buffers(g, 6, 400); /* behind the one that is left, number 1 */
+	assert_int_equal(reset, 2);
+	assert_int_equal(w.n_sent, 2); /* to the peers */
+	check_reset(w.sent[0], "\x0a\x00\x02\x0f\x0a\x00\x02\x02\x00\x07\x12\x02", "\2\0\0\3\1\0\0\x33",
+		    FRAME_TCP_RST | FRAME_TCP_ACK);
+	check_reset(w.sent[1], "\x0a\x00\x02\x0f\x0a\x00\x02\x02\x00\x07\x12\x03", "\6\0\0\1\5\0\0\2",
+		    FRAME_TCP_RST | FRAME_TCP_ACK);
+	/* The guest gets the peer's own reset again, and that of the connection that it had. */
+	assert_int_equal(used(0)->idx, had + 2);
+	assert_int_equal(frame_of(1)[35], 4);
+	check_reset(frame_of(0), "\x0a\x00\x02\x02\x0a\x00\x02\x0f\x12\x02\x00\x07", "\1\0\0\x0b\0\0\0\0",
+		    FRAME_TCP_RST);
+	assert_int_equal(w.n_replayed, 1);
+	/* Later replays do not bring it back, but have the resets. */
+	later = now();
+	assert_int_equal(net_replay(w.net, begin, &e), 0);
+	settle();
+	assert_int_equal(used(0)->idx, had + 4);
+	/* Nothing since: nothing is reset. */
+	assert_int_equal(net_drop(w.net, later, &reset, &e), 0);
+	assert_int_equal(reset, 0);
+	net_moment_destroy(begin);
+	net_moment_destroy(later);
+}
+
+/* What the guest has answered since then it does not remember: such a connection is reset too. */
+static void test_drop_answered(void **state)
+{
+	struct engine *g = &w.eng[0];
+	struct net_moment *begin;
+	unsigned reset;
+	struct err e;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 8, 400);
+	guest_sends(g, 10, 5);
+	begin = now();
+	acked_frame_in(15, 0);
+	assert_int_equal(net_drop(w.net, begin, &reset, &e), 0);
+	assert_int_equal(reset, 0);
+	guest_sends(g, 15, 5);
+	acked_frame_in(20, 0);
+	assert_int_equal(net_drop(w.net, begin, &reset, &e), 0);
+	assert_int_equal(reset, 1);
+	net_moment_destroy(begin);
+}
+
 static void test_vring_base(void **state)
 {
 	struct engine *g = &w.eng[0];
@@ -1505,6 +1599,8 @@ int main(void)
 		TEST(test_replay_gap),
 		TEST(test_block),
 		TEST(test_block_resets),
+		TEST(test_drop),
+		TEST(test_drop_answered),
 		TEST(test_vring_base),
 		TEST(test_two_sessions),
 		TEST(test_dirty_log),
