@@ -16,7 +16,7 @@ struct view {
 	const char *name; /* as typed, and as asked for */
 	const char *args, *help; /* for the usage text */
 	const char *rows; /* what JSON calls them */
-	int n_args; /* operands before the VM's name that it needs */
+	int min_args, max_args; /* operands before the VM's name: the last may be left out together with it */
 	/* Puts what it takes of the operands and options into the request. */
 	int (*ask)(const struct cli_call *c, json_t *request, struct err *e);
 	void (*print_title)(const struct cli_call *c);
@@ -111,13 +111,32 @@ static void print_mapping(const struct cli_call *c, const json_t *row)
 	print_name(c->out, row, "name");
 }
 
+/* ---- symbols ---- */
+
+static int ask_symbols(const struct cli_call *c, json_t *request, struct err *e)
+{
+	(void)e;
+	return c->n_operands > 1 ? json_object_set_new(request, "pattern", json_string(c->operands[1])) : 0;
+}
+
+static void print_symbol(const struct cli_call *c, const json_t *row)
+{
+	term_print(c->out, text(row, "at"));
+	putc(' ', c->out);
+	term_print(c->out, text(row, "type"));
+	putc(' ', c->out);
+	print_name(c->out, row, "name");
+}
+
 /* ---- all ---- */
 
 static const struct view views[] = {
-	{"ps", "ps [NAME] [--threads]", "processes: number, parent, user, state, name, program", "processes", 0,
+	{"ps", "ps [NAME] [--threads]", "processes: number, parent, user, state, name, program", "processes", 0, 0,
 	 ask_processes, title_processes, print_process},
 	{"maps", "maps PID [NAME]", "a process's mappings: addresses, permissions, file offset, build-id, path",
-	 "mappings", 1, ask_mappings, NULL, print_mapping},
+	 "mappings", 1, 1, ask_mappings, NULL, print_mapping},
+	{"symbols", "symbols [PATTERN [NAME]]", "the kernel's symbols: address, type, name; a PATTERN may have * and ?",
+	 "symbols", 0, 1, ask_symbols, NULL, print_symbol},
 };
 
 #define N_VIEWS (sizeof(views) / sizeof(views[0]))
@@ -133,11 +152,11 @@ static const struct view *find_view(const struct cli_call *c, struct err *e)
 	const char *word = c->operands[0];
 
 	for (size_t i = 0; i < N_VIEWS; i++) {
-		int n = c->n_operands - 1 - views[i].n_args;
+		int n = c->n_operands - 1;
 
 		if (strcmp(views[i].name, word) != 0)
 			continue;
-		if (n == 0 || n == 1)
+		if (n >= views[i].min_args && n <= views[i].max_args + 1)
 			return &views[i];
 		err_set(e, ERR_USAGE, "usage: clouder vmi %s", views[i].args);
 		return NULL;
@@ -213,9 +232,9 @@ static int vmi_run(struct cli_call *c, struct err *e)
 		return -1;
 	if (c->threads && w->ask != ask_processes)
 		return err_set(e, ERR_USAGE, "--threads is for 'clouder vmi ps'");
-	if (c->n_operands == 1 + w->n_args && ctl_client_only_name(&name, e) < 0)
+	if (c->n_operands <= 1 + w->max_args && ctl_client_only_name(&name, e) < 0)
 		return -1;
-	rc = ask(c, w, name ? name : c->operands[1 + w->n_args], &answer, e);
+	rc = ask(c, w, name ? name : c->operands[1 + w->max_args], &answer, e);
 	free(name);
 	if (rc < 0)
 		return -1;
@@ -242,7 +261,7 @@ static const struct opt opts[] = {
 const struct cli_verb cli_vmi_verb = {
 	.name = "vmi",
 	.args = "VIEW [ARGUMENTS] [NAME] [--json]",
-	.help = "look into the guest from outside: its processes and their mappings",
+	.help = "look into the guest from outside: its processes, their mappings, its symbols",
 	.opts = opts,
 	.n_opts = sizeof(opts) / sizeof(opts[0]),
 	.list = list_views,

@@ -17,6 +17,7 @@
 
 #define ROWS_MAX 1024
 #define FROM_MAX 100000000
+#define PATTERN_MAX 200
 
 /* One request, and what comes of it. */
 struct view {
@@ -132,10 +133,31 @@ static int show_mappings(struct view *w, struct err *e)
 	return n < 0 ? -1 : 0;
 }
 
+static int show_symbols(struct view *w, struct err *e)
+{
+	const char *pattern = json_string_value(json_object_get(w->request, "pattern"));
+	struct vmi_symbol *s;
+	int n;
+
+	if (pattern && strlen(pattern) > PATTERN_MAX)
+		return err_set(e, ERR_USAGE, "\"pattern\" is longer than %d", PATTERN_MAX);
+	s = calloc(ROWS_MAX, sizeof(*s));
+	if (!s)
+		return err_set_errno(e, "list of symbols");
+	/* They do not change: nothing needs to be frozen. */
+	n = vmi_symbols(w->vm->vmi, pattern ? pattern : "*", w->from, s, ROWS_MAX, e);
+	for (int i = 0; i < n; i++)
+		json_array_append_new(w->rows, json_pack("{s:o, s:s%, s:s}", "at", hex(s[i].at.v), "type", &s[i].type,
+							 (size_t)1, "name", s[i].name));
+	w->more = n == ROWS_MAX;
+	free(s);
+	return n < 0 ? -1 : 0;
+}
+
 static const struct {
 	const char *show;
 	int (*fn)(struct view *w, struct err *e);
-} views[] = {{"ps", show_processes}, {"maps", show_mappings}};
+} views[] = {{"ps", show_processes}, {"maps", show_mappings}, {"symbols", show_symbols}};
 
 static int show(struct view *w, struct err *e)
 {
@@ -154,12 +176,14 @@ static int show(struct view *w, struct err *e)
 json_t *vm_vmi(struct vm *vm, const json_t *request)
 {
 	struct view w = {.vm = vm, .request = request, .rows = json_array(), .whole = true};
+	uint64_t start = loop_now_ns();
 	struct err e;
 
 	if (show(&w, &e) < 0) {
 		json_decref(w.rows);
 		return json_pack("{s:b, s:s}", "ok", 0, "error", e.text);
 	}
-	return json_pack("{s:b, s:s, s:o, s:b, s:b, s:I}", "ok", 1, "name", vm->cfg->name, "rows", w.rows, "more",
-			 w.more, "complete", w.whole, "paused_us", (json_int_t)(w.frozen_ns / 1000));
+	return json_pack("{s:b, s:s, s:o, s:b, s:b, s:I, s:I}", "ok", 1, "name", vm->cfg->name, "rows", w.rows, "more",
+			 w.more, "complete", w.whole, "paused_us", (json_int_t)(w.frozen_ns / 1000), "took_us",
+			 (json_int_t)((loop_now_ns() - start) / 1000));
 }

@@ -129,6 +129,22 @@ int vmi_threads_waiting(struct vmi *v, const struct vmi_task *t, struct vmi_thre
 /* Such a thread will go on at ip, with that stack pointer, when its system call ends. */
 bool vmi_thread_redirect(struct vmi *v, const struct vmi_thread *th, struct gva ip, struct gva sp) MUST_CHECK;
 
+#define VMI_SYMBOL_MAX 511
+
+/* A symbol of the kernel, without those of its modules. */
+struct vmi_symbol {
+	struct gva at; /* or a place in the area of each CPU */
+	char type; /* as nm(1) has it */
+	char name[VMI_SYMBOL_MAX + 1]; /* printable */
+};
+
+/*
+ * The symbols whose name is what the pattern says (* and ? stand for any letters), in the order of their addresses, without
+ * the first `first`; at most max. Returns how many, or -1. ERR_GUEST: the kernel's table is not to be found.
+ */
+int vmi_symbols(struct vmi *v, const char *pattern, size_t first, struct vmi_symbol *ret, size_t max,
+		struct err *e) MUST_CHECK;
+
 struct vmi_vma {
 	struct gva start, end;
 	uint64_t flags; /* VM_READ 1, VM_WRITE 2, VM_EXEC 4, VM_SHARED 8 */

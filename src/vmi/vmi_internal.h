@@ -116,6 +116,7 @@ struct vmi {
 	struct vmi_space kernel; /* the kernel's own page tables: outlive every process */
 	struct vmi_layout layout;
 	struct gva init_task;
+	struct vmi_symbols *symbols; /* NULL: not looked for yet, or not found */
 	uint64_t vmemmap; /* address of the struct page of frame 0; 0: not known yet */
 };
 
@@ -140,6 +141,10 @@ int vmi_layout_from_btf(const void *data, uint32_t size, struct vmi_layout *ret,
 bool vmi_field_required(enum vmi_field_id id, const char **ret_type, const char **ret_member);
 
 /* image.c */
+/* One page of the image; true from fn ends the scan. The guest may be changing the page. */
+typedef bool vmi_image_fn(void *arg, struct gva at, const uint8_t *page);
+/* All pages that are mapped in the range of the kernel's image, within bounds. */
+void vmi_image_each(const struct vmi_space *s, vmi_image_fn *fn, void *arg);
 int vmi_find_layout(const struct vmi_space *s, struct vmi_layout *ret, struct err *e) MUST_CHECK;
 int vmi_find_init_task(const struct vmi_space *s, const struct vmi_layout *l, struct gva *ret,
 		       struct err *e) MUST_CHECK;
@@ -153,6 +158,21 @@ struct gva vmi_task_of(const struct vmi *v, struct gva node, enum vmi_field_id m
 void vmi_task_comm(const struct vmi *v, struct gva task, char ret[VMI_COMM_MAX + 1]);
 /* The mm of a thread-group leader's process; 0: a kernel thread, or it has ended. */
 struct gva vmi_task_mm(const struct vmi *v, struct gva leader);
+
+/* kallsyms.c */
+struct vmi_symbols;
+
+/*
+ * From a private copy of memory that begins at a multiple of 8; the token of the digit 0 is at offset digits. ERR_GUEST: it is
+ * no table of symbols. Nothing of the copy is kept.
+ */
+int vmi_symbols_parse(const uint8_t *bytes, size_t len, size_t digits, struct vmi_symbols **ret,
+		      struct err *e) MUST_CHECK;
+void vmi_symbols_free(struct vmi_symbols *s); /* NULL is fine */
+
+typedef bool vmi_symbol_fn(void *arg, const struct vmi_symbol *s);
+/* In the order of their addresses; false from fn ends it. */
+void vmi_symbols_each(const struct vmi_symbols *s, vmi_symbol_fn *fn, void *arg);
 
 /* fields.c */
 static inline bool vmi_has(const struct vmi *v, enum vmi_field_id f)

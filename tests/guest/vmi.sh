@@ -125,3 +125,26 @@ test_vmi_processes() {
 	end vm
 	echo "note: $PROCESSES processes read in $PAUSE us"
 }
+
+# The table begins with places in the area of each CPU; then comes the kernel, wherever it lies.
+SYMBOLS=2000
+
+symbols_match() {
+	in_guest kernels "head -n $SYMBOLS /proc/kallsyms" && vmi all symbols '*' vm || return
+	sed 's/^0*\([0-9a-f]\)/0x\1/' "$T/kernels" >"$T/wanted"
+	head -n "$SYMBOLS" "$T/all" >"$T/got"
+	same_file wanted got && [ "$(wc -l <"$T/got")" -eq "$SYMBOLS" ] && [ "$(wc -l <"$T/all")" -ge 50000 ]
+}
+
+test_vmi_symbols() {
+	declare -gA port=()
+	check "the VM starts" lab_vm vmilab
+	check "the first look" vmi first symbols _stext vm --json
+	check "symbols" symbols_match
+	check "one by its name" vmi seen symbols _stext vm
+	is "is that of the kernel" "$(grep ' _stext$' "$T/kernels" | sed 's/^/0x/')" "$(cat "$T/seen")"
+	check "nothing is called so" vmi seen symbols no_such_symbol vm
+	is "which is no line" 0 "$(wc -l <"$T/seen")"
+	end vm
+	echo "note: the table was found in $(json_value took_us <"$T/first") us"
+}

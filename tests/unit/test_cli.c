@@ -142,6 +142,7 @@ static void send_events(void *arg, uint32_t events)
 /* Two rows, one an answer. */
 static json_t *answer_vmi(const json_t *request)
 {
+	const char *pattern = json_string_value(json_object_get(request, "pattern"));
 	json_int_t from = json_integer_value(json_object_get(request, "from"));
 	json_t *row;
 
@@ -149,6 +150,9 @@ static json_t *answer_vmi(const json_t *request)
 		row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:s}", "start", "0x1000", "end", "0x2000",
 				"permissions", "r-xp", "file_offset", "0x0", "name", "/bin/a\033[2J", "deleted", 1,
 				"build_id", "");
+	else if (strcmp(json_string_value(json_object_get(request, "show")), "symbols") == 0)
+		row = json_pack("{s:s, s:s, s:s}", "at", "0xffffffff81000000", "type", "T", "name",
+				pattern ? pattern : "all");
 	else
 		row = json_pack("{s:i, s:i, s:i, s:i, s:s, s:s, s:b, s:s}", "pid", 10 + (int)from, "tid", 77, "parent",
 				1, "uid", -1, "state", "S", "comm", "a", "kernel", 0, "program", "/bin/a");
@@ -242,6 +246,12 @@ static void test_vmi(void **state)
 	json_decref(j);
 	assert_int_equal(run("vmi", "maps", "99", "web", NULL), 0);
 	says("0x1000-0x2000 r-xp 0x0 - /bin/a\\x1b[2J (deleted)\n");
+	assert_int_equal(run("vmi", "symbols", "vm_*", "web", NULL), 0);
+	says("0xffffffff81000000 T vm_*\n");
+	assert_int_equal(run("vmi", "symbols", NULL), 0);
+	says("0xffffffff81000000 T all\n");
+	assert_int_equal(run("vmi", "symbols", "a", "web", "more", NULL), -1);
+	fails(ERR_USAGE, "usage: clouder vmi symbols [PATTERN [NAME]]");
 	assert_int_equal(run("vmi", NULL), -1);
 	fails(ERR_USAGE, "usage: clouder vmi VIEW");
 	assert_int_equal(run("vmi", "frob", NULL), -1);
