@@ -1026,6 +1026,14 @@ static void acked_frame_in(uint32_t ack, size_t n)
 	settle();
 }
 
+/* A guest with 8 buffers, and the moment before anything came. */
+static struct net_moment *begin_with_buffers(struct engine *g)
+{
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 8, 400);
+	return now();
+}
+
 /* A replayed segment waits until the guest has sent what it acknowledges; segments of other kinds do not. */
 static void test_replay_pace(void **state)
 {
@@ -1034,9 +1042,7 @@ static void test_replay_pace(void **state)
 	struct err e;
 
 	(void)state;
-	connect_and_start(g, F_BASE);
-	offer_buffers(g, 8, 400);
-	begin = now();
+	begin = begin_with_buffers(g);
 	acked_frame_in(100, 10);
 	guest_sends(g, 100, 20);
 	acked_frame_in(120, 10);
@@ -1116,9 +1122,7 @@ static void test_replay_gap(void **state)
 	struct err e;
 
 	(void)state;
-	connect_and_start(g, F_BASE);
-	offer_buffers(g, 8, 400);
-	begin = now();
+	begin = begin_with_buffers(g);
 	arp_in();
 	syn_in();
 	/* As if much later. */
@@ -1142,9 +1146,7 @@ static void test_block(void **state)
 	struct err e;
 
 	(void)state;
-	connect_and_start(g, F_BASE);
-	offer_buffers(g, 8, 400);
-	begin = now();
+	begin = begin_with_buffers(g);
 	frame_in(10, 0);
 	assert_true(net_find_origin(w.net, 1, &o));
 	o.src_port++;
