@@ -127,7 +127,8 @@ json_t *vm_checkpoint(struct vm *vm)
 
 static const char *why_name(enum checkpoint_why why)
 {
-	static const char *const names[] = {[CHECKPOINT_INPUT] = "input", [CHECKPOINT_OPERATOR] = "operator"};
+	static const char *const names[] = {
+		[CHECKPOINT_INPUT] = "input", [CHECKPOINT_OUTPUT] = "output", [CHECKPOINT_OPERATOR] = "operator"};
 
 	return names[why];
 }

@@ -53,12 +53,14 @@ int vm_take_checkpoint(struct vm *vm, enum checkpoint_why why, struct checkpoint
 	if (rc < 0) {
 		vm->checkpoints_failed++;
 	} else {
+		net_release(vm->net);
 		vm->checkpoints_taken++;
 		vm->checkpoint_pause_us = ret->pause_us;
 		log_debug("checkpoint %llu: %llu us, %llu bytes", (unsigned long long)ret->id,
 			  (unsigned long long)ret->pause_us, (unsigned long long)ret->state_bytes);
 	}
 	vm->last_checkpoint_ns = loop_now_ns();
+	vm->input_waits = false;
 	/* What was detected meanwhile had stopped the network, and taking a checkpoint lets it go on. */
 	if (vm->detect_pending)
 		net_freeze(vm->net);
@@ -76,7 +78,8 @@ static void take_checkpoint(void *arg, uint32_t events)
 	(void)events;
 	if (vm->state != VM_RUNNING || vm->detect_pending || vm->trace || vm->active.dead)
 		return;
-	if (vm_take_checkpoint(vm, CHECKPOINT_INPUT, &info, &e) < 0 && !vm->detect_pending && !vm->active.dead)
+	if (vm_take_checkpoint(vm, vm->input_waits ? CHECKPOINT_INPUT : CHECKPOINT_OUTPUT, &info, &e) < 0 &&
+	    !vm->detect_pending && !vm->active.dead)
 		log_warn("checkpoint: %s", e.text);
 }
 
@@ -92,8 +95,19 @@ static bool may_deliver(void *arg, uint64_t seq)
 	if (vm->state == VM_RUNNING && !vm->detect_pending && vm->last_checkpoint_ns &&
 	    age < (uint64_t)vm->cfg->checkpoint_interval_ms * 1000000u)
 		return true;
+	vm->input_waits = true;
 	loop_timer_set(vm->checkpoint_timer, 0);
 	return false;
+}
+
+static void held(void *arg, bool full)
+{
+	struct vm *vm = arg;
+	uint64_t age_ms = (loop_now_ns() - vm->last_checkpoint_ns) / 1000000u;
+	unsigned interval_ms = vm->cfg->checkpoint_interval_ms;
+	bool now = full || !vm->last_checkpoint_ns || age_ms >= interval_ms;
+
+	loop_timer_set(vm->checkpoint_timer, now ? 0 : interval_ms - (unsigned)age_ms);
 }
 
 /* ---- network ---- */
@@ -322,7 +336,7 @@ static int create_shadow(struct vm *vm, struct err *e)
 
 static int create_parts(struct vm *vm, struct err *e)
 {
-	static const struct net_ops net_ops = {may_deliver, input, regions, replayed, session_lost};
+	static const struct net_ops net_ops = {may_deliver, input, regions, replayed, held, session_lost};
 	struct checkpoint_parts parts;
 	uint64_t undo_limit;
 
@@ -337,6 +351,8 @@ static int create_parts(struct vm *vm, struct err *e)
 	if (undo_create(vm->gmem, (size_t)undo_limit, &vm->undo, e) < 0)
 		return -1;
 	if (net_create(vm->loop, vm->gmem, vm->cfg->net, NET_LOG_LIMIT, &net_ops, vm, &vm->net, e) < 0)
+		return -1;
+	if (vm->cfg->output == CONFIG_OUTPUT_HOLD && net_hold_output(vm->net, e) < 0)
 		return -1;
 	parts = (struct checkpoint_parts){vm->net, vm->shadow, vm->undo, TAINT_VCPU_MAX};
 	return checkpoint_ring_create(&parts, vm->cfg->checkpoints, &vm->ring, e);

@@ -98,10 +98,13 @@ static void engine_ended(void *arg, struct engine *en, int status)
 	/* Who answers a detection finds out, and has another engine to go on with. */
 	if (vm->state == VM_RESPONDING)
 		return;
-	if (vm->died.code == ERR_OK)
-		vm_end(vm, &vm->died); /* the guest powered off */
-	else
+	if (vm->died.code != ERR_OK) {
 		loop_timer_set(vm->revive_timer, 0);
+		return;
+	}
+	/* The guest powered off: what it sent last is as good as all before. */
+	net_release(vm->net);
+	vm_end(vm, &vm->died);
 }
 
 static int spawn_engine(struct vm *vm, bool incoming, struct vm_engine *x, struct err *e)

@@ -68,6 +68,7 @@ struct vm {
 
 	bool guest_seen; /* the guest's network driver has started */
 	uint64_t last_checkpoint_ns; /* or of the last attempt */
+	bool input_waits; /* for a checkpoint; else output does */
 	uint64_t checkpoint_pause_us; /* of the newest */
 	uint64_t checkpoints_taken, checkpoints_failed;
 	struct vm_arrival arrival[VM_ARRIVALS];

@@ -63,9 +63,11 @@ static json_t *net_status(struct vm *vm)
 	struct net_stats s;
 
 	net_get_stats(vm->net, &s);
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "uplink", vm->cfg->net, "rx_frames",
-			 (json_int_t)s.rx_frames, "rx_payload_bytes", (json_int_t)s.rx_payload_bytes, "tx_frames",
-			 (json_int_t)s.tx_frames, "tx_bytes", (json_int_t)s.tx_bytes, "replayed_frames",
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "uplink",
+			 vm->cfg->net, "output", vm->cfg->output == CONFIG_OUTPUT_HOLD ? "hold" : "release",
+			 "tx_waiting", (json_int_t)s.tx_waiting, "tx_discarded", (json_int_t)s.tx_discarded,
+			 "rx_frames", (json_int_t)s.rx_frames, "rx_payload_bytes", (json_int_t)s.rx_payload_bytes,
+			 "tx_frames", (json_int_t)s.tx_frames, "tx_bytes", (json_int_t)s.tx_bytes, "replayed_frames",
 			 (json_int_t)s.replayed_frames, "dropped", (json_int_t)s.dropped, "ring_errors",
 			 (json_int_t)s.ring_errors, "held", (json_int_t)s.held, "log_frames", (json_int_t)s.log_frames,
 			 "log_bytes", (json_int_t)s.log_bytes);

@@ -8,6 +8,7 @@
 #include "net/frame_internal.h"
 #include "net/inlog_internal.h"
 #include "net/net.h"
+#include "net/outbox_internal.h"
 #include "net/pace_internal.h"
 #include "net/seqmap_internal.h"
 #include "net/uplink_internal.h"
@@ -65,6 +66,7 @@ struct net {
 	const struct uplink_ops *uplink_ops;
 	void *uplink;
 	struct inlog log;
+	struct outbox outbox;
 	LIST_HEAD(, net_session) sessions;
 	struct net_session *active; /* the one with running rings, or NULL */
 	struct loop_source *work;

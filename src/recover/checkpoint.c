@@ -108,7 +108,7 @@ static int snapshot(struct checkpoint_ring *r, struct engine *en, struct checkpo
 	c->shadow_epoch = shadow_epoch_begin(r->parts.shadow);
 	for (unsigned i = 0; i < r->parts.n_vcpus; i++)
 		c->regs[i] = *shadow_vcpu(r->parts.shadow, i);
-	c->info.seq = net_position(r->parts.net);
+	c->info.seq = net_cursor(r->parts.net);
 	c->input = net_moment_create(r->parts.net, e);
 	return c->input ? 0 : -1;
 }

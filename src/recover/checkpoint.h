@@ -28,6 +28,7 @@ struct checkpoint_ring;
 /* Why one was taken. */
 enum checkpoint_why {
 	CHECKPOINT_INPUT, /* input was about to be delivered */
+	CHECKPOINT_OUTPUT, /* output waited for it */
 	CHECKPOINT_OPERATOR, /* somebody asked for it */
 };
 

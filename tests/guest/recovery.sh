@@ -118,3 +118,51 @@ test_engine_killed() {
 	exec {idle}>&-
 	end vm
 }
+
+# waiting BYTES: so many bytes of requests have come to the guest, and something that it sent waits.
+waiting() {
+	[ "$(status_value vm rx_payload_bytes)" -ge "$1" ] && [ "$(status_value vm tx_waiting)" -ge 1 ]
+}
+
+# answer_in CONNECTION: the answer, after a checkpoint that was taken when it waited.
+answer_in() {
+	local line i
+	for i in {1..20}; do
+		take vm >"$T/number" && read -r -t 2 -u "$1" line && echo "$line" && return
+	done
+	return 1
+}
+
+# What is held leaves with the next checkpoint, and not at all if the VM goes back before.
+test_hold() {
+	local port early line
+	port=$(free_port)
+	check "the VM starts" protected vm echo "$port:7010" --output hold --checkpoint-interval 60000
+	exec {early}<>"/dev/tcp/127.0.0.1/$port"
+	echo "echo one" >&"$early"
+	check "the answer waits" settled waiting 9
+	check_not "nobody has seen it" read -r -t 0.5 -u "$early" line
+	is "it comes with a checkpoint" "ok one" "$(answer_in "$early")"
+	echo "echo two" >&"$early"
+	check "the next waits" settled waiting 18
+	"$CLOUDER" rollback vm --drop >"$T/dropped"
+	check "what waited is thrown away" test "$(status_value vm tx_discarded)" -ge 1
+	check "the connection is reset, and the answer was not seen" closed "$early"
+	exec {early}>&-
+	end vm
+}
+
+# Programs and attacks as without it, only later.
+test_hold_attack() {
+	local port
+	port=$(free_port)
+	check "the VM starts" protected vm fig2 "$port:7000" --output hold --checkpoint-interval 20
+	check "benign requests" benign "$port" 18 before
+	check "not owned" not_owned "$port" fig2 attack
+	check "the attack is answered by the service" service_answered attack
+	is "recoveries" 1 "$(status_value vm recoveries)"
+	check "benign requests after it" benign "$port" 18 after
+	check "the same answers" same_file before after
+	check "checkpoints are taken for output" grep -q ' output ' <("$CLOUDER" checkpoints vm)
+	end vm
+}

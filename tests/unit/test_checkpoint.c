@@ -74,7 +74,7 @@ void net_thaw(struct net *n)
 	(void)n;
 }
 
-uint64_t net_position(const struct net *n)
+uint64_t net_cursor(const struct net *n)
 {
 	(void)n;
 	return position;

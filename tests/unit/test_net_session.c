@@ -74,6 +74,7 @@ static struct {
 	uint32_t origin[RAM_SIZE]; /* as reported, by offset in the RAM file */
 	uint8_t sent[16][2048];
 	size_t sent_len[16];
+	unsigned n_held, n_full; /* times that output was said to wait, and not to fit any more */
 	unsigned n_sent, n_asked, n_regions, n_replayed, n_lost;
 	uint64_t asked[16], told_when_asked;
 	bool deny, is_replayed;
@@ -137,11 +138,19 @@ static void session_lost(void *arg, struct net_session *s, const struct err *why
 	net_session_destroy(s); /* inside its own handler: must be possible */
 }
 
+static void held(void *arg, bool full)
+{
+	(void)arg;
+	w.n_held++;
+	w.n_full += full;
+}
+
 static const struct net_ops ops = {
 	.may_deliver = may_deliver,
 	.input = input,
 	.regions = regions,
 	.replayed = replayed,
+	.held = held,
 	.session_lost = session_lost,
 };
 
@@ -1017,6 +1026,14 @@ static void acked_frame_in(uint32_t ack, size_t n)
 	settle();
 }
 
+/* A guest with 8 buffers, and the moment before anything came. */
+static struct net_moment *begin_with_buffers(struct engine *g)
+{
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 8, 400);
+	return now();
+}
+
 /* A replayed segment waits until the guest has sent what it acknowledges; segments of other kinds do not. */
 static void test_replay_pace(void **state)
 {
@@ -1025,9 +1042,7 @@ static void test_replay_pace(void **state)
 	struct err e;
 
 	(void)state;
-	connect_and_start(g, F_BASE);
-	offer_buffers(g, 8, 400);
-	begin = now();
+	begin = begin_with_buffers(g);
 	acked_frame_in(100, 10);
 	guest_sends(g, 100, 20);
 	acked_frame_in(120, 10);
@@ -1107,9 +1122,7 @@ static void test_replay_gap(void **state)
 	struct err e;
 
 	(void)state;
-	connect_and_start(g, F_BASE);
-	offer_buffers(g, 8, 400);
-	begin = now();
+	begin = begin_with_buffers(g);
 	arp_in();
 	syn_in();
 	/* As if much later. */
@@ -1133,9 +1146,7 @@ static void test_block(void **state)
 	struct err e;
 
 	(void)state;
-	connect_and_start(g, F_BASE);
-	offer_buffers(g, 8, 400);
-	begin = now();
+	begin = begin_with_buffers(g);
 	frame_in(10, 0);
 	assert_true(net_find_origin(w.net, 1, &o));
 	o.src_port++;
@@ -1305,6 +1316,65 @@ static void test_drop_answered(void **state)
 	assert_int_equal(net_drop(w.net, begin, &reset, &e), 0);
 	assert_int_equal(reset, 1);
 	net_moment_destroy(begin);
+}
+
+/* What a peer could see waits, in order, for its release; what is rolled back never leaves. */
+static void test_hold_output(void **state)
+{
+	struct engine *g = &w.eng[0];
+	struct net_moment *m;
+	struct err e;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	m = now();
+	assert_int_equal(net_hold_output(w.net, &e), 0);
+	guest_sends(g, 1, 0); /* an acknowledgement */
+	assert_int_equal(w.n_sent, 1);
+	assert_int_equal(w.n_held, 0);
+	guest_sends(g, 1, 5);
+	guest_sends(g, 6, 7);
+	guest_sends(g, 13, 0);
+	assert_int_equal(w.n_sent, 2);
+	assert_true(w.n_held >= 2);
+	assert_int_equal(w.n_full, 0);
+	assert_int_equal(stats().tx_waiting, 2);
+	assert_int_equal(stats().tx_frames, 4);
+	net_release(w.net);
+	assert_int_equal(w.n_sent, 4);
+	assert_int_equal(w.sent_len[2], 54 + 5);
+	assert_int_equal(w.sent_len[3], 54 + 7);
+	assert_int_equal(stats().tx_waiting, 0);
+	guest_sends(g, 13, 5);
+	assert_int_equal(net_replay(w.net, m, &e), 0);
+	assert_int_equal(stats().tx_discarded, 1);
+	net_release(w.net);
+	assert_int_equal(w.n_sent, 4);
+	net_moment_destroy(m);
+}
+
+/* When all room is used the guest's ring waits, and goes on after the release. */
+static void test_hold_full(void **state)
+{
+	struct engine *g = &w.eng[0];
+	uint16_t before;
+	struct err e;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	assert_int_equal(net_hold_output(w.net, &e), 0);
+	for (unsigned i = 0; i < OUTBOX_BYTES / 200 && !w.n_full; i++)
+		guest_sends(g, 1, 200);
+	assert_int_equal(w.n_full, 1);
+	assert_true(stats().tx_waiting * (200 + 54 + 4) <= OUTBOX_BYTES);
+	before = used(1)->idx;
+	guest_sends(g, 1, 200);
+	assert_int_equal(used(1)->idx, before);
+	assert_int_equal(w.n_sent, 0);
+	net_release(w.net);
+	settle();
+	assert_int_equal(used(1)->idx, (uint16_t)(before + 1));
+	assert_int_equal(stats().tx_waiting, 1);
 }
 
 static void test_vring_base(void **state)
@@ -1599,6 +1669,8 @@ int main(void)
 		TEST(test_replay_gap),
 		TEST(test_block),
 		TEST(test_block_resets),
+		TEST(test_hold_output),
+		TEST(test_hold_full),
 		TEST(test_drop),
 		TEST(test_drop_answered),
 		TEST(test_vring_base),
