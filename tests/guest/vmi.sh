@@ -53,7 +53,7 @@ subset() {
 threads_match() {
 	guest_processes before '/proc/[0-9]*/task/*/status' && vmi seen ps vm --threads &&
 		guest_processes after '/proc/[0-9]*/task/*/status' || return
-	awk 'NR > 1 { print $2, $3, $4, $6 }' "$T/seen" | sort >"$T/listed"
+	awk 'NR > 1 { print $2, $3, $4, $6 }' "$T/seen" | sed '/kworker/s/[-+][^ ]*$//' | sort >"$T/listed"
 	comm -12 "$T/before" "$T/after" >"$T/stayed"
 	cut -d ' ' -f 1 "$T/before" "$T/after" | sort -u >"$T/known"
 	cut -d ' ' -f 1 "$T/listed" | sort -u >"$T/pids"
