@@ -10,7 +10,7 @@
 #include "net/pace_internal.h"
 #include "net/seqmap_internal.h"
 #include "net/uplink_internal.h"
-#include "net/virtq_internal.h"
+#include "vhost/virtq.h"
 
 #define NET_RING_RX 0 /* towards the guest */
 #define NET_RING_TX 1

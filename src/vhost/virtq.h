@@ -4,8 +4,8 @@
  * memory and may change it at any moment: every value is copied once, then checked, and every walk is
  * bounded. A queue that breaks the rules is stopped by its user, never followed further.
  */
-#ifndef CLOUDER_NET_VIRTQ_INTERNAL_H
-#define CLOUDER_NET_VIRTQ_INTERNAL_H
+#ifndef CLOUDER_VHOST_VIRTQ_H
+#define CLOUDER_VHOST_VIRTQ_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Split virtqueues: walking the guest's descriptors and giving them back. */
-#include "net/virtq_internal.h"
+#include "vhost/virtq.h"
 
 #include <endian.h>
 #include <linux/virtio_ring.h>
