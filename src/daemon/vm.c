@@ -148,7 +148,7 @@ static void replayed(void *arg)
 	respond_replayed(arg);
 }
 
-static void session_lost(void *arg, struct net_session *s, const struct err *why)
+static void session_lost(void *arg, struct vhost_session *s, const struct err *why)
 {
 	struct vm *vm = arg;
 

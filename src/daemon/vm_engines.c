@@ -67,7 +67,7 @@ static void engine_connected(void *arg, struct engine *en, int fd)
 
 	if (!x)
 		close(fd);
-	else if (net_session_create(vm->net, fd, &x->session, &e) < 0)
+	else if (vhost_session_create(net_device(vm->net), fd, &x->session, &e) < 0)
 		log_error("network device: %s", e.text);
 }
 
@@ -133,7 +133,7 @@ void vm_stop_engine(struct vm_engine *x)
 {
 	engine_destroy(x->en);
 	if (x->session)
-		net_session_destroy(x->session);
+		vhost_session_destroy(x->session);
 	*x = (struct vm_engine){0};
 }
 

@@ -21,7 +21,7 @@ enum vm_state { VM_STARTING, VM_RUNNING, VM_RESPONDING, VM_HELD, VM_ENDED };
 /* An engine with its network session. */
 struct vm_engine {
 	struct engine *en;
-	struct net_session *session;
+	struct vhost_session *session;
 	bool ready, dead;
 	uint64_t start_ns;
 };
