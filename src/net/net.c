@@ -65,12 +65,6 @@ static size_t header_size(const struct vhost_session *s)
 	return vhost_session_has(s, VIRTIO_F_VERSION_1) || vhost_session_has(s, VIRTIO_NET_F_MRG_RXBUF) ? 12 : 10;
 }
 
-static void batch_reset(struct virtq_batch *b)
-{
-	b->n_segs = b->n_chains = 0;
-	b->bytes = 0;
-}
-
 /* ---- from the guest ---- */
 
 /* Copies the one chain of the batch to n->packet; false: not RAM, or no frame of a possible size. */
@@ -107,8 +101,8 @@ static bool tx_one(struct net *n, struct virtq *q)
 	const uint32_t written = 0;
 	enum virtq_got got;
 
-	batch_reset(&n->batch);
-	got = virtq_peek(q, n->gm, false, vhost_session_has(s, VIRTIO_RING_F_INDIRECT_DESC), &n->batch);
+	virtq_batch_reset(&n->batch);
+	got = virtq_peek(q, n->gm, VIRTQ_READABLE, vhost_session_has(s, VIRTIO_RING_F_INDIRECT_DESC), &n->batch);
 	if (got == VIRTQ_EMPTY)
 		return false;
 	if (got != VIRTQ_CHAIN || !tx_gather(n, header) || !virtq_publish(q, n->gm, &s->log, &n->batch, &written)) {
@@ -169,13 +163,13 @@ static enum rx_result rx_gather(struct net *n, const struct virtq *q, size_t hea
 	bool merge = vhost_session_has(n->dev.active, VIRTIO_NET_F_MRG_RXBUF);
 	bool indirect = vhost_session_has(n->dev.active, VIRTIO_RING_F_INDIRECT_DESC);
 
-	batch_reset(b);
+	virtq_batch_reset(b);
 	while (b->bytes < need) {
 		enum virtq_got got;
 
 		if (b->n_chains && (!merge || b->n_chains == q->num))
 			return RX_TOO_LARGE;
-		got = virtq_peek(q, n->gm, true, indirect, b);
+		got = virtq_peek(q, n->gm, VIRTQ_WRITABLE, indirect, b);
 		if (got == VIRTQ_EMPTY)
 			return RX_WAIT;
 		if (got == VIRTQ_FULL && b->n_chains)
