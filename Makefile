@@ -165,6 +165,10 @@ MAIN_BUILDS = lab-O0 lab-O2 lab-O0-static lab-O2-static lab-32-O0 lab-32-O2
 check-attacks-third: all guest-lab ## every third form of attack in the main builds, others in each (JOBS=2)
 	$(Q)BUILDS="$(MAIN_BUILDS)" JOBS="$(JOBS)" CHUNK=10 tests/attacks/matrix.sh --third
 
+.PHONY: check-recovery
+check-recovery: all guest ## engines and waiting engines killed 50 times each, checkpoints gone back to (KILLS=50)
+	$(Q)KILLS=$(or $(KILLS),50) tests/guest/run engine_killed standby_killed checkpoint_verbs rollback
+
 .PHONY: check-false-alarms
 check-false-alarms: all guest-lab guest-real ## benign requests to the attack lab and to the other servers: none may be taken for an attack (REQUESTS=200000)
 	$(Q)REQUESTS=$(or $(REQUESTS),200000) tests/guest/run false_alarms

@@ -4,7 +4,7 @@
  * RUNTIME_DIR: $CLOUDER_RUNTIME_DIR, else /run/clouder for root, else $XDG_RUNTIME_DIR/clouder.
  * Beside it NAME.lock: flock'ed by the supervisor for as long as it lives, holds its pid.
  *
- * One JSON object a line each way. Request: {"verb": "status"|"stop"|"events"|"taint", ...}.
+ * One JSON object a line each way. Request: {"verb": "status"|"stop"|"events"|"taint"|"checkpoint"|"checkpoints"|"rollback", ...}.
  * Answer: {"ok": true, ...} or {"ok": false, "error": "one line"}. "events": the answer, then one
  * object a line as things happen ({"event": "detected"|"located"|"patched"|"rolled-back"|"recovered"|"failed"|"no-patch"|"contained"|"observed", "incident": {...}}).
  */

@@ -8,8 +8,8 @@
 #include "base/version.h"
 
 static const struct cli_verb *const verbs[] = {
-	&cli_run_verb,	&cli_status_verb, &cli_incidents_verb, &cli_show_verb,
-	&cli_stop_verb, &cli_events_verb, &cli_taint_verb,
+	&cli_run_verb,	  &cli_status_verb, &cli_incidents_verb,  &cli_show_verb,	 &cli_stop_verb,
+	&cli_events_verb, &cli_taint_verb,  &cli_checkpoint_verb, &cli_checkpoints_verb, &cli_rollback_verb,
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
@@ -26,8 +26,8 @@ static void print_usage(FILE *out)
 {
 	fputs("usage: clouder VERB [ARGUMENTS]\n\nAn emergency room for virtual machines.\n\n", out);
 	for (size_t i = 0; i < N_VERBS; i++)
-		fprintf(out, "  %-10s %s\n", verbs[i]->name, verbs[i]->help);
-	fprintf(out, "  %-10s %s\n", "help", "this text, or 'clouder help VERB'");
+		fprintf(out, "  %-11s %s\n", verbs[i]->name, verbs[i]->help);
+	fprintf(out, "  %-11s %s\n", "help", "this text, or 'clouder help VERB'");
 	fputs("\n'clouder VERB --help' has the options of a verb; clouder(1) has everything.\n", out);
 }
 

@@ -19,6 +19,7 @@ struct cli_call {
 	FILE *out;
 	bool colour; /* out wants it */
 	bool json;
+	bool replay, drop;
 	const char *vm;
 	int64_t since_ms;
 	unsigned timeout_s;
@@ -43,7 +44,7 @@ struct cli_verb {
 };
 
 extern const struct cli_verb cli_run_verb, cli_status_verb, cli_incidents_verb, cli_show_verb, cli_stop_verb,
-	cli_events_verb, cli_taint_verb;
+	cli_events_verb, cli_taint_verb, cli_checkpoint_verb, cli_checkpoints_verb, cli_rollback_verb;
 
 /*
  * Runs the verb of argv[1]; results go to out. Returns the exit status, or -1 with *e filled (ERR_USAGE: the status is

@@ -266,3 +266,37 @@ void ctl_client_free_names(char **names, size_t n)
 		free(names[i]);
 	free(names);
 }
+
+int ctl_client_only_name(char **ret, struct err *e)
+{
+	char **names;
+	size_t n;
+
+	if (ctl_client_names(&names, &n, e) < 0)
+		return -1;
+	*ret = n == 1 ? strdup(names[0]) : NULL;
+	ctl_client_free_names(names, n);
+	if (*ret)
+		return 0;
+	return err_set(e, n ? ERR_USAGE : ERR_MISSING,
+		       n ? "%zu VMs are running: say which one, 'clouder status' lists them" : "no VM is running", n);
+}
+
+int ctl_client_ask(const char *name, const json_t *request, json_t **ret, struct err *e)
+{
+	struct ctl_client *client;
+	char *only = NULL;
+	int rc;
+
+	if (!name && ctl_client_only_name(&only, e) < 0)
+		return -1;
+	rc = ctl_client_open(only ? only : name, &client, e);
+	free(only);
+	if (rc < 0)
+		return -1;
+	rc = ctl_client_request(client, request, ret, e);
+	ctl_client_close(client);
+	if (rc == 0)
+		json_object_del(*ret, "ok");
+	return rc;
+}

@@ -28,5 +28,9 @@ int ctl_client_wait_end(struct ctl_client *c, int timeout_ms, struct err *e) MUS
 /* Names with a socket in the runtime directory, sorted, stale ones too; no directory: none. Free with ctl_client_free_names. */
 int ctl_client_names(char ***ret, size_t *ret_n, struct err *e) MUST_CHECK;
 void ctl_client_free_names(char **names, size_t n);
+/* The one that there is, a new string. ERR_MISSING: there is none; ERR_USAGE: there are several. */
+int ctl_client_only_name(char **ret, struct err *e) MUST_CHECK;
+/* Opens a VM (NULL: the only one), has it answer the request, of which "ok" is left out, and closes it. */
+int ctl_client_ask(const char *name, const json_t *request, json_t **ret, struct err *e) MUST_CHECK;
 
 #endif

@@ -23,22 +23,6 @@ static int parse_address(const struct opt *o, const char *value, void *field, st
 	return 0;
 }
 
-/* The one VM that there is. A new string. */
-static int only_vm(char **ret, struct err *e)
-{
-	char **names;
-	size_t n;
-
-	if (ctl_client_names(&names, &n, e) < 0)
-		return -1;
-	*ret = n == 1 ? strdup(names[0]) : NULL;
-	ctl_client_free_names(names, n);
-	if (*ret)
-		return 0;
-	return err_set(e, n ? ERR_USAGE : ERR_MISSING,
-		       n ? "%zu VMs are running: say which one, 'clouder status' lists them" : "no VM is running", n);
-}
-
 static json_t *make_request(const struct cli_call *c)
 {
 	char at[24];
@@ -48,22 +32,6 @@ static json_t *make_request(const struct cli_call *c)
 	snprintf(at, sizeof(at), "0x%" PRIx64, c->at);
 	return json_pack("{s:s, s:I, s:s, s:I}", "verb", "taint", "pid", (json_int_t)c->pid, "at", at, "length",
 			 (json_int_t)c->length);
-}
-
-static int ask(const struct cli_call *c, const char *name, json_t **ret, struct err *e)
-{
-	json_t *request = make_request(c);
-	struct ctl_client *client;
-	int rc;
-
-	if (ctl_client_open(name, &client, e) < 0) {
-		json_decref(request);
-		return -1;
-	}
-	rc = ctl_client_request(client, request, ret, e);
-	ctl_client_close(client);
-	json_decref(request);
-	return rc;
 }
 
 static json_int_t number(const json_t *j, const char *key)
@@ -128,19 +96,16 @@ static void print_answer(FILE *out, const json_t *j)
 
 static int taint_run(struct cli_call *c, struct err *e)
 {
-	char *name = NULL;
-	json_t *answer;
+	json_t *request, *answer;
 	int rc;
 
 	if ((c->pid || c->length || c->at) && !(c->pid && c->length))
 		return err_set(e, ERR_USAGE, "--pid, --at and --length go together");
-	if (!c->n_operands && only_vm(&name, e) < 0)
-		return -1;
-	rc = ask(c, name ? name : c->operands[0], &answer, e);
-	free(name);
+	request = make_request(c);
+	rc = ctl_client_ask(c->n_operands ? c->operands[0] : NULL, request, &answer, e);
+	json_decref(request);
 	if (rc < 0)
 		return -1;
-	json_object_del(answer, "ok");
 	if (c->json)
 		return json_out(c->out, answer, e);
 	print_answer(c->out, answer);

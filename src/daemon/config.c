@@ -25,6 +25,7 @@
 #define DEFAULT_CHECKPOINTS 16
 #define DEFAULT_BOOT_TIMEOUT_S 120
 
+static const char *const output_names[] = {"release", "hold", NULL};
 static const char *const respond_names[] = {"auto", "observe", NULL};
 
 static int parse_text(const struct opt *o, const char *value, void *field, struct err *e);
@@ -53,11 +54,17 @@ static int parse_disk(const struct opt *o, const char *value, void *field, struc
 	X(FILE_KEY, "detectors", " LIST", "LIST",                                                                      \
 	  "switch detectors off (-NAME) and on (+NAME), with commas between; they are listed below (default: all)",    \
 	  parse_detectors, detectors, 0, 0, NULL)                                                                      \
+	X(FILE_KEY, "output", " release|hold", "release|hold",                                                         \
+	  "send what the guest sends at once, or hold it until the next checkpoint (default: release)",                \
+	  opts_parse_choice, output, 0, 0, output_names)                                                               \
 	X(FILE_KEY, "checkpoint-interval", " MS", "MS",                                                                \
 	  "shortest time between checkpoints, 1 to 60000 (default: 100)", opts_parse_number, checkpoint_interval_ms,   \
 	  1, 60000, NULL)                                                                                              \
 	X(FILE_KEY, "checkpoints", " N", "N", "how many are kept, 1 to 64 (default: 16)", opts_parse_number,           \
 	  checkpoints, 1, 64, NULL)                                                                                    \
+	X(FILE_KEY, "checkpoint-memory", " MIB", "MIB",                                                                \
+	  "most memory for what they keep, 16 to 1048576, half for pages and half for labels (default: all pages)",    \
+	  opts_parse_number, checkpoint_memory_mib, 16, 1048576, NULL)                                                 \
 	X(FILE_KEY, "console", " FILE", "FILE", "append what the guest's serial console says to FILE", parse_text,     \
 	  console, 0, 0, NULL)                                                                                         \
 	X(FILE_KEY, "boot-timeout", " S", "S",                                                                         \

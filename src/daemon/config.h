@@ -17,6 +17,11 @@ enum config_respond {
 	CONFIG_RESPOND_OBSERVE, /* report only; the VM goes on as it would */
 };
 
+enum config_output {
+	CONFIG_OUTPUT_RELEASE, /* what the guest sends goes at once */
+	CONFIG_OUTPUT_HOLD, /* it waits for the next checkpoint */
+};
+
 struct config {
 	char *file; /* NULL: none */
 	char *name; /* valid (paths_name_valid) */
@@ -24,8 +29,10 @@ struct config {
 	char *plugin; /* NULL: the one installed */
 	char *qemu; /* program, looked for in PATH if it has no slash */
 	int respond; /* enum config_respond */
+	int output; /* enum config_output */
 	unsigned checkpoint_interval_ms;
 	unsigned checkpoints; /* kept */
+	unsigned checkpoint_memory_mib; /* that keeping them may take; 0: what the guest's memory asks for */
 	char *console; /* file that the guest's serial console is appended to; NULL: none */
 	unsigned boot_timeout_s; /* 0: no limit */
 	uint32_t detectors; /* that are on: a bit for each enum taint_detector */

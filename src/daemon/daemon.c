@@ -93,9 +93,31 @@ static json_t *do_stop(struct daemon *d, const json_t *request)
 	return json_pack("{s:b}", "ok", 1);
 }
 
+static json_t *not_yet(void)
+{
+	return json_pack("{s:b, s:s}", "ok", 0, "error", "it is being started");
+}
+
 static json_t *do_taint(struct daemon *d, const json_t *request)
 {
-	return d->vm ? vm_taint(d->vm, request) : json_pack("{s:b, s:s}", "ok", 0, "error", "it is being started");
+	return d->vm ? vm_taint(d->vm, request) : not_yet();
+}
+
+static json_t *do_checkpoint(struct daemon *d, const json_t *request)
+{
+	(void)request;
+	return d->vm ? vm_checkpoint(d->vm) : not_yet();
+}
+
+static json_t *do_checkpoints(struct daemon *d, const json_t *request)
+{
+	(void)request;
+	return d->vm ? vm_checkpoints(d->vm) : not_yet();
+}
+
+static json_t *do_rollback(struct daemon *d, const json_t *request)
+{
+	return d->vm ? vm_rollback(d->vm, request) : not_yet();
 }
 
 static json_t *handle_request(void *arg, const char *verb, const json_t *request)
@@ -103,7 +125,12 @@ static json_t *handle_request(void *arg, const char *verb, const json_t *request
 	static const struct {
 		const char *verb;
 		json_t *(*fn)(struct daemon *d, const json_t *request);
-	} verbs[] = {{"status", do_status}, {"stop", do_stop}, {"taint", do_taint}};
+	} verbs[] = {{"status", do_status},
+		     {"stop", do_stop},
+		     {"taint", do_taint},
+		     {"checkpoint", do_checkpoint},
+		     {"checkpoints", do_checkpoints},
+		     {"rollback", do_rollback}};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		if (!strcmp(verbs[i].verb, verb))

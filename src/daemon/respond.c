@@ -191,12 +191,6 @@ static int choose_checkpoint(struct response *r, struct err *e)
 	return 0;
 }
 
-static void kill_active(struct vm *vm)
-{
-	undo_detach(vm->undo);
-	vm_stop_engine(&vm->active);
-}
-
 static void block_flow(struct response *r)
 {
 	struct net_origin origin;
@@ -274,28 +268,15 @@ static int run_again(struct response *r, struct err *e)
 		return -1;
 	if (checkpoint_replay(vm->ring, r->checkpoint.id, e) < 0)
 		log_warn("input since the checkpoint: %s", e->text);
-	vm->detect_pending = false;
-	vm->n_waiting = 0;
-	if (engine_continue(vm->active.en, e) < 0 && !vm->detect_pending)
-		return -1;
-	vm->state = VM_RUNNING;
-	/* Something may have been detected at once: then the network stays frozen, and it is answered next. */
-	if (vm->detect_pending)
-		return 0;
-	vm_thaw_devices(vm);
-	net_resume(vm->net);
-	return 0;
+	return vm_go_on(vm, e);
 }
-
-/* An engine that cannot take over is no reason to end the VM: so many are tried. */
-#define ENGINES_MAX 3u
 
 static int roll_back(struct response *r, struct err *e)
 {
 	struct vm *vm = r->vm;
 	uint64_t pages;
 
-	kill_active(vm);
+	vm_kill_active(vm);
 	if (restore_and_patch(r, e) < 0)
 		return -1;
 	if (!r->have_patch && !r->tracing)
@@ -304,8 +285,8 @@ static int roll_back(struct response *r, struct err *e)
 	step(r, "rolled-back");
 	for (unsigned tries = 1; run_again(r, e) < 0; tries++) {
 		log_warn("going on from checkpoint %llu: %s", (unsigned long long)r->checkpoint.id, e->text);
-		kill_active(vm);
-		if (tries == ENGINES_MAX)
+		vm_kill_active(vm);
+		if (tries == VM_ENGINES_MAX)
 			return -1;
 		/* It may have run for a moment. */
 		if (checkpoint_restore_memory(vm->ring, r->checkpoint.id, &pages, e) < 0)
@@ -374,9 +355,7 @@ static void let_go(struct vm *vm, const struct taint_msg_detect *d)
 	vm->detect_pending = false;
 	vm->state = VM_RUNNING;
 	if (vm->active.dead) {
-		err_set(&e, ERR_GONE, "QEMU ended while a detection was looked at%s%s; the VM is over",
-			*engine_last_words(vm->active.en) ? ": " : "", engine_last_words(vm->active.en));
-		vm_end(vm, &e);
+		loop_timer_set(vm->revive_timer, 0);
 		return;
 	}
 	engine_let_go(vm->active.en, d->vcpu);

@@ -15,6 +15,8 @@
 #include "daemon/vm_internal.h"
 
 #define NET_LOG_LIMIT (64u << 20)
+/* Bytes of the labels of one page. */
+#define LABEL_COPY (GUEST_PAGE_SIZE * 8u)
 
 void vm_end(struct vm *vm, const struct err *why)
 {
@@ -44,6 +46,29 @@ void vm_drop_stale_taint(struct vm *vm, unsigned max_pages)
 	vm->stale_bytes += shadow_sweep_stale(vm->shadow, ram_page, vm, max_pages);
 }
 
+int vm_take_checkpoint(struct vm *vm, enum checkpoint_why why, struct checkpoint_info *ret, struct err *e)
+{
+	int rc = checkpoint_take(vm->ring, vm->active.en, why, ret, e);
+
+	if (rc < 0) {
+		vm->checkpoints_failed++;
+	} else {
+		net_release(vm->net);
+		vm->checkpoints_taken++;
+		vm->checkpoint_pause_us = ret->pause_us;
+		log_debug("checkpoint %llu: %llu us, %llu bytes", (unsigned long long)ret->id,
+			  (unsigned long long)ret->pause_us, (unsigned long long)ret->state_bytes);
+	}
+	vm->last_checkpoint_ns = loop_now_ns();
+	vm->input_waits = false;
+	/* What was detected meanwhile had stopped the network, and taking a checkpoint lets it go on. */
+	if (vm->detect_pending)
+		net_freeze(vm->net);
+	net_resume(vm->net);
+	vm_drop_stale_taint(vm, STALE_PAGES);
+	return rc;
+}
+
 static void take_checkpoint(void *arg, uint32_t events)
 {
 	struct vm *vm = arg;
@@ -51,24 +76,11 @@ static void take_checkpoint(void *arg, uint32_t events)
 	struct err e;
 
 	(void)events;
-	if (vm->state != VM_RUNNING || vm->detect_pending || vm->trace)
+	if (vm->state != VM_RUNNING || vm->detect_pending || vm->trace || vm->active.dead)
 		return;
-	if (checkpoint_take(vm->ring, vm->active.en, &info, &e) < 0) {
-		vm->checkpoints_failed++;
-		if (!vm->detect_pending)
-			log_warn("checkpoint: %s", e.text);
-	} else {
-		vm->checkpoints_taken++;
-		vm->checkpoint_pause_us = info.pause_us;
-		log_debug("checkpoint %llu: %llu us, %llu bytes", (unsigned long long)info.id,
-			  (unsigned long long)info.pause_us, (unsigned long long)info.state_bytes);
-	}
-	vm->last_checkpoint_ns = loop_now_ns();
-	/* What was detected meanwhile had stopped the network, and taking a checkpoint lets it go on. */
-	if (vm->detect_pending)
-		net_freeze(vm->net);
-	net_resume(vm->net);
-	vm_drop_stale_taint(vm, STALE_PAGES);
+	if (vm_take_checkpoint(vm, vm->input_waits ? CHECKPOINT_INPUT : CHECKPOINT_OUTPUT, &info, &e) < 0 &&
+	    !vm->detect_pending && !vm->active.dead)
+		log_warn("checkpoint: %s", e.text);
 }
 
 static bool may_deliver(void *arg, uint64_t seq)
@@ -83,8 +95,19 @@ static bool may_deliver(void *arg, uint64_t seq)
 	if (vm->state == VM_RUNNING && !vm->detect_pending && vm->last_checkpoint_ns &&
 	    age < (uint64_t)vm->cfg->checkpoint_interval_ms * 1000000u)
 		return true;
+	vm->input_waits = true;
 	loop_timer_set(vm->checkpoint_timer, 0);
 	return false;
+}
+
+static void held(void *arg, bool full)
+{
+	struct vm *vm = arg;
+	uint64_t age_ms = (loop_now_ns() - vm->last_checkpoint_ns) / 1000000u;
+	unsigned interval_ms = vm->cfg->checkpoint_interval_ms;
+	bool now = full || !vm->last_checkpoint_ns || age_ms >= interval_ms;
+
+	loop_timer_set(vm->checkpoint_timer, now ? 0 : interval_ms - (unsigned)age_ms);
 }
 
 /* ---- network ---- */
@@ -283,6 +306,12 @@ static int create_ram(struct vm *vm, struct err *e)
 	return gmem_create(vm->ram_fd, size, &vm->gmem, e);
 }
 
+/* Bytes for copies of pages, and for copies of labels; 0: no limit is set. */
+static uint64_t half_of_memory(const struct vm *vm)
+{
+	return ((uint64_t)vm->cfg->checkpoint_memory_mib << 20) / 2;
+}
+
 static int create_shadow(struct vm *vm, struct err *e)
 {
 	/* Above 2 GiB a PC's memory has a hole below 4 GiB; how large depends on the machine type. */
@@ -290,22 +319,30 @@ static int create_shadow(struct vm *vm, struct err *e)
 	uint32_t copies = (uint32_t)(size >> GUEST_PAGE_SHIFT);
 
 	/* As many copies as the undo log keeps pages: the newest checkpoint can always be gone back to. */
+	if (half_of_memory(vm) && half_of_memory(vm) / LABEL_COPY < copies)
+		copies = (uint32_t)(half_of_memory(vm) / LABEL_COPY);
 	return shadow_create(limit, copies, &vm->shadow_fd, &vm->shadow, e);
 }
 
 static int create_parts(struct vm *vm, struct err *e)
 {
-	static const struct net_ops net_ops = {may_deliver, input, regions, replayed, session_lost};
+	static const struct net_ops net_ops = {may_deliver, input, regions, replayed, held, session_lost};
 	struct checkpoint_parts parts;
+	uint64_t undo_limit;
 
 	if (find_plugin(vm, e) < 0 || engine_check_qemu(vm->cfg->qemu, e) < 0 ||
 	    engine_args_parse(vm->cfg->qemu_args, &vm->args, e) < 0)
 		return -1;
 	if (create_ram(vm, e) < 0 || create_shadow(vm, e) < 0)
 		return -1;
-	if (undo_create(vm->gmem, (size_t)vm->args.ram_size, &vm->undo, e) < 0)
+	undo_limit = half_of_memory(vm);
+	if (!undo_limit || undo_limit > vm->args.ram_size)
+		undo_limit = vm->args.ram_size;
+	if (undo_create(vm->gmem, (size_t)undo_limit, &vm->undo, e) < 0)
 		return -1;
 	if (net_create(vm->loop, vm->gmem, vm->cfg->net, NET_LOG_LIMIT, &net_ops, vm, &vm->net, e) < 0)
+		return -1;
+	if (vm->cfg->output == CONFIG_OUTPUT_HOLD && net_hold_output(vm->net, e) < 0)
 		return -1;
 	if (vm_create_disks(vm, e) < 0)
 		return -1;
@@ -325,6 +362,7 @@ static int create_timers(struct vm *vm, struct err *e)
 		{&vm->respond_timer, run_respond, 0},
 		{&vm->trace_timer, end_trace, 0},
 		{&vm->vmi_timer, prepare_vmi, 0},
+		{&vm->revive_timer, vm_revive, 0},
 		{&vm->boot_timer, boot_timeout, vm->cfg->boot_timeout_s * 1000},
 	};
 
@@ -385,6 +423,7 @@ void vm_destroy(struct vm *vm)
 	loop_remove(&vm->respond_timer);
 	loop_remove(&vm->trace_timer);
 	loop_remove(&vm->vmi_timer);
+	loop_remove(&vm->revive_timer);
 	respond_forget(vm);
 	loop_remove(&vm->boot_timer);
 	if (vm->undo)

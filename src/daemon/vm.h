@@ -41,4 +41,14 @@ json_t *vm_status(struct vm *vm);
  */
 json_t *vm_taint(struct vm *vm, const json_t *request);
 
+/*
+ * New objects, answers to requests of the operator: "ok" true and what was done, or "ok" false with "error". To be called
+ * from the outer loop. NULL: no memory.
+ * vm_checkpoint: takes one now. vm_checkpoints: those that are kept, the oldest first. vm_rollback: to the one that the
+ * request names ("number"; without: the newest); input since then is delivered again, or with "drop" true is not.
+ */
+json_t *vm_checkpoint(struct vm *vm);
+json_t *vm_checkpoints(struct vm *vm);
+json_t *vm_rollback(struct vm *vm, const json_t *request);
+
 #endif

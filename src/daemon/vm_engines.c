@@ -77,7 +77,6 @@ static void engine_connected(void *arg, struct engine *en, unsigned device, int 
 static void engine_ended(void *arg, struct engine *en, int status)
 {
 	struct vm *vm = arg;
-	struct err e = {0};
 	const char *words = engine_last_words(en);
 	struct vm_engine *waiting = standby_of(vm, en);
 
@@ -90,18 +89,25 @@ static void engine_ended(void *arg, struct engine *en, int status)
 	}
 	if (en == vm->active.en)
 		vm->active.dead = true;
-	/* Who answers a detection finds out, and may have another engine to go on with. */
-	if (en != vm->active.en || vm->state == VM_STARTING || vm->state == VM_RESPONDING)
+	if (en != vm->active.en || vm->state == VM_STARTING)
 		return;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		e.code = ERR_OK; /* the guest powered off */
-	else if (WIFSIGNALED(status))
-		err_set(&e, ERR_GONE, "QEMU was killed by signal %d%s%s; the VM is over", WTERMSIG(status),
-			*words ? ": " : "", words);
-	else
-		err_set(&e, ERR_GONE, "QEMU ended with status %d%s%s; the VM is over", WEXITSTATUS(status),
-			*words ? ": " : "", words);
-	vm_end(vm, &e);
+	vm->died = (struct err){0};
+	if (WIFSIGNALED(status))
+		err_set(&vm->died, ERR_GONE, "QEMU was killed by signal %d%s%s", WTERMSIG(status), *words ? ": " : "",
+			words);
+	else if (WEXITSTATUS(status) != 0)
+		err_set(&vm->died, ERR_GONE, "QEMU ended with status %d%s%s", WEXITSTATUS(status), *words ? ": " : "",
+			words);
+	/* Who answers a detection finds out, and has another engine to go on with. */
+	if (vm->state == VM_RESPONDING)
+		return;
+	if (vm->died.code != ERR_OK) {
+		loop_timer_set(vm->revive_timer, 0);
+		return;
+	}
+	/* The guest powered off: what it sent last is as good as all before. */
+	net_release(vm->net);
+	vm_end(vm, &vm->died);
 }
 
 static int spawn_engine(struct vm *vm, bool incoming, struct vm_engine *x, struct err *e)

@@ -66,10 +66,12 @@ struct vm {
 	struct undo *undo;
 	struct checkpoint_ring *ring;
 	struct vm_engine active, standby[VM_STANDBYS];
-	struct loop_source *standby_timer, *checkpoint_timer, *respond_timer, *trace_timer, *boot_timer, *vmi_timer;
+	struct loop_source *standby_timer, *checkpoint_timer, *respond_timer, *trace_timer, *boot_timer, *vmi_timer,
+		*revive_timer;
 
 	bool guest_seen; /* the guest's network driver has started */
 	uint64_t last_checkpoint_ns; /* or of the last attempt */
+	bool input_waits; /* for a checkpoint; else output does */
 	uint64_t checkpoint_pause_us; /* of the newest */
 	uint64_t checkpoints_taken, checkpoints_failed;
 	struct vm_arrival arrival[VM_ARRIVALS];
@@ -90,12 +92,19 @@ struct vm {
 	uint64_t recoveries, detections, flows_blocked;
 	uint64_t last_rollback; /* checkpoint gone back to last */
 	unsigned rollbacks_in_row; /* to that one */
+
+	struct err died; /* how the active engine ended */
+	uint64_t revivals; /* engines that took over from one that died */
+	uint64_t revived_from, revived_ns; /* checkpoint and time of the last one */
+	unsigned revivals_in_row; /* from that checkpoint, each soon after the one before */
 };
 
 /* vm.c */
 void vm_end(struct vm *vm, const struct err *why);
 /* The guest memory map is this one now. */
 void vm_set_regions(struct vm *vm, const struct gmem_region *r, size_t n);
+/* Takes a checkpoint of the running VM. */
+int vm_take_checkpoint(struct vm *vm, enum checkpoint_why why, struct checkpoint_info *ret, struct err *e) MUST_CHECK;
 /* Looks at no more than max_pages tainted pages for bytes that were overwritten behind the engine's back. */
 void vm_drop_stale_taint(struct vm *vm, unsigned max_pages);
 /* Time at which the payload byte with this origin was delivered, 0 if not known any more. */
@@ -116,6 +125,16 @@ void vm_stop_engines(struct vm *vm);
 void vm_keep_standby(void *vm, uint32_t events);
 /* One that waits becomes the active one, which must have been stopped; if none does, one is started now. */
 int vm_next_engine(struct vm *vm, struct err *e) MUST_CHECK;
+
+/* An engine that cannot take over is no reason to end the VM: so many are tried. */
+#define VM_ENGINES_MAX 3u
+
+/* rollback.c. The active engine is killed, if it lives, and RAM is nobody's. */
+void vm_kill_active(struct vm *vm);
+/* The active engine, which has taken a checkpoint over, and the network go on. */
+int vm_go_on(struct vm *vm, struct err *e) MUST_CHECK;
+/* Timer: the active engine died. An engine that waits goes on from the newest checkpoint. */
+void vm_revive(void *vm, uint32_t events);
 
 /* respond.c: answers vm->detect; called from the outer loop only. */
 void respond(struct vm *vm);

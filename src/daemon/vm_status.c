@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What `clouder status` says of a VM. */
+#include <stdio.h>
+
 #include "daemon/vm_internal.h"
 #include "plugin/core/detector.h"
 
@@ -63,9 +65,11 @@ static json_t *net_status(struct vm *vm)
 	struct net_stats s;
 
 	net_get_stats(vm->net, &s);
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "uplink", vm->cfg->net, "rx_frames",
-			 (json_int_t)s.rx_frames, "rx_payload_bytes", (json_int_t)s.rx_payload_bytes, "tx_frames",
-			 (json_int_t)s.tx_frames, "tx_bytes", (json_int_t)s.tx_bytes, "replayed_frames",
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "uplink",
+			 vm->cfg->net, "output", vm->cfg->output == CONFIG_OUTPUT_HOLD ? "hold" : "release",
+			 "tx_waiting", (json_int_t)s.tx_waiting, "tx_discarded", (json_int_t)s.tx_discarded,
+			 "rx_frames", (json_int_t)s.rx_frames, "rx_payload_bytes", (json_int_t)s.rx_payload_bytes,
+			 "tx_frames", (json_int_t)s.tx_frames, "tx_bytes", (json_int_t)s.tx_bytes, "replayed_frames",
 			 (json_int_t)s.replayed_frames, "dropped", (json_int_t)s.dropped, "ring_errors",
 			 (json_int_t)s.ring_errors, "held", (json_int_t)s.held, "log_frames", (json_int_t)s.log_frames,
 			 "log_bytes", (json_int_t)s.log_bytes);
@@ -76,12 +80,12 @@ static json_t *checkpoint_status(struct vm *vm)
 	struct undo_stats u;
 
 	undo_get_stats(vm->undo, &u);
-	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "kept", (int)checkpoint_count(vm->ring),
+	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "kept", (int)checkpoint_count(vm->ring),
 			 "taken", (json_int_t)vm->checkpoints_taken, "failed", (json_int_t)vm->checkpoints_failed,
 			 "last_pause_us", (json_int_t)vm->checkpoint_pause_us, "undo_bytes", (json_int_t)u.bytes,
 			 "write_traps", (json_int_t)u.faults, "pages_lost", (json_int_t)u.lost, "labels_lost",
-			 (json_int_t)shadow_header(vm->shadow)->labels_lost, "blocks_undone",
-			 (json_int_t)vm->disks.blocks_undone);
+			 (json_int_t)shadow_header(vm->shadow)->labels_lost, "revivals", (json_int_t)vm->revivals,
+			 "blocks_undone", (json_int_t)vm->disks.blocks_undone);
 }
 
 static json_t *disk_status(struct disk *d)
@@ -100,10 +104,13 @@ static json_t *disk_status(struct disk *d)
 
 static json_t *disks_status(struct vm *vm)
 {
-	json_t *j = json_array();
+	json_t *j = json_object();
+	char name[16];
 
-	for (unsigned i = 0; i < vm->disks.n; i++)
-		json_array_append_new(j, disk_status(vm->disks.disk[i]));
+	for (unsigned i = 0; i < vm->disks.n; i++) {
+		snprintf(name, sizeof(name), "disk%u", i);
+		json_object_set_new(j, name, disk_status(vm->disks.disk[i]));
+	}
 	return j;
 }
 

@@ -6,6 +6,7 @@
  * one connection after another would wait too. The segment that did the damage says what the peer expects next: the number
  * that it acknowledges. The guest, rolled back, gets a reset in place of the first segment that is withheld from it.
  */
+#include <assert.h>
 #include <string.h>
 
 #include "net/frame_internal.h"
@@ -105,49 +106,68 @@ static size_t link_header(const uint8_t *frame, const struct frame_info *i)
 	if (!i->tcp_header || i->ip_version != 4 ||
 	    (i->tcp_flags & (FRAME_TCP_SYN | FRAME_TCP_RST | FRAME_TCP_ACK)) != FRAME_TCP_ACK)
 		return 0;
+	static_assert(NET_RESET_LINK == ETHER_TYPE + 2 + VLAN_TAG, "the longest link header");
 	return ETHER_TYPE + 2 + (frame[ETHER_TYPE] == 0x81 && frame[ETHER_TYPE + 1] == 0 ? VLAN_TAG : 0);
 }
 
-static void reset_peer(struct net *n, const uint8_t *frame, size_t len)
+void net_reset_peer(struct net *n, const uint8_t *head, const struct frame_info *i)
 {
+	size_t link = link_header(head, i);
 	uint8_t out[NET_RESET_MAX];
-	struct frame_info i;
-	size_t link;
 
-	frame_parse(frame, len, &i);
-	link = link_header(frame, &i);
 	if (!link)
 		return;
-	address_reset(out, frame, link, &i, true);
-	write_reset(out, link, i.tcp_ack, i.tcp_seq + i.payload_len, FRAME_TCP_RST | FRAME_TCP_ACK);
+	address_reset(out, head, link, i, true);
+	write_reset(out, link, i->tcp_ack, i->tcp_seq + i->payload_len, FRAME_TCP_RST | FRAME_TCP_ACK);
 	n->uplink_ops->send(n->uplink, out, link + IPV4_HEADER + TCP_HEADER);
+}
+
+/* A reset for the guest, with the segment's own number. Returns its length; 0: none can be made. */
+static size_t make_reset(const uint8_t *head, const struct frame_info *i, uint8_t ret[NET_RESET_MAX])
+{
+	size_t link = link_header(head, i);
+
+	if (!link)
+		return 0;
+	address_reset(ret, head, link, i, false);
+	write_reset(ret, link, i->tcp_seq, 0, FRAME_TCP_RST);
+	return link + IPV4_HEADER + TCP_HEADER;
+}
+
+void net_reset_guest(struct net *n, const uint8_t *head, const struct frame_info *i)
+{
+	uint8_t out[NET_RESET_MAX];
+	size_t len = make_reset(head, i, out);
+
+	if (len)
+		net_uplink_frame(n, out, len);
 }
 
 void net_block_flow(struct net *n, const struct net_origin *o)
 {
 	struct net_flow *f = &n->blocked[n->n_blocked++ % NET_BLOCKED_MAX];
 	const struct inlog_record *r = inlog_find_seq(&n->log, o->seq);
+	struct frame_info info;
 
 	*f = (struct net_flow){.ip_proto = o->ip_proto, .src_port = o->src_port, .dst_port = o->dst_port};
 	memcpy(f->src, o->src, sizeof(f->src));
 	memcpy(f->dst, o->dst, sizeof(f->dst));
-	if (r)
-		reset_peer(n, r->data, r->len);
+	if (!r)
+		return;
+	frame_parse(r->data, r->len, &info);
+	net_reset_peer(n, r->data, &info);
 }
 
 size_t net_reset_for_guest(struct net *n, const uint8_t *frame, size_t len, uint8_t ret[NET_RESET_MAX])
 {
 	struct frame_info i;
 	struct net_flow *f;
-	size_t link;
 
 	frame_parse(frame, len, &i);
 	f = find_blocked(n, &i);
-	link = link_header(frame, &i);
-	if (!f || f->reset || !link)
+	if (!f || f->reset)
 		return 0;
-	f->reset = true;
-	address_reset(ret, frame, link, &i, false);
-	write_reset(ret, link, i.tcp_seq, 0, FRAME_TCP_RST);
-	return link + IPV4_HEADER + TCP_HEADER;
+	len = make_reset(frame, &i, ret);
+	f->reset = len != 0;
+	return len;
 }

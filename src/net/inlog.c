@@ -178,6 +178,11 @@ uint64_t inlog_position(const struct inlog *g)
 	return g->next == g->head ? g->next_seq : record_at(g, g->next)->seq;
 }
 
+uint64_t inlog_cursor(const struct inlog *g)
+{
+	return g->replay == g->next ? inlog_position(g) : record_at(g, g->replay)->seq;
+}
+
 uint64_t inlog_oldest(const struct inlog *g)
 {
 	uint64_t tail = settle(g, g->tail);

@@ -61,6 +61,8 @@ bool inlog_replay_from(struct inlog *g, uint64_t seq);
 
 /* Sequence number of inlog_next(), or the one that the next frame appended will get. */
 uint64_t inlog_position(const struct inlog *g);
+/* Of inlog_replay(), or if there is none inlog_position(). */
+uint64_t inlog_cursor(const struct inlog *g);
 uint64_t inlog_oldest(const struct inlog *g);
 /* Forgets delivered records before seq that no replay still needs. */
 void inlog_trim(struct inlog *g, uint64_t seq);

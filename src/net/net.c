@@ -16,6 +16,7 @@
  */
 #include "net/net.h"
 
+#include <assert.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
@@ -83,6 +84,8 @@ static bool tx_gather(struct net *n, size_t header)
 	return true;
 }
 
+static_assert(OUTBOX_FRAME_MAX >= sizeof(((struct net *)0)->packet), "whatever the guest sends fits");
+
 /* A frame of the guest on its way out. */
 static void tx_frame(struct net *n, uint8_t *frame, size_t len)
 {
@@ -90,7 +93,15 @@ static void tx_frame(struct net *n, uint8_t *frame, size_t len)
 	pace_guest_sends(&n->pace, frame, len);
 	n->stats.tx_frames++;
 	n->stats.tx_bytes += len;
-	n->uplink_ops->send(n->uplink, frame, len);
+	if (n->outbox.base && outbox_must_hold(frame, len))
+		outbox_put(&n->outbox, frame, len);
+	else
+		n->uplink_ops->send(n->uplink, frame, len);
+}
+
+static bool tx_may_go_on(const struct net *n)
+{
+	return !n->outbox.base || outbox_has_room(&n->outbox);
 }
 
 /* Sends the next frame of the guest. false: there is none, or the ring is broken. */
@@ -120,10 +131,12 @@ static void tx_all(struct net *n)
 
 	if (!q)
 		return;
-	while (frames < TX_AT_ONCE && tx_one(n, q))
+	while (frames < TX_AT_ONCE && tx_may_go_on(n) && tx_one(n, q))
 		frames++;
 	if (frames)
 		virtq_notify(q, n->gm);
+	if (n->outbox.frames)
+		n->ops->held(n->arg, !tx_may_go_on(n));
 	if (frames == TX_AT_ONCE)
 		net_schedule(n);
 }
@@ -499,6 +512,7 @@ void net_destroy(struct net *n)
 	loop_remove(&n->pace_timer);
 	loop_remove(&n->gap_timer);
 	inlog_deinit(&n->log);
+	outbox_deinit(&n->outbox);
 	free(n);
 }
 
@@ -519,15 +533,33 @@ void net_resume(struct net *n)
 	net_schedule(n);
 }
 
+int net_hold_output(struct net *n, struct err *e)
+{
+	return outbox_init(&n->outbox, e);
+}
+
+static void send_held(void *arg, const uint8_t *frame, size_t len)
+{
+	struct net *n = arg;
+
+	n->uplink_ops->send(n->uplink, frame, len);
+}
+
+void net_release(struct net *n)
+{
+	outbox_empty(&n->outbox, send_held, n);
+	net_schedule(n);
+}
+
 uint64_t net_position(const struct net *n)
 {
 	return inlog_position(&n->log);
 }
 
-struct net_moment {
-	uint64_t seq;
-	struct pace pace;
-};
+uint64_t net_cursor(const struct net *n)
+{
+	return inlog_cursor(&n->log);
+}
 
 struct net_moment *net_moment_create(const struct net *n, struct err *e)
 {
@@ -537,7 +569,7 @@ struct net_moment *net_moment_create(const struct net *n, struct err *e)
 		err_set_errno(e, "a moment of the network");
 		return NULL;
 	}
-	*m = (struct net_moment){.seq = net_position(n), .pace = n->pace};
+	*m = (struct net_moment){.seq = net_cursor(n), .pace = n->pace};
 	return m;
 }
 
@@ -555,6 +587,7 @@ int net_replay(struct net *n, const struct net_moment *m, struct err *e)
 {
 	bool kept = inlog_replay_from(&n->log, m->seq);
 
+	n->stats.tx_discarded += outbox_clear(&n->outbox);
 	n->replay_ends = true;
 	n->pace_seq = 0;
 	n->replay_time_ns = 0;
@@ -594,4 +627,5 @@ void net_get_stats(const struct net *n, struct net_stats *ret)
 	*ret = n->stats;
 	ret->log_frames = n->log.frames;
 	ret->log_bytes = n->log.bytes;
+	ret->tx_waiting = n->outbox.frames;
 }

@@ -50,6 +50,11 @@ struct net_ops {
 	void (*regions)(void *arg, const struct gmem_region *r, size_t n);
 	/* The last frame of a replay was delivered. */
 	void (*replayed)(void *arg);
+	/*
+	 * Output waits for net_release(). full: nothing more is taken from the guest until then. Called in each round in
+	 * which the guest may have sent while some waits; only with net_hold_output().
+	 */
+	void (*held)(void *arg, bool full);
 	/* A session's peer broke the protocol or hung up; the session is dead until destroyed. */
 	void (*session_lost)(void *arg, struct vhost_session *s, const struct err *why);
 };
@@ -57,6 +62,8 @@ struct net_ops {
 struct net_stats {
 	uint64_t rx_frames, rx_payload_bytes; /* delivered to the guest, replays not counted */
 	uint64_t tx_frames, tx_bytes;
+	uint64_t tx_waiting; /* frames of the guest that are held now */
+	uint64_t tx_discarded; /* that were held and belong to what was rolled back */
 	uint64_t replayed_frames;
 	uint64_t dropped; /* queue full, or too large for the ring */
 	uint64_t ring_errors; /* malformed descriptors of the guest, refused */
@@ -83,11 +90,21 @@ void net_thaw(struct net *n);
 /* Tries again to deliver (after may_deliver said no). */
 void net_resume(struct net *n);
 
+/*
+ * From now on what peers can see of the guest's doing waits for net_release(): all but acknowledgements, answers to opened
+ * connections, and what is not IP. At most 4 MiB wait, then the guest does. net_replay() and net_drop() throw away what waits.
+ */
+int net_hold_output(struct net *n, struct err *e) MUST_CHECK;
+/* Sends all that waits. */
+void net_release(struct net *n);
+
 /* Sequence number of the next frame that will be delivered for the first time. */
 uint64_t net_position(const struct net *n);
+/* Of the next frame that will be delivered, again or for the first time. */
+uint64_t net_cursor(const struct net *n);
 /* Forgets frames before seq. */
 void net_trim(struct net *n, uint64_t seq);
-/* What a replay from now on must know: net_position(), and how far the guest has sent on each connection. NULL: no memory. */
+/* What a replay from now on must know: net_cursor(), and how far the guest has sent on each connection. NULL: no memory. */
 struct net_moment *net_moment_create(const struct net *n, struct err *e) MUST_CHECK;
 /* NULL is fine. */
 void net_moment_destroy(struct net_moment *m);
@@ -98,6 +115,12 @@ void net_moment_destroy(struct net_moment *m);
  * 0, or -1 (ERR_LIMIT) if the log no longer holds the first of them: then delivery starts at the oldest kept.
  */
 int net_replay(struct net *n, const struct net_moment *m, struct err *e) MUST_CHECK;
+/*
+ * The guest is as it was at that moment: no frame from then up to net_position() is delivered again, now or later. TCP
+ * connections (IPv4) that they belonged to are reset on both sides, unless all that they brought were acknowledgements
+ * of what the guest had sent by then. *ret_reset: how many. -1: no memory; some may be delivered again.
+ */
+int net_drop(struct net *n, const struct net_moment *m, unsigned *ret_reset, struct err *e) MUST_CHECK;
 /*
  * The frame that brought the payload byte with this origin, and the byte's
  * offset in the frame; false if it is not in the log any more.

@@ -3,8 +3,10 @@
 #ifndef CLOUDER_NET_NET_INTERNAL_H
 #define CLOUDER_NET_NET_INTERNAL_H
 
+#include "net/frame_internal.h"
 #include "net/inlog_internal.h"
 #include "net/net.h"
+#include "net/outbox_internal.h"
 #include "net/pace_internal.h"
 #include "net/seqmap_internal.h"
 #include "net/uplink_internal.h"
@@ -32,6 +34,7 @@ struct net {
 	void *uplink;
 	struct vhost_device dev;
 	struct inlog log;
+	struct outbox outbox;
 	struct loop_source *work;
 	bool frozen;
 	bool holding; /* may_deliver() said no */
@@ -53,6 +56,11 @@ struct net {
 	_Alignas(8) uint8_t reset_record[sizeof(struct inlog_record) + 64]; /* a record of our own making */
 };
 
+struct net_moment {
+	uint64_t seq;
+	struct pace pace;
+};
+
 /* A net with an uplink of the caller's: net_create() without the specification. *c->ops->create is called. */
 int net_create_uplink(struct loop *l, struct gmem *gm, const struct uplink_config *c, size_t log_limit,
 		      const struct net_ops *ops, void *arg, struct net **ret_net, struct err *e) MUST_CHECK;
@@ -68,5 +76,16 @@ bool net_is_blocked(struct net *n, const uint8_t *frame, size_t len);
  * Returns its length; 0: none is due.
  */
 size_t net_reset_for_guest(struct net *n, const uint8_t *frame, size_t len, uint8_t ret[NET_RESET_MAX]);
+
+/* Bytes of a frame that hold its link header, whichever. */
+#define NET_RESET_LINK 18u
+
+/*
+ * Resets the TCP connection of a segment for the guest, of which i and the first NET_RESET_LINK bytes are given: for the
+ * peer, as from the guest, with the number that the segment acknowledges; for the guest, behind all that waits for it, with
+ * the segment's own number. Only IPv4.
+ */
+void net_reset_peer(struct net *n, const uint8_t *head, const struct frame_info *i);
+void net_reset_guest(struct net *n, const uint8_t *head, const struct frame_info *i);
 
 #endif

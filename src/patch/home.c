@@ -13,6 +13,8 @@
 #define REACH (1ull << 30) /* of a jump, with room for the module itself */
 #define LOWEST 0x10000ull /* the kernel maps nothing below */
 #define SPREAD 4096u /* pages among which guards are spread, so that they do not want the same */
+#define ROOMY 512u /* pages that are enough for it */
+#define WAITING_MAX 64u /* patches that one thread is to put in */
 #define ATOMIC 8u /* bytes of a site that change at once */
 
 #define VM_GROWSDOWN 0x100u
@@ -116,7 +118,17 @@ static uint64_t distance(const struct gap *g, const struct vmi_module *m)
 	return g->high <= m->low.v ? m->low.v - g->high : g->low - m->high.v;
 }
 
-/* The gap nearest to the module that is not where a stack grows. */
+/* A page beside a guard's is the nearest, but the only one: guards that are not mapped yet would all want it. */
+static bool is_better(const struct gap *a, const struct gap *b, const struct vmi_module *m)
+{
+	bool roomy = a->high - a->low >= ROOMY * (uint64_t)GUEST_PAGE_SIZE;
+
+	if (roomy != (b->high - b->low >= ROOMY * (uint64_t)GUEST_PAGE_SIZE))
+		return roomy;
+	return distance(a, m) < distance(b, m);
+}
+
+/* The gap nearest to the module that is not where a stack grows; one with room if there is one within reach. */
 static bool nearest(const struct vmi_vma *vma, int n, const struct vmi_module *m, struct gap *ret)
 {
 	uint64_t low = LOWEST;
@@ -126,13 +138,14 @@ static bool nearest(const struct vmi_vma *vma, int n, const struct vmi_module *m
 		struct gap g = {low, vma[k].start.v & ~(uint64_t)GUEST_PAGE_MASK};
 
 		low = vma[k].end.v;
-		if (g.high <= g.low || (vma[k].flags & VM_GROWSDOWN) || (g.high > m->low.v && g.low < m->high.v))
+		if (g.high <= g.low || (vma[k].flags & VM_GROWSDOWN) || (g.high > m->low.v && g.low < m->high.v) ||
+		    distance(&g, m) >= REACH)
 			continue;
-		if (!found || distance(&g, m) < distance(ret, m))
+		if (!found || is_better(&g, ret, m))
 			*ret = g;
 		found = true;
 	}
-	return found && distance(ret, m) < REACH && m->high.v - m->low.v < REACH;
+	return found && m->high.v - m->low.v < REACH;
 }
 
 int home_find(struct vmi *v, const struct vmi_task *t, const struct vmi_module *m, struct gva site, struct gva *ret,
@@ -153,7 +166,7 @@ int home_find(struct vmi *v, const struct vmi_task *t, const struct vmi_module *
 	if (!found)
 		return err_set_addr(e, ERR_REFUSED, site.v, "no free memory is within reach of %s", m->path);
 	n = (int)(g.high - g.low > SPREAD * (uint64_t)GUEST_PAGE_SIZE ? SPREAD : (g.high - g.low) / GUEST_PAGE_SIZE);
-	*ret = gva(g.high - (1 + site.v / PATCH_SITE_MAX % (unsigned)n) * GUEST_PAGE_SIZE);
+	*ret = gva(g.high - (1 + site.v % (unsigned)n) * GUEST_PAGE_SIZE);
 	return 0;
 }
 
@@ -239,8 +252,28 @@ static int fill_block(const struct patch *p, struct vmi *v, const struct vmi_tas
 	return 0;
 }
 
-static int send(struct vmi *v, const struct vmi_task *t, const struct vmi_thread *th, int n, struct home_block *b,
-		struct err *e)
+/*
+ * Patches that the thread is to put in already write back what is behind their sites: that is to be this patch's from now on,
+ * which the thread puts in before them.
+ */
+static void tell_waiting(const struct patch *p, struct vmi *v, const struct vmi_task *t, const struct vmi_thread *th,
+			 struct gva entry, struct gva site)
+{
+	struct gva at = gva(th->gpr[4]), ip = th->ip;
+	struct home_block b;
+
+	for (unsigned n = 0; n < WAITING_MAX && ip.v == entry.v && vmi_task_read(v, t, at, &b, sizeof(b)); n++) {
+		for (unsigned k = 0; k < p->site_len; k++)
+			if (site.v + k - b.site < sizeof(b.site_bytes))
+				b.site_bytes[site.v + k - b.site] = p->site_after[k];
+		put_block(v, t, &b, at);
+		ip = gva(b.ip);
+		at = gva_add(at, HOME_BLOCK_BELOW);
+	}
+}
+
+static int send(const struct patch *p, struct vmi *v, const struct vmi_task *t, const struct vmi_thread *th, int n,
+		struct home_block *b, struct err *e)
 {
 	struct gva entry;
 	int sent = 0;
@@ -251,7 +284,10 @@ static int send(struct vmi *v, const struct vmi_task *t, const struct vmi_thread
 		struct gva below = gva(th[k].gpr[4] - HOME_BLOCK_BELOW);
 
 		b->ip = th[k].ip.v;
-		if (!th[k].is_32bit && in_waits(th[k].number) && put_block(v, t, b, below))
+		if (th[k].is_32bit || !in_waits(th[k].number))
+			continue;
+		tell_waiting(p, v, t, &th[k], entry, gva(b->site));
+		if (put_block(v, t, b, below))
 			sent += vmi_thread_redirect(v, &th[k], entry, below);
 	}
 	if (!sent)
@@ -275,7 +311,7 @@ int home_enter(const struct patch *p, struct vmi *v, const struct vmi_task *t, s
 		err_set_addr(e, ERR_REFUSED, site.v, "%u bytes cannot be changed at once while other threads run",
 			     p->site_len);
 	else if (n >= 0 && !fill_block(p, v, t, site, guard, &b, e))
-		rc = send(v, t, th, n, &b, e);
+		rc = send(p, v, t, th, n, &b, e);
 	free(th);
 	return rc;
 }

@@ -112,7 +112,7 @@ static int snapshot(struct checkpoint_ring *r, struct engine *en, struct checkpo
 	c->shadow_epoch = shadow_epoch_begin(r->parts.shadow);
 	for (unsigned i = 0; i < r->parts.n_vcpus; i++)
 		c->regs[i] = *shadow_vcpu(r->parts.shadow, i);
-	c->info.seq = net_position(r->parts.net);
+	c->info.seq = net_cursor(r->parts.net);
 	c->input = net_moment_create(r->parts.net, e);
 	return c->input ? 0 : -1;
 }
@@ -128,9 +128,10 @@ static int slot_prepare(const struct checkpoint_ring *r, struct checkpoint *c, s
 	return 0;
 }
 
-int checkpoint_take(struct checkpoint_ring *r, struct engine *en, struct checkpoint_info *ret, struct err *e)
+int checkpoint_take(struct checkpoint_ring *r, struct engine *en, enum checkpoint_why why, struct checkpoint_info *ret,
+		    struct err *e)
 {
-	struct checkpoint c = {.state_fd = -1};
+	struct checkpoint c = {.state_fd = -1, .info.why = why};
 	struct err went_on = {0};
 	uint64_t start;
 	int rc;
@@ -210,6 +211,22 @@ int checkpoint_oldest(const struct checkpoint_ring *r, struct checkpoint_info *r
 	return 0;
 }
 
+int checkpoint_newest(const struct checkpoint_ring *r, struct checkpoint_info *ret, struct err *e)
+{
+	if (!count_usable(r))
+		return err_set(e, ERR_LIMIT, r->n ? "no checkpoint can be gone back to" : "there is no checkpoint");
+	*ret = r->slot[r->n - 1].info;
+	return 0;
+}
+
+struct checkpoint_entry checkpoint_entry(const struct checkpoint_ring *r, unsigned i)
+{
+	const struct checkpoint *c = &r->slot[i];
+
+	return (struct checkpoint_entry){
+		.info = c->info, .pages = undo_log_pages(r->parts.undo, c->undo_id), .usable = usable(r, c)};
+}
+
 static struct checkpoint *find(struct checkpoint_ring *r, uint64_t id)
 {
 	for (unsigned i = 0; i < r->n; i++)
@@ -218,14 +235,37 @@ static struct checkpoint *find(struct checkpoint_ring *r, uint64_t id)
 	return NULL;
 }
 
-int checkpoint_restore_memory(struct checkpoint_ring *r, uint64_t id, uint64_t *ret_pages, struct err *e)
+/* The same, if it can be gone back to. */
+static const struct checkpoint *find_usable(const struct checkpoint_ring *r, uint64_t id, struct err *e)
 {
-	struct checkpoint *c = find(r, id);
+	for (unsigned i = 0; i < r->n; i++) {
+		if (r->slot[i].info.id != id)
+			continue;
+		if (usable(r, &r->slot[i]))
+			return &r->slot[i];
+		err_set(e, ERR_LIMIT, "checkpoint %llu cannot be gone back to any more", (unsigned long long)id);
+		return NULL;
+	}
+	err_set(e, ERR_LIMIT, "there is no checkpoint %llu", (unsigned long long)id);
+	return NULL;
+}
+
+int checkpoint_find(const struct checkpoint_ring *r, uint64_t id, struct checkpoint_info *ret, struct err *e)
+{
+	const struct checkpoint *c = find_usable(r, id, e);
 
 	if (!c)
-		return err_set(e, ERR_LIMIT, "there is no checkpoint %llu", (unsigned long long)id);
-	if (!usable(r, c))
-		return err_set(e, ERR_LIMIT, "checkpoint %llu cannot be gone back to any more", (unsigned long long)id);
+		return -1;
+	*ret = c->info;
+	return 0;
+}
+
+int checkpoint_restore_memory(struct checkpoint_ring *r, uint64_t id, uint64_t *ret_pages, struct err *e)
+{
+	const struct checkpoint *c = find_usable(r, id, e);
+
+	if (!c)
+		return -1;
 	while (r->slot[r->n - 1].info.id > id)
 		slot_clear(&r->slot[--r->n]);
 	if (disks_roll_back(r->parts.disks, c->disk_mark, e) < 0 ||
@@ -259,4 +299,13 @@ int checkpoint_replay(struct checkpoint_ring *r, uint64_t id, struct err *e)
 	if (!c)
 		return err_set(e, ERR_LIMIT, "there is no checkpoint %llu", (unsigned long long)id);
 	return net_replay(r->parts.net, c->input, e);
+}
+
+int checkpoint_drop(struct checkpoint_ring *r, uint64_t id, unsigned *ret_reset, struct err *e)
+{
+	struct checkpoint *c = find(r, id);
+
+	if (!c)
+		return err_set(e, ERR_LIMIT, "there is no checkpoint %llu", (unsigned long long)id);
+	return net_drop(r->parts.net, c->input, ret_reset, e);
 }

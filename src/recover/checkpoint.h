@@ -26,12 +26,28 @@
 
 struct checkpoint_ring;
 
+/* Why one was taken. */
+enum checkpoint_why {
+	CHECKPOINT_INPUT, /* input was about to be delivered */
+	CHECKPOINT_OUTPUT, /* output waited for it */
+	CHECKPOINT_OPERATOR, /* somebody asked for it */
+};
+
 struct checkpoint_info {
 	uint64_t id;
+	enum checkpoint_why why;
 	uint64_t time_ns; /* CLOCK_MONOTONIC when it was taken */
 	uint64_t seq; /* first frame that came after it */
 	uint64_t pause_us; /* how long the VM stood still for it */
 	uint64_t state_bytes; /* of device state */
+};
+
+/* A checkpoint with what it takes to keep it. */
+struct checkpoint_entry {
+	struct checkpoint_info info;
+	uint64_t
+		pages; /* of RAM, written since it was taken and until the next one was: their content before is kept */
+	bool usable; /* can be gone back to */
 };
 
 /* What a checkpoint is made of; all owned by the caller, and must outlive the ring. */
@@ -49,10 +65,17 @@ int checkpoint_ring_create(const struct checkpoint_parts *parts, unsigned max, s
 void checkpoint_ring_destroy(struct checkpoint_ring *r);
 
 /* Takes one of the running engine en; the VM goes on in it. On failure the VM still runs, without this checkpoint. */
-int checkpoint_take(struct checkpoint_ring *r, struct engine *en, struct checkpoint_info *ret,
+int checkpoint_take(struct checkpoint_ring *r, struct engine *en, enum checkpoint_why why, struct checkpoint_info *ret,
 		    struct err *e) MUST_CHECK;
 
 unsigned checkpoint_count(const struct checkpoint_ring *r);
+/* Number i of them, from the oldest (0) on; i < checkpoint_count(). */
+struct checkpoint_entry checkpoint_entry(const struct checkpoint_ring *r, unsigned i);
+/* The newest one that can be gone back to. ERR_LIMIT: there is none. */
+int checkpoint_newest(const struct checkpoint_ring *r, struct checkpoint_info *ret, struct err *e) MUST_CHECK;
+/* The one with this number. ERR_LIMIT: it is not kept, or cannot be gone back to any more. */
+int checkpoint_find(const struct checkpoint_ring *r, uint64_t id, struct checkpoint_info *ret,
+		    struct err *e) MUST_CHECK;
 /* The newest one that can be gone back to and was taken before frame seq was delivered. ERR_LIMIT: none is that old. */
 int checkpoint_before(const struct checkpoint_ring *r, uint64_t seq, struct checkpoint_info *ret,
 		      struct err *e) MUST_CHECK;
@@ -74,5 +97,7 @@ int checkpoint_restore_engine(struct checkpoint_ring *r, uint64_t id, struct eng
 			      struct err *e) MUST_CHECK;
 /* All input since checkpoint id is delivered again when the engine runs; see net_replay(). */
 int checkpoint_replay(struct checkpoint_ring *r, uint64_t id, struct err *e) MUST_CHECK;
+/* None of it is, and connections that it belonged to are reset (*ret_reset of them); see net_drop(). */
+int checkpoint_drop(struct checkpoint_ring *r, uint64_t id, unsigned *ret_reset, struct err *e) MUST_CHECK;
 
 #endif

@@ -122,6 +122,31 @@ static struct undo_chunk *chunk_new(struct undo_log *log)
 	return c;
 }
 
+/* Room for one page more: logs before the newest are given up for it, the oldest first. */
+static bool have_room(struct undo *u)
+{
+	struct undo_log *log;
+
+	while (undo_bytes(u) >= u->limit) {
+		log = TAILQ_FIRST(&u->logs);
+		if (!TAILQ_NEXT(log, link))
+			return false;
+		u->stats.lost += log->pages;
+		log_destroy(u, log);
+	}
+	return true;
+}
+
+/* Where the newest log puts a page; NULL: nowhere. */
+static struct undo_chunk *chunk_with_room(struct undo *u, struct undo_log *newest)
+{
+	struct undo_chunk *c = STAILQ_FIRST(&newest->chunks);
+
+	if (!have_room(u))
+		return NULL;
+	return c && c->used < CHUNK_PAGES ? c : chunk_new(newest);
+}
+
 /* Keeps the page's content in the newest log, unless that has it. */
 static bool keep(struct undo *u, uint64_t page)
 {
@@ -131,9 +156,7 @@ static bool keep(struct undo *u, uint64_t page)
 	if (!log || page >= u->n_pages || u->saved_in[page] == u->serial)
 		return false;
 	u->saved_in[page] = u->serial;
-	c = STAILQ_FIRST(&log->chunks);
-	if (!c || c->used == CHUNK_PAGES)
-		c = undo_bytes(u) < u->limit ? chunk_new(log) : NULL;
+	c = chunk_with_room(u, log);
 	if (!c) {
 		log->incomplete = true;
 		u->stats.lost++;
@@ -279,6 +302,16 @@ int undo_begin(struct undo *u, uint64_t *ret_id, struct err *e)
 	u->serial++;
 	TAILQ_INSERT_TAIL(&u->logs, log, link);
 	*ret_id = log->id;
+	return 0;
+}
+
+uint64_t undo_log_pages(const struct undo *u, uint64_t id)
+{
+	const struct undo_log *log;
+
+	TAILQ_FOREACH (log, &u->logs, link)
+		if (log->id == id)
+			return log->pages;
 	return 0;
 }
 

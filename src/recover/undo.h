@@ -24,10 +24,13 @@ struct undo_stats {
 	uint64_t faults; /* traps of the engine */
 	uint64_t own_writes; /* pages kept because of our own writes */
 	uint64_t pages, bytes; /* kept now, in all logs */
-	uint64_t lost; /* pages that could not be kept: the checkpoints before them are void */
+	uint64_t lost; /* pages that were not kept, or given up for newer ones: the checkpoints before them are void */
 };
 
-/* Installs itself as gm's before-write hook. limit: bytes of page copies in all logs together. */
+/*
+ * Installs itself as gm's before-write hook. limit: bytes of page copies in all logs together. What is over it costs the
+ * oldest logs; only where the newest alone is over it, that one is void.
+ */
 int undo_create(struct gmem *gm, size_t limit, struct undo **ret_u, struct err *e) MUST_CHECK;
 void undo_destroy(struct undo *u);
 
@@ -37,6 +40,8 @@ void undo_detach(struct undo *u);
 
 /* A new log begins; the engine must be stopped. *ret_id names it (ascending, > 0). */
 int undo_begin(struct undo *u, uint64_t *ret_id, struct err *e) MUST_CHECK;
+/* How many pages log id holds: written since it began, until the next one began. */
+uint64_t undo_log_pages(const struct undo *u, uint64_t id);
 /* Drops the logs older than id. */
 void undo_forget(struct undo *u, uint64_t oldest_kept);
 /* Whether RAM can be brought back to where log id began. */

@@ -104,7 +104,7 @@ got_through() {
 
 first_attack() {
 	local id=$(($1 + 1))
-	works=yes seen=- culprit=no guard=0 dead=no same=no lives=no reason='' story=''
+	works=yes seen=- culprit=no guard=0 dead=no same=no lives=no reason=
 	lab_exploit "$build" "$form" attack
 	if [ $? -eq 3 ]; then
 		works=no reason="does not work on this build"
@@ -118,7 +118,6 @@ first_attack() {
 	guard=$(incident_value "$id" guard_len)
 	reason=$(incident_value "$id" failure)
 	[ -n "$reason" ] || reason=$(incident_value "$id" strategy)
-	story=$("$CLOUDER" show "$id" 2>&1)
 	culprit_right "$id" "$build" "$culprits" && culprit=yes
 }
 
@@ -142,10 +141,11 @@ judge() {
 	fi
 }
 
-# attack_form: build, form and culprits are the caller's.
+# attack_form: build, form and culprits are the caller's, who gets the number of incidents before.
 attack_form() {
-	local before pid missed=no
+	local pid missed=no
 	before=$(incident_count)
+	rm -f "$T"/attack*
 	pid=$(lab_ask pid)
 	lab_benign 5 before "$form"
 	first_attack "$before"
@@ -172,6 +172,15 @@ listed() {
 	return 1
 }
 
+# What the attacks got for answers, and the incidents that they made.
+tell() {
+	local id
+	tail -n 3 "$T"/attack*
+	for ((id = before + 1; id <= $(incident_count); id++)); do
+		"$CLOUDER" show "$id"
+	done
+}
+
 record() {
 	local file="$TOP/${BUILD:-build}/attacks/$build.tsv"
 	print_row "$build" "$form" "$works" "$seen" "$culprit" "${guard:-0}" "$dead" "$same" "$lives" "$verdict" "$reason"
@@ -179,12 +188,12 @@ record() {
 	sums[$verdict]=$((${sums[$verdict]:-0} + 1))
 	if [ "$verdict" != healed ] && ! listed; then
 		unlisted=$((unlisted + 1))
-		[ -z "$story" ] || sed 's/^/     | /' <<<"$story"
+		tell | sed 's/^/     | /'
 	fi
 }
 
 run_build() {
-	local form culprits in_vm=$CHUNK number=$1
+	local form culprits before in_vm=$CHUNK number=$1
 	build=$2
 	local -A sums=()
 	: >"$TOP/${BUILD:-build}/attacks/$build.tsv"

@@ -71,6 +71,23 @@ test_disk_benign() {
 	is "lines" 12 "$(wc -l <"$T/lines")"
 }
 
+# An engine that dies: the VM goes on from the newest checkpoint, and so do its disks.
+test_disk_engine_killed() {
+	local port
+	port=$(free_port)
+	make_disk disk
+	check "the VM starts" on_disk vm "$port" disk
+	check "benign requests" benign "$port" 6 first
+	kill -KILL "$(status_value vm engine_pid)"
+	check "benign requests after it" benign "$port" 6 second
+	is "revivals" 1 "$(status_value vm revivals)"
+	check "the same answers" same_file first second
+	quit vm "$port"
+	check "the file system is whole" fsck disk
+	check "no gap in the numbers" eval 'ledger disk >"$T/lines"'
+	is "lines" 12 "$(wc -l <"$T/lines")"
+}
+
 # What is no disk of CloudER's is refused, and says which option to use; so is an image that somebody else has.
 test_disk_refused() {
 	qemu_args none

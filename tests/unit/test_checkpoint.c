@@ -75,7 +75,7 @@ void net_thaw(struct net *n)
 	(void)n;
 }
 
-uint64_t net_position(const struct net *n)
+uint64_t net_cursor(const struct net *n)
 {
 	(void)n;
 	return position;
@@ -99,6 +99,12 @@ int net_replay(struct net *n, const struct net_moment *m, struct err *e)
 	(void)m;
 	(void)e;
 	return 0;
+}
+
+int net_drop(struct net *n, const struct net_moment *m, unsigned *ret_reset, struct err *e)
+{
+	*ret_reset = 0;
+	return net_replay(n, m, e);
 }
 
 void net_trim(struct net *n, uint64_t seq)
@@ -146,7 +152,7 @@ static uint64_t take(struct fixture *f, uint64_t seq)
 	struct err e;
 
 	position = seq;
-	assert_int_equal(checkpoint_take(f->ring, NULL, &f->last, &e), 0);
+	assert_int_equal(checkpoint_take(f->ring, NULL, CHECKPOINT_INPUT, &f->last, &e), 0);
 	return f->last.id;
 }
 
@@ -201,23 +207,30 @@ static void write_pages(struct fixture *f, unsigned n, uint8_t byte)
 		assert_true(gmem_write(f->gm, gpa(i * GUEST_PAGE_SIZE), &byte, 1));
 }
 
-/* The same for RAM; what useless logs held is room for the next one. */
+/* The same for RAM: the oldest make room for the newest. */
 static void test_pages_lost(void **state)
 {
 	struct fixture *f = *state;
 	struct checkpoint_info c;
-	uint64_t pages;
+	uint64_t first, second, pages;
 	uint8_t byte;
 	struct err e;
 
-	take(f, 10);
+	first = take(f, 10);
 	write_pages(f, PAGES, 1);
-	take(f, 20);
+	second = take(f, 20);
+	assert_int_equal(checkpoint_entry(f->ring, 0).pages, PAGES);
 	write_pages(f, 1, 2); /* one page more than may be kept */
-	assert_int_equal(checkpoint_oldest(f->ring, &c, &e), -1);
-	assert_int_equal(e.code, ERR_LIMIT);
+	assert_int_equal(checkpoint_oldest(f->ring, &c, &e), 0);
+	assert_int_equal(c.id, second);
+	assert_false(checkpoint_entry(f->ring, 0).usable);
+	assert_int_equal(checkpoint_entry(f->ring, 0).pages, 0);
+	assert_true(checkpoint_entry(f->ring, 1).usable);
+	assert_int_equal(checkpoint_entry(f->ring, 1).pages, 1);
+	assert_int_equal(checkpoint_find(f->ring, first, &c, &e), -1);
+	assert_non_null(strstr(e.text, "cannot be gone back to"));
 	take(f, 30);
-	assert_int_equal(checkpoint_count(f->ring), 1);
+	assert_int_equal(checkpoint_count(f->ring), 2);
 	write_pages(f, PAGES, 3);
 	assert_int_equal(checkpoint_oldest(f->ring, &c, &e), 0);
 	assert_int_equal(c.seq, 30);
@@ -227,11 +240,42 @@ static void test_pages_lost(void **state)
 	assert_int_equal(byte, 2);
 }
 
+/* The newest one from before a frame is offered; those that are asked for by number. */
+static void test_choice(void **state)
+{
+	static const struct {
+		uint64_t frame;
+		unsigned wanted; /* which one, from 0; 9: none */
+	} rows[] = {{9, 9}, {10, 0}, {19, 0}, {20, 1}, {29, 1}, {30, 3}, {1000, 3}};
+	struct fixture *f = *state;
+	struct checkpoint_info c;
+	uint64_t id[4];
+	struct err e;
+
+	assert_int_equal(checkpoint_newest(f->ring, &c, &e), -1);
+	assert_non_null(strstr(e.text, "there is no checkpoint"));
+	for (unsigned i = 0; i < 4; i++)
+		id[i] = take(f, i < 3 ? 10 + i * 10 : 30); /* two with nothing between them */
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(checkpoint_before(f->ring, rows[i].frame, &c, &e), rows[i].wanted == 9 ? -1 : 0);
+		if (rows[i].wanted != 9)
+			assert_int_equal(c.id, id[rows[i].wanted]);
+	}
+	assert_int_equal(checkpoint_newest(f->ring, &c, &e), 0);
+	assert_int_equal(c.id, id[3]);
+	assert_int_equal(checkpoint_find(f->ring, id[1], &c, &e), 0);
+	assert_int_equal(c.seq, 20);
+	assert_int_equal(c.why, CHECKPOINT_INPUT);
+	assert_int_equal(checkpoint_find(f->ring, id[3] + 1, &c, &e), -1);
+	assert_int_equal(e.code, ERR_LIMIT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_labels_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pages_lost, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_choice, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);

@@ -139,17 +139,33 @@ static void send_events(void *arg, uint32_t events)
 	loop_timer_set(f->timer, 5);
 }
 
+static json_t *handle_checkpoints(const char *verb, const json_t *request)
+{
+	const json_t *number = json_object_get(request, "number");
+
+	if (strcmp(verb, "checkpoint") == 0)
+		return json_pack("{s:b, s:i, s:i, s:i}", "ok", 1, "number", 12, "pause_us", 3456, "state_bytes", 789);
+	if (strcmp(verb, "checkpoints") == 0)
+		return json_pack("{s:b, s:s, s:[{s:i, s:i, s:s, s:i, s:b}]}", "ok", 1, "name", "web", "checkpoints",
+				 "number", 12, "age_ms", 34, "why", "\033[2J", "pages", 56, "usable", 1);
+	if (strcmp(verb, "rollback") != 0)
+		return NULL;
+	return json_pack("{s:b, s:I, s:i, s:i, s:i, s:i, s:s, s:i, s:i}", "ok", 1, "number",
+			 number ? json_integer_value(number) : -1, "age_ms", 5, "pages_undone", 6, "frames", 7,
+			 "took_us", 8, "input", json_is_true(json_object_get(request, "drop")) ? "dropped" : "replayed",
+			 "connections_reset", 2, "patches_missing", 1);
+}
+
 static json_t *handle(void *arg, const char *verb, const json_t *request)
 {
 	struct fake *f = arg;
 
-	(void)request;
 	if (strcmp(verb, "status") == 0)
 		return json_pack("{s:b, s:s, s:s, s:i, s:[i,i], s:{s:i}, s:s}", "ok", 1, "name", "web", "state",
 				 "running", "pid", 4711, "list", 1, 2, "network", "rx_frames", 99, "evil", "a\033[2Jb");
 	if (strcmp(verb, "stop") == 0 && !f->stubborn)
 		loop_stop(f->loop);
-	return strcmp(verb, "stop") == 0 ? json_pack("{s:b}", "ok", 1) : NULL;
+	return strcmp(verb, "stop") == 0 ? json_pack("{s:b}", "ok", 1) : handle_checkpoints(verb, request);
 }
 
 /* In a child: serves until told to stop; returns here once the socket is there. */
@@ -187,18 +203,19 @@ static void start_supervisor(bool stubborn, bool eventful)
 
 static void test_help(void **state)
 {
-	static const char *const verbs[] = {"run", "status", "incidents", "show", "stop", "events"};
+	static const char *const verbs[] = {"run",    "status", "incidents",  "show",	     "stop",
+					    "events", "taint",	"checkpoint", "checkpoints", "rollback"};
 	char line[64];
 
 	(void)state;
 	assert_int_equal(run("help", NULL), 0);
-	for (size_t i = 0; i < 6; i++) {
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		snprintf(line, sizeof(line), "\n  %s ", verbs[i]);
 		says(line);
 	}
 	assert_int_equal(run("--help", NULL), 0);
 	says("usage: clouder VERB");
-	for (size_t i = 0; i < 6; i++) {
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		snprintf(line, sizeof(line), "usage: clouder %s ", verbs[i]);
 		assert_int_equal(run(verbs[i], "--help", NULL), 0);
 		says(line);
@@ -323,6 +340,59 @@ static void test_stop_times_out(void **state)
 	start_supervisor(true, false);
 	assert_int_equal(run("stop", "web", "--timeout", "0", NULL), -1);
 	fails(ERR_TIMEOUT, "VM \"web\" has not ended after 0 s");
+}
+
+static void test_checkpoints(void **state)
+{
+	json_t *j;
+
+	(void)state;
+	assert_int_equal(run("checkpoints", NULL), -1);
+	fails(ERR_MISSING, "no VM is running");
+	start_supervisor(false, false);
+	assert_int_equal(run("checkpoint", "web", NULL), 0);
+	assert_string_equal(out, "checkpoint 12: the VM stood still for 3456 us, 789 bytes of device state\n");
+	assert_int_equal(run("checkpoint", "--json", NULL), 0);
+	j = printed();
+	assert_int_equal(json_integer_value(json_object_get(j, "number")), 12);
+	assert_null(json_object_get(j, "ok"));
+	json_decref(j);
+	assert_int_equal(run("checkpoints", NULL), 0);
+	says("NUMBER ");
+	says("      12         34");
+	says("\\x1b[2J");
+	says("yes\n");
+	assert_int_equal(run("checkpoints", "web", "--json", NULL), 0);
+	j = printed();
+	assert_int_equal(json_array_size(json_object_get(j, "checkpoints")), 1);
+	json_decref(j);
+}
+
+/* Which operand is the name and which the number, and what the supervisor is asked for. */
+static void test_rollback(void **state)
+{
+	(void)state;
+	start_supervisor(false, false);
+	assert_int_equal(run("rollback", NULL), 0);
+	says("back at checkpoint -1, 5 ms ago: 6 pages undone in 8 us\n");
+	says("input since then: 7 frames delivered again\n1 patches could not");
+	assert_int_equal(run("rollback", "web", "--drop", NULL), 0);
+	says("checkpoint -1,");
+	says("7 frames dropped, 2 connections reset\n");
+	assert_int_equal(run("rollback", "12", "--replay", NULL), 0);
+	says("checkpoint 12,");
+	assert_int_equal(run("rollback", "web", "13", NULL), 0);
+	says("checkpoint 13,");
+	assert_int_equal(run("rollback", "web", "0", NULL), -1);
+	fails(ERR_USAGE, "\"0\" is no number of a checkpoint");
+	assert_int_equal(run("rollback", "web", "1x", NULL), -1);
+	fails(ERR_USAGE, "\"1x\" is no number");
+	assert_int_equal(run("rollback", "12345678901234567890", NULL), -1);
+	fails(ERR_USAGE, "is no number");
+	assert_int_equal(run("rollback", "mail", NULL), -1);
+	fails(ERR_MISSING, "no VM named \"mail\"");
+	assert_int_equal(run("rollback", "--drop", "--replay", NULL), -1);
+	fails(ERR_USAGE, "exclude each other");
 }
 
 /* Runs "clouder events web" beside a supervisor that keeps sending, until n bytes came; stop ends both. Fills out. */
@@ -560,12 +630,25 @@ static void test_garbage_store(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		T(test_help),		T(test_usage_errors),	 T(test_nothing_runs),
-		T(test_status),		T(test_dead_supervisor), T(test_stop),
-		T(test_stop_times_out), T(test_events),		 T(test_events_json),
-		T(test_hangs_up),	T(test_no_json),	 T(test_refusal),
-		T(test_endless_line),	T(test_no_incidents),	 T(test_incidents),
-		T(test_show),		T(test_garbage_store),
+		T(test_help),
+		T(test_usage_errors),
+		T(test_nothing_runs),
+		T(test_status),
+		T(test_dead_supervisor),
+		T(test_checkpoints),
+		T(test_rollback),
+		T(test_stop),
+		T(test_stop_times_out),
+		T(test_events),
+		T(test_events_json),
+		T(test_hangs_up),
+		T(test_no_json),
+		T(test_refusal),
+		T(test_endless_line),
+		T(test_no_incidents),
+		T(test_incidents),
+		T(test_show),
+		T(test_garbage_store),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,8 +71,10 @@ static void test_defaults(void **state)
 	assert_string_equal(c.qemu, "qemu-system-x86_64");
 	assert_null(c.plugin);
 	assert_int_equal(c.respond, CONFIG_RESPOND_AUTO);
+	assert_int_equal(c.output, CONFIG_OUTPUT_RELEASE);
 	assert_int_equal(c.checkpoint_interval_ms, 100);
 	assert_int_equal(c.checkpoints, 16);
+	assert_int_equal(c.checkpoint_memory_mib, 0);
 	assert_int_equal(c.log_level, LOG_LEVEL_INFO);
 	assert_null(c.console);
 	assert_int_equal(c.boot_timeout_s, 120);
@@ -85,9 +87,11 @@ static void test_defaults(void **state)
 
 static void test_options(void **state)
 {
-	struct config c = good("--name web --net tap,ifname=t0 --plugin /p.so --qemu=/q --respond observe "
-			       "--checkpoint-interval 60000 --checkpoints 1 --console /c --boot-timeout 0 --verbose -- "
-			       "--name -daemonize --");
+	struct config c =
+		good("--name web --net tap,ifname=t0 --plugin /p.so --qemu=/q --respond observe "
+		     "--checkpoint-interval 60000 --checkpoints 1 --checkpoint-memory 16 --output hold --console /c "
+		     "--boot-timeout 0 --verbose -- "
+		     "--name -daemonize --");
 
 	(void)state;
 	assert_string_equal(c.name, "web");
@@ -97,6 +101,8 @@ static void test_options(void **state)
 	assert_int_equal(c.respond, CONFIG_RESPOND_OBSERVE);
 	assert_int_equal(c.checkpoint_interval_ms, 60000);
 	assert_int_equal(c.checkpoints, 1);
+	assert_int_equal(c.checkpoint_memory_mib, 16);
+	assert_int_equal(c.output, CONFIG_OUTPUT_HOLD);
 	assert_string_equal(c.console, "/c");
 	assert_int_equal(c.boot_timeout_s, 0);
 	assert_int_equal(c.log_level, LOG_LEVEL_DEBUG);
@@ -133,6 +139,8 @@ static void test_bad_lines(void **state)
 		{"--net= -- x", "--net: the value is empty"},
 		{"--respond maybe -- x", "--respond: \"maybe\" is not one of: auto, observe"},
 		{"--checkpoints 0 -- x", "--checkpoints: \"0\" is not a whole number from 1 to 64"},
+		{"--output keep -- x", "--output: "},
+		{"--checkpoint-memory 15 -- x", "is not a whole number from 16 to 1048576"},
 		{"--checkpoints 65 -- x", "is not a whole number from 1 to 64"},
 		{"--checkpoints 4x -- x", "is not a whole number"},
 		{"--checkpoints -4 -- x", "is not a whole number"},
@@ -240,13 +248,22 @@ static void test_no_file(void **state)
 
 static void test_usage(void **state)
 {
-	static const char *const options[] = {"--config FILE",	  "--name NAME",
-					      "--net SPEC",	  "--plugin FILE",
-					      "--qemu PROGRAM",	  "--respond auto|observe",
-					      "--detectors LIST", "--checkpoint-interval MS",
-					      "--checkpoints N",  "--console FILE",
-					      "--boot-timeout S", "--verbose\n",
-					      "--quiet\n",	  "-- QEMU-ARGUMENTS\n"};
+	static const char *const options[] = {"--config FILE",
+					      "--name NAME",
+					      "--net SPEC",
+					      "--plugin FILE",
+					      "--qemu PROGRAM",
+					      "--respond auto|observe",
+					      "--detectors LIST",
+					      "--checkpoint-interval MS",
+					      "--checkpoints N",
+					      "--checkpoint-memory MIB",
+					      "--output release|hold",
+					      "--console FILE",
+					      "--boot-timeout S",
+					      "--verbose\n",
+					      "--quiet\n",
+					      "-- QEMU-ARGUMENTS\n"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)

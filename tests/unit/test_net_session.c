@@ -74,6 +74,7 @@ static struct {
 	uint32_t origin[RAM_SIZE]; /* as reported, by offset in the RAM file */
 	uint8_t sent[16][2048];
 	size_t sent_len[16];
+	unsigned n_held, n_full; /* times that output was said to wait, and not to fit any more */
 	unsigned n_sent, n_asked, n_regions, n_replayed, n_lost;
 	uint64_t asked[16], told_when_asked;
 	bool deny, is_replayed;
@@ -137,11 +138,19 @@ static void session_lost(void *arg, struct vhost_session *s, const struct err *w
 	vhost_session_destroy(s); /* inside its own handler: must be possible */
 }
 
+static void held(void *arg, bool full)
+{
+	(void)arg;
+	w.n_held++;
+	w.n_full += full;
+}
+
 static const struct net_ops ops = {
 	.may_deliver = may_deliver,
 	.input = input,
 	.regions = regions,
 	.replayed = replayed,
+	.held = held,
 	.session_lost = session_lost,
 };
 
@@ -1017,6 +1026,14 @@ static void acked_frame_in(uint32_t ack, size_t n)
 	settle();
 }
 
+/* A guest with 8 buffers, and the moment before anything came. */
+static struct net_moment *begin_with_buffers(struct engine *g)
+{
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 8, 400);
+	return now();
+}
+
 /* A replayed segment waits until the guest has sent what it acknowledges; segments of other kinds do not. */
 static void test_replay_pace(void **state)
 {
@@ -1025,9 +1042,7 @@ static void test_replay_pace(void **state)
 	struct err e;
 
 	(void)state;
-	connect_and_start(g, F_BASE);
-	offer_buffers(g, 8, 400);
-	begin = now();
+	begin = begin_with_buffers(g);
 	acked_frame_in(100, 10);
 	guest_sends(g, 100, 20);
 	acked_frame_in(120, 10);
@@ -1107,9 +1122,7 @@ static void test_replay_gap(void **state)
 	struct err e;
 
 	(void)state;
-	connect_and_start(g, F_BASE);
-	offer_buffers(g, 8, 400);
-	begin = now();
+	begin = begin_with_buffers(g);
 	arp_in();
 	syn_in();
 	/* As if much later. */
@@ -1133,9 +1146,7 @@ static void test_block(void **state)
 	struct err e;
 
 	(void)state;
-	connect_and_start(g, F_BASE);
-	offer_buffers(g, 8, 400);
-	begin = now();
+	begin = begin_with_buffers(g);
 	frame_in(10, 0);
 	assert_true(net_find_origin(w.net, 1, &o));
 	o.src_port++;
@@ -1211,6 +1222,159 @@ static void test_block_resets(void **state)
 	check_reset((const uint8_t *)at(BUFFERS + 4096) + 12, "\x0a\x00\x02\x02\x0a\x00\x02\x0f\x12\x34\x00\x07",
 		    "\x01\x02\x03\x04\0\0\0\0", FRAME_TCP_RST);
 	assert_int_equal(stats().blocked, 3);
+}
+
+/* A segment of the connection with this last digit of the peer's port. */
+static void segment_of(unsigned port, unsigned flags, size_t n, const char *numbers)
+{
+	uint8_t f[256];
+	size_t len = tcp_frame(f, n, 0);
+
+	f[35] = (uint8_t)port;
+	memcpy(f + 38, numbers, 8);
+	f[47] = (uint8_t)flags;
+	net_uplink_frame(w.net, f, len);
+	settle();
+}
+
+static const uint8_t *frame_of(unsigned buffer)
+{
+	return (const uint8_t *)at(BUFFERS + buffer * 4096u) + 12;
+}
+
+/*
+ * Input that is dropped is delivered no more, its connections are reset, and those that brought nothing, or only told that
+ * what the guest had sent by then has come, go on.
+ */
+static void test_drop(void **state)
+{
+	struct engine *g = &w.eng[0];
+	struct net_moment *begin, *later;
+	unsigned reset = 99, had;
+	struct err e;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 8, 400);
+	segment_of(1, FRAME_TCP_ACK, 0, "\1\0\0\1\2\0\0\2");
+	segment_of(2, FRAME_TCP_ACK, 10, "\1\0\0\1\2\0\0\2");
+	begin = now();
+	offer_buffers(g, 2, 400);
+	segment_of(1, FRAME_TCP_ACK, 0, "\1\0\0\1\2\0\0\2"); /* nothing new */
+	segment_of(2, FRAME_TCP_ACK, 20, "\1\0\0\x1f\2\0\0\3"); /* overtook the next */
+	segment_of(2, FRAME_TCP_ACK, 20, "\1\0\0\x0b\2\0\0\2");
+	segment_of(3, FRAME_TCP_SYN, 0, "\5\0\0\1\0\0\0\0"); /* opened since */
+	segment_of(3, FRAME_TCP_ACK, 0, "\5\0\0\2\6\0\0\1");
+	segment_of(4, FRAME_TCP_RST, 0, "\1\0\0\1\2\0\0\2");
+	arp_in();
+	had = used(0)->idx;
+	assert_int_equal(had, 9);
+	assert_int_equal(net_drop(w.net, begin, &reset, &e), 0);
+	offer_buffers(g, 6, 400); /* behind the one that is left, number 1 */
+	assert_int_equal(reset, 2);
+	assert_int_equal(w.n_sent, 2); /* to the peers */
+	check_reset(w.sent[0], "\x0a\x00\x02\x0f\x0a\x00\x02\x02\x00\x07\x12\x02", "\2\0\0\3\1\0\0\x33",
+		    FRAME_TCP_RST | FRAME_TCP_ACK);
+	check_reset(w.sent[1], "\x0a\x00\x02\x0f\x0a\x00\x02\x02\x00\x07\x12\x03", "\6\0\0\1\5\0\0\2",
+		    FRAME_TCP_RST | FRAME_TCP_ACK);
+	/* The guest gets the peer's own reset again, and that of the connection that it had. */
+	assert_int_equal(used(0)->idx, had + 2);
+	assert_int_equal(frame_of(1)[35], 4);
+	check_reset(frame_of(0), "\x0a\x00\x02\x02\x0a\x00\x02\x0f\x12\x02\x00\x07", "\1\0\0\x0b\0\0\0\0",
+		    FRAME_TCP_RST);
+	assert_int_equal(w.n_replayed, 1);
+	/* Later replays do not bring it back, but have the resets. */
+	later = now();
+	assert_int_equal(net_replay(w.net, begin, &e), 0);
+	settle();
+	assert_int_equal(used(0)->idx, had + 4);
+	/* Nothing since: nothing is reset. */
+	assert_int_equal(net_drop(w.net, later, &reset, &e), 0);
+	assert_int_equal(reset, 0);
+	net_moment_destroy(begin);
+	net_moment_destroy(later);
+}
+
+/* What the guest has answered since then it does not remember: such a connection is reset too. */
+static void test_drop_answered(void **state)
+{
+	struct engine *g = &w.eng[0];
+	struct net_moment *begin;
+	unsigned reset;
+	struct err e;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 8, 400);
+	guest_sends(g, 10, 5);
+	begin = now();
+	acked_frame_in(15, 0);
+	assert_int_equal(net_drop(w.net, begin, &reset, &e), 0);
+	assert_int_equal(reset, 0);
+	guest_sends(g, 15, 5);
+	acked_frame_in(20, 0);
+	assert_int_equal(net_drop(w.net, begin, &reset, &e), 0);
+	assert_int_equal(reset, 1);
+	net_moment_destroy(begin);
+}
+
+/* What a peer could see waits, in order, for its release; what is rolled back never leaves. */
+static void test_hold_output(void **state)
+{
+	struct engine *g = &w.eng[0];
+	struct net_moment *m;
+	struct err e;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	m = now();
+	assert_int_equal(net_hold_output(w.net, &e), 0);
+	guest_sends(g, 1, 0); /* an acknowledgement */
+	assert_int_equal(w.n_sent, 1);
+	assert_int_equal(w.n_held, 0);
+	guest_sends(g, 1, 5);
+	guest_sends(g, 6, 7);
+	guest_sends(g, 13, 0);
+	assert_int_equal(w.n_sent, 2);
+	assert_true(w.n_held >= 2);
+	assert_int_equal(w.n_full, 0);
+	assert_int_equal(stats().tx_waiting, 2);
+	assert_int_equal(stats().tx_frames, 4);
+	net_release(w.net);
+	assert_int_equal(w.n_sent, 4);
+	assert_int_equal(w.sent_len[2], 54 + 5);
+	assert_int_equal(w.sent_len[3], 54 + 7);
+	assert_int_equal(stats().tx_waiting, 0);
+	guest_sends(g, 13, 5);
+	assert_int_equal(net_replay(w.net, m, &e), 0);
+	assert_int_equal(stats().tx_discarded, 1);
+	net_release(w.net);
+	assert_int_equal(w.n_sent, 4);
+	net_moment_destroy(m);
+}
+
+/* When all room is used the guest's ring waits, and goes on after the release. */
+static void test_hold_full(void **state)
+{
+	struct engine *g = &w.eng[0];
+	uint16_t before;
+	struct err e;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	assert_int_equal(net_hold_output(w.net, &e), 0);
+	for (unsigned i = 0; i < OUTBOX_BYTES / 200 && !w.n_full; i++)
+		guest_sends(g, 1, 200);
+	assert_int_equal(w.n_full, 1);
+	assert_true(stats().tx_waiting * (200 + 54 + 4) <= OUTBOX_BYTES);
+	before = used(1)->idx;
+	guest_sends(g, 1, 200);
+	assert_int_equal(used(1)->idx, before);
+	assert_int_equal(w.n_sent, 0);
+	net_release(w.net);
+	settle();
+	assert_int_equal(used(1)->idx, (uint16_t)(before + 1));
+	assert_int_equal(stats().tx_waiting, 1);
 }
 
 static void test_vring_base(void **state)
@@ -1505,6 +1669,10 @@ int main(void)
 		TEST(test_replay_gap),
 		TEST(test_block),
 		TEST(test_block_resets),
+		TEST(test_hold_output),
+		TEST(test_hold_full),
+		TEST(test_drop),
+		TEST(test_drop_answered),
 		TEST(test_vring_base),
 		TEST(test_two_sessions),
 		TEST(test_dirty_log),

@@ -104,9 +104,12 @@ bool vmi_task_read(struct vmi *v, const struct vmi_task *t, struct gva at, void 
 {
 	(void)v;
 	(void)t;
-	if (at.v < SITE || at.v - SITE + len > sizeof(guest.site))
+	if (at.v >= SITE && at.v - SITE + len <= sizeof(guest.site))
+		memcpy(ret, guest.site + (at.v - SITE), len);
+	else if (at.v >= STACK && at.v - STACK + len <= STACK_SIZE)
+		memcpy(ret, guest.stack + (at.v - STACK), len);
+	else
 		return false;
-	memcpy(ret, guest.site + (at.v - SITE), len);
 	return true;
 }
 
@@ -284,14 +287,19 @@ static void test_where(void **state)
 				      MODULE_MAPS,
 				      {.start = {0x480000}, .end = {0x50000000}},
 				      {.start = {0x60000000}, .end = {0x60001000}}};
+	const struct vmi_vma beside[] = {
+		{.start = {0x3fe000}, .end = {0x3ff000}}, MODULE_MAPS, {.start = {0x480000}, .end = {0x500000}}};
 	struct gva at, other;
 
 	(void)state;
 	assert_int_equal(find(&at, below, 3), 0);
 	assert_in_range(at.v, 0x10000, 0x3ff000);
 	assert_int_equal(at.v % PAGE, 0);
-	assert_int_equal(home_find(NULL, &(struct vmi_task){0}, &module, gva(SITE + 16), &other, NULL), 0);
+	assert_int_equal(home_find(NULL, &(struct vmi_task){0}, &module, gva(SITE + 5), &other, NULL), 0);
 	assert_int_not_equal(at.v, other.v);
+	/* another guard's page: not the one that is left beside it */
+	assert_int_equal(find(&at, beside, 4), 0);
+	assert_in_range(at.v, 0x10000, 0x3fd000);
 	assert_int_equal(find(&at, above, 4), 0);
 	assert_int_equal(at.v, 0x480000); /* the only page */
 	assert_int_equal(find(&at, stack, 4), -1); /* what is below a stack is the stack's */
@@ -354,6 +362,35 @@ static void test_who(void **state)
 	assert_int_equal(guest.vdso[0x1a00 + len + 16], 0);
 }
 
+/* The block that is `far` blocks below the thread's stack pointer. */
+static struct home_block block(unsigned far)
+{
+	struct home_block b;
+
+	memcpy(&b, guest.stack + 0x1008 - far * HOME_BLOCK_BELOW, sizeof(b));
+	return b;
+}
+
+/* A thread that is to put in a patch gets another, whose site is behind the first's. */
+static void test_two(void **state)
+{
+	struct patch p = patch;
+
+	(void)state;
+	reset();
+	assert_int_equal(enter(&patch), 0);
+	guest.thread[0].ip = guest.ip[0];
+	guest.thread[0].gpr[4] = guest.sp[0].v;
+	memcpy(p.site_after, "right", 5);
+	assert_int_equal(home_enter(&p, NULL, &(struct vmi_task){.tgid = 7}, gva(SITE + 6), gva(0x3fe000), NULL), 0);
+	assert_int_equal(guest.ip[1].v, guest.ip[0].v);
+	assert_int_equal(guest.sp[1].v, STACK + 0x1008 - 2 * HOME_BLOCK_BELOW);
+	assert_int_equal(block(2).ip, guest.ip[0].v);
+	assert_memory_equal(block(2).site_bytes, "rightooooooooooo", 16);
+	assert_memory_equal(block(1).site_bytes, "CALL!orightooooo", 16);
+	assert_int_equal(block(1).ip, 0x401234);
+}
+
 static void test_who_not(void **state)
 {
 	struct patch p = patch;
@@ -390,10 +427,8 @@ static void test_who_not(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_code),
-		cmocka_unit_test(test_where),
-		cmocka_unit_test(test_who),
-		cmocka_unit_test(test_who_not),
+		cmocka_unit_test(test_code), cmocka_unit_test(test_where),   cmocka_unit_test(test_who),
+		cmocka_unit_test(test_two),  cmocka_unit_test(test_who_not),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,34 +16,9 @@
 #define GPA_LIMIT (64ull << 20)
 #define COPIES 32u
 
-struct fixture {
-	int fd;
-	struct shadow *sh;
-};
-
 static int setup(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
-	struct err e;
-
-	*state = f;
-	return shadow_create(GPA_LIMIT, COPIES, &f->fd, &f->sh, &e);
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	shadow_destroy(f->sh);
-	close(f->fd);
-	free(f);
-	return 0;
-}
-
-/* Undo records kept. */
-static uint64_t records(const struct shadow *sh)
-{
-	return shadow_header(sh)->undo_end - shadow_header(sh)->undo_first;
+	return shadow_setup(state, GPA_LIMIT, COPIES);
 }
 
 static void test_labels(void **state)
@@ -527,26 +502,26 @@ static void test_writers_full(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_labels, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_page_crossing, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_labels, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_page_crossing, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_limits, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_keys, setup, shadow_teardown),
 		cmocka_unit_test(test_key_values),
-		cmocka_unit_test_setup_teardown(test_stale, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_stale_line, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_stale_in_turns, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_drop_stale, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_input, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_rollback, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_rollback_deep, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_forget, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_hostile_indexes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_attach, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_attach_damaged, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stale, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_stale_line, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_stale_in_turns, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_drop_stale, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_input, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_rollback, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_rollback_deep, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_forget, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_hostile_indexes, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_attach, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_attach_damaged, setup, shadow_teardown),
 		cmocka_unit_test(test_create_refused),
-		cmocka_unit_test_setup_teardown(test_dead_engine, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_writers, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_writers_full, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dead_engine, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_writers, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_writers_full, setup, shadow_teardown),
 	};
 
 	return cmocka_run_group_tests_name("shadow", tests, NULL, NULL);

@@ -10,17 +10,6 @@
 
 #include "test_shadow.h"
 
-struct fixture {
-	int fd;
-	struct shadow *sh;
-};
-
-/* Undo records kept. */
-static uint64_t records(const struct shadow *sh)
-{
-	return shadow_header(sh)->undo_end - shadow_header(sh)->undo_first;
-}
-
 /* A shadow of this many pages, with this many copies. */
 static void open_small(struct fixture *f, uint32_t pages, uint32_t copies)
 {

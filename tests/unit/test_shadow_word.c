@@ -2,9 +2,7 @@
 /* Labels of words are what those of single bytes are. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -16,31 +14,13 @@
 static const uint8_t bytes[SHADOW_WORD_MAX] = "0123456789abcdef";
 static const uint32_t origins[SHADOW_WORD_MAX] = {7, 8, 0, 9, 3, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7, 8};
 
-struct fixture {
-	int fd;
-	struct shadow *sh;
-};
-
 static int setup(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
-	struct err e;
+	int rc = shadow_setup(state, GPA_LIMIT, 4);
 
-	*state = f;
-	if (shadow_create(GPA_LIMIT, 4, &f->fd, &f->sh, &e) < 0)
-		return -1;
-	shadow_header(f->sh)->n_vcpus = 1;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	shadow_destroy(f->sh);
-	close(f->fd);
-	free(f);
-	return 0;
+	if (!rc)
+		shadow_header(((struct fixture *)*state)->sh)->n_vcpus = 1;
+	return rc;
 }
 
 /* What shadow_set() would have to be told. */
@@ -135,10 +115,10 @@ static void test_copied_first(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_words, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_first_of_page, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_what_is_else, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_copied_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_words, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_first_of_page, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_else, setup, shadow_teardown),
+		cmocka_unit_test_setup_teardown(test_copied_first, setup, shadow_teardown),
 	};
 
 	return cmocka_run_group_tests_name("shadow_word", tests, NULL, NULL);

@@ -217,6 +217,37 @@ static void test_forget_and_limit(void **state)
 	assert_int_equal(f->engine[999 * 4096], 3);
 }
 
+/* What is over the limit costs the oldest logs, and only as many as it must. */
+static void test_oldest_given_up(void **state)
+{
+	struct fixture *f = *state;
+	struct undo_stats st;
+	uint64_t id[4], pages;
+	struct err e;
+
+	undo_destroy(f->u);
+	assert_int_equal(undo_create(f->gm, 100 * 4096, &f->u, &e), 0);
+	assert_int_equal(undo_attach(f->u, f->l, f->uffd, &f->ram, &e), 0);
+	for (uint8_t i = 0; i < 3; i++) {
+		assert_int_equal(undo_begin(f->u, &id[i], &e), 0);
+		engine_writes(f, 0, 30, 1, (uint8_t)(i + 1));
+	}
+	assert_int_equal(undo_begin(f->u, &id[3], &e), 0);
+	engine_writes(f, 100, 50, 1, 9);
+	assert_false(undo_can_roll_back(f->u, id[0]));
+	assert_false(undo_can_roll_back(f->u, id[1]));
+	assert_true(undo_can_roll_back(f->u, id[2]));
+	assert_int_equal(undo_log_pages(f->u, id[2]), 30);
+	assert_int_equal(undo_log_pages(f->u, id[3]), 50);
+	undo_get_stats(f->u, &st);
+	assert_int_equal(st.lost, 60);
+	undo_detach(f->u);
+	assert_int_equal(undo_roll_back(f->u, id[2], &pages, &e), 0);
+	assert_int_equal(pages, 80);
+	assert_int_equal(f->engine[0], 2);
+	assert_int_equal(f->engine[29 * 4096], 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -224,6 +255,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_several_logs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_protected_again_after_roll_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forget_and_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_oldest_given_up, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("undo", tests, NULL, NULL);
