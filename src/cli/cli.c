@@ -8,8 +8,9 @@
 #include "base/version.h"
 
 static const struct cli_verb *const verbs[] = {
-	&cli_run_verb,	  &cli_status_verb, &cli_incidents_verb,  &cli_show_verb,	 &cli_stop_verb,
-	&cli_events_verb, &cli_taint_verb,  &cli_checkpoint_verb, &cli_checkpoints_verb, &cli_rollback_verb,
+	&cli_run_verb,	       &cli_status_verb,   &cli_incidents_verb, &cli_show_verb,
+	&cli_stop_verb,	       &cli_events_verb,   &cli_taint_verb,	&cli_checkpoint_verb,
+	&cli_checkpoints_verb, &cli_rollback_verb, &cli_vmi_verb,
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
@@ -38,6 +39,10 @@ static void print_verb_usage(FILE *out, const struct cli_verb *v)
 		return;
 	}
 	fprintf(out, "usage: clouder %s %s\n\n%s%s", v->name, v->args, v->help, v->n_opts ? "\n\n" : "\n");
+	if (v->list) {
+		v->list(out);
+		putc('\n', out);
+	}
 	opts_print_help(out, v->opts, v->n_opts);
 }
 

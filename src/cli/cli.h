@@ -19,6 +19,7 @@ struct cli_call {
 	FILE *out;
 	bool colour; /* out wants it */
 	bool json;
+	bool threads;
 	bool replay, drop;
 	const char *vm;
 	int64_t since_ms;
@@ -35,6 +36,7 @@ struct cli_verb {
 	const char *help; /* one line */
 	const struct opt *opts; /* into struct cli_call */
 	size_t n_opts;
+	void (*list)(FILE *out); /* more of the usage text: what stands behind the verb; or NULL */
 	int min_operands, max_operands;
 	/* 0 or another exit status; -1: *e says what is wrong. */
 	int (*run)(struct cli_call *c, struct err *e);
@@ -44,7 +46,7 @@ struct cli_verb {
 };
 
 extern const struct cli_verb cli_run_verb, cli_status_verb, cli_incidents_verb, cli_show_verb, cli_stop_verb,
-	cli_events_verb, cli_taint_verb, cli_checkpoint_verb, cli_checkpoints_verb, cli_rollback_verb;
+	cli_events_verb, cli_taint_verb, cli_checkpoint_verb, cli_checkpoints_verb, cli_rollback_verb, cli_vmi_verb;
 
 /*
  * Runs the verb of argv[1]; results go to out. Returns the exit status, or -1 with *e filled (ERR_USAGE: the status is

@@ -135,7 +135,7 @@ static int take_line(struct ctl_client *c, size_t len, json_t **ret, struct err 
 int ctl_client_read(struct ctl_client *c, int timeout_ms, json_t **ret, struct err *e)
 {
 	uint64_t deadline = deadline_in(timeout_ms);
-	char chunk[4096], *newline;
+	char chunk[65536], *newline;
 	ssize_t n;
 
 	for (;;) {
@@ -149,7 +149,7 @@ int ctl_client_read(struct ctl_client *c, int timeout_ms, json_t **ret, struct e
 			return err_set(e, ERR_GONE, "the supervisor of VM \"%s\" hung up", c->name);
 		if (n < 0 && errno != EINTR)
 			return err_set_errno(e, "supervisor of VM \"%s\"", c->name);
-		if (n > 0 && buf_append(&c->in, chunk, (size_t)n, CTL_LINE_MAX) < 0)
+		if (n > 0 && buf_append(&c->in, chunk, (size_t)n, CTL_ANSWER_MAX + sizeof(chunk)) < 0)
 			return err_set(e, ERR_PROTOCOL, "the supervisor of VM \"%s\" sent too long a line", c->name);
 	}
 }

@@ -19,7 +19,6 @@
 
 #include "base/buf.h"
 #include "base/paths.h"
-#include "ctl_proto.h"
 
 #define READ_CHUNK 4096
 #define ACCEPT_RETRY_MS 1000
@@ -105,7 +104,7 @@ static char *line_text(const json_t *j)
 {
 	char *text = json_dumps(j, JSON_COMPACT | JSON_ENSURE_ASCII);
 
-	if (text && strlen(text) < CTL_LINE_MAX)
+	if (text && strlen(text) < CTL_ANSWER_MAX)
 		return text;
 	free(text);
 	return NULL;

@@ -14,9 +14,10 @@
 
 #include "base/err.h"
 #include "base/loop.h"
+#include "ctl_proto.h"
 
 #define CTL_CLIENTS_MAX 16
-#define CTL_PENDING_MAX (4 * 65536) /* bytes not yet read by a client; more: it is dropped */
+#define CTL_PENDING_MAX (2 * CTL_ANSWER_MAX) /* bytes not yet read by a client; more: it is dropped */
 
 struct ctl;
 

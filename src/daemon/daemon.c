@@ -120,6 +120,11 @@ static json_t *do_rollback(struct daemon *d, const json_t *request)
 	return d->vm ? vm_rollback(d->vm, request) : not_yet();
 }
 
+static json_t *do_vmi(struct daemon *d, const json_t *request)
+{
+	return d->vm ? vm_vmi(d->vm, request) : not_yet();
+}
+
 static json_t *handle_request(void *arg, const char *verb, const json_t *request)
 {
 	static const struct {
@@ -130,7 +135,8 @@ static json_t *handle_request(void *arg, const char *verb, const json_t *request
 		     {"taint", do_taint},
 		     {"checkpoint", do_checkpoint},
 		     {"checkpoints", do_checkpoints},
-		     {"rollback", do_rollback}};
+		     {"rollback", do_rollback},
+		     {"vmi", do_vmi}};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		if (!strcmp(verbs[i].verb, verb))

@@ -198,29 +198,45 @@ static bool parse_register(const char *text, const char *name, uint64_t *ret)
 	return true;
 }
 
-static void prepare_vmi(void *arg, uint32_t events)
+static bool parse_space(const char *text, struct gmem *gm, struct vmi_space *ret)
 {
-	struct vm *vm = arg;
 	uint64_t cr0, cr3, cr4, efer;
+
+	if (!text || !parse_register(text, "CR0=", &cr0) || !parse_register(text, "CR3=", &cr3) ||
+	    !parse_register(text, "CR4=", &cr4) || !parse_register(text, "EFER=", &efer))
+		return false;
+	vmi_space_init(ret, gm, cr0, cr3, cr4, efer);
+	return true;
+}
+
+int vm_find_kernel(struct vm *vm, struct err *e)
+{
 	struct vmi_space space;
 	json_t *text = NULL;
+	int rc;
+
+	if (vm->vmi)
+		return 0;
+	if (vm->state != VM_RUNNING || vm->detect_pending)
+		return err_set(e, ERR_STATE, "the guest's kernel has not been found yet, and cannot be looked for now");
+	if (qmp_call(engine_qmp(vm->active.en), "human-monitor-command",
+		     json_pack("{s:s}", "command-line", "info registers"), 5000, &text, e) < 0)
+		return -1;
+	if (parse_space(json_string_value(text), vm->gmem, &space))
+		rc = vmi_create(&space, &vm->vmi, e);
+	else
+		rc = err_set(e, ERR_PROTOCOL, "QEMU does not tell the guest's control registers");
+	json_decref(text);
+	return rc;
+}
+
+static void prepare_vmi(void *arg, uint32_t events)
+{
 	struct err e;
 
 	(void)events;
-	if (vm->vmi || vm->state != VM_RUNNING || vm->detect_pending)
-		return;
-	if (qmp_call(engine_qmp(vm->active.en), "human-monitor-command",
-		     json_pack("{s:s}", "command-line", "info registers"), 5000, &text, &e) < 0)
-		return;
-	if (json_is_string(text) && parse_register(json_string_value(text), "CR0=", &cr0) &&
-	    parse_register(json_string_value(text), "CR3=", &cr3) &&
-	    parse_register(json_string_value(text), "CR4=", &cr4) &&
-	    parse_register(json_string_value(text), "EFER=", &efer)) {
-		vmi_space_init(&space, vm->gmem, cr0, cr3, cr4, efer);
-		if (vmi_create(&space, &vm->vmi, &e) < 0)
-			log_debug("introspection: %s (tried again at a detection)", e.text);
-	}
-	json_decref(text);
+	if (vm_find_kernel(arg, &e) < 0)
+		log_debug("introspection: %s (tried again at a detection, or when it is asked for)", e.text);
 }
 
 /* ---- start and end ---- */

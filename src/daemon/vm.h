@@ -42,6 +42,12 @@ json_t *vm_status(struct vm *vm);
 json_t *vm_taint(struct vm *vm, const json_t *request);
 
 /*
+ * New object, the answer to a request of `clouder vmi`: "show" says what of the guest is asked for, "from" how many rows the
+ * asker has already. "ok", "rows" and "more" if there may be others; or "ok" false with "error".
+ */
+json_t *vm_vmi(struct vm *vm, const json_t *request);
+
+/*
  * New objects, answers to requests of the operator: "ok" true and what was done, or "ok" false with "error". To be called
  * from the outer loop. NULL: no memory.
  * vm_checkpoint: takes one now. vm_checkpoints: those that are kept, the oldest first. vm_rollback: to the one that the

@@ -110,6 +110,9 @@ void vm_drop_stale_taint(struct vm *vm, unsigned max_pages);
 /* Time at which the payload byte with this origin was delivered, 0 if not known any more. */
 uint64_t vm_arrival_time(const struct vm *vm, uint32_t origin);
 
+/* Finds the guest's kernel unless it is known. ERR_STATE: not possible now; else it cannot be found. */
+int vm_find_kernel(struct vm *vm, struct err *e) MUST_CHECK;
+
 /* vm_disks.c */
 int vm_create_disks(struct vm *vm, struct err *e) MUST_CHECK;
 /* Network and disks touch no rings until thawed. */

@@ -15,7 +15,6 @@
 
 #define RANGE_MAX 65536
 #define RUNS_MAX 256u
-#define TASKS_MAX 4096u
 #define WRITERS_KEPT 32u
 
 /* What a request asks for; pid 0: no range. */
@@ -78,23 +77,11 @@ static int parse_query(const json_t *request, struct taint_query *ret, struct er
 
 static int find_task(struct vm *vm, json_int_t pid, struct vmi_task *ret, struct err *e)
 {
-	struct vmi_task *tasks = calloc(TASKS_MAX, sizeof(*tasks));
-	int n, i = 0;
-
-	if (!tasks)
-		return err_set_errno(e, "list of processes");
-	n = vmi_tasks(vm->vmi, tasks, TASKS_MAX, e);
-	while (i < n && tasks[i].pid != pid)
-		i++;
-	if (n >= 0 && i == n)
-		err_set(e, ERR_MISSING, "the guest has no process %" JSON_INTEGER_FORMAT, pid);
-	else if (n >= 0 && !tasks[i].mm.v)
-		err_set(e, ERR_MISSING, "process %" JSON_INTEGER_FORMAT " of the guest has no memory of its own", pid);
-	else if (n >= 0)
-		*ret = tasks[i];
-	i = n >= 0 && i < n && tasks[i].mm.v ? 0 : -1;
-	free(tasks);
-	return i;
+	if (vmi_task_by_pid(vm->vmi, (int32_t)pid, ret, e) < 0)
+		return -1;
+	if (ret->mm.v)
+		return 0;
+	return err_set(e, ERR_MISSING, "process %" JSON_INTEGER_FORMAT " of the guest has no memory of its own", pid);
 }
 
 static json_t *hex(uint64_t value)

@@ -26,7 +26,7 @@ bool vmi_get_ptr(const struct vmi *v, struct gva base, enum vmi_field_id f, stru
 }
 
 /* The mark moves up to the walker after 1, 2, 4, ... steps (Brent's cycle detection). */
-void vmi_list_each(const struct vmi *v, struct gva head, size_t max, vmi_node_fn *fn, void *arg)
+bool vmi_list_each(const struct vmi *v, struct gva head, size_t max, vmi_node_fn *fn, void *arg)
 {
 	struct gva node = head, mark = head;
 	size_t steps = 0, limit = 1;
@@ -35,14 +35,19 @@ void vmi_list_each(const struct vmi *v, struct gva head, size_t max, vmi_node_fn
 		uint64_t next;
 
 		if (!gva_is_kernel(node) || !vmi_read(&v->kernel, node, &next, sizeof(next)))
-			return;
+			return false;
 		node = gva(next);
-		if (node.v == head.v || node.v == mark.v || !fn(arg, node))
-			return;
+		if (node.v == head.v)
+			return true;
+		if (node.v == mark.v)
+			return false;
+		if (!fn(arg, node))
+			return true;
 		if (++steps == limit) {
 			mark = node;
 			steps = 0;
 			limit *= 2;
 		}
 	}
+	return false;
 }

@@ -24,9 +24,6 @@
 #define TESTS_MAX 65536u
 #define PARSES_MAX 4u
 
-/* One page of the image; true from fn ends the scan. The guest may be changing the page. */
-typedef bool image_fn(void *arg, struct gva at, const uint8_t *page);
-
 static const uint8_t *host_page(const struct gmem *gm, struct gpa at)
 {
 	uint64_t first, last;
@@ -36,7 +33,7 @@ static const uint8_t *host_page(const struct gmem *gm, struct gpa at)
 	return last - first == GUEST_PAGE_MASK ? gmem_base(gm) + first : NULL;
 }
 
-static void image_each(const struct vmi_space *s, image_fn *fn, void *arg)
+void vmi_image_each(const struct vmi_space *s, vmi_image_fn *fn, void *arg)
 {
 	unsigned pages = 0;
 
@@ -156,7 +153,7 @@ int vmi_find_layout(const struct vmi_space *s, struct vmi_layout *ret, struct er
 
 	err_set(e, ERR_GUEST,
 		"no BTF in the guest kernel: not Linux, not booted yet, or built without CONFIG_DEBUG_INFO_BTF");
-	image_each(s, scan_page, &scan);
+	vmi_image_each(s, scan_page, &scan);
 	return b.found ? 0 : -1;
 }
 
@@ -206,7 +203,7 @@ int vmi_find_init_task(const struct vmi_space *s, const struct vmi_layout *l, st
 	struct value_scan scan = {.start = l->f[TASK_COMM].offset & 3, .test = test_init_task, .arg = &i};
 
 	memcpy(&scan.value, "swap", 4);
-	image_each(s, scan_page, &scan);
+	vmi_image_each(s, scan_page, &scan);
 	if (!is_init_task(&i.v, i.ret))
 		return err_set(e, ERR_GUEST,
 			       "no init task in the guest kernel: not booted yet, or not a Linux that is known");
@@ -266,7 +263,7 @@ bool vmi_find_kernel_root(const struct vmi_space *s, struct gva must_map, struct
 
 	if (!gmem_read(s->gm, vmi_space_root(s), r.entry, sizeof(r.entry)) || !r.entry[ROOT_ENTRIES - 1])
 		return false;
-	image_each(s, check_root, &r);
+	vmi_image_each(s, check_root, &r);
 	if (r.found)
 		*ret = r.ret;
 	return r.found;

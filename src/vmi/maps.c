@@ -26,12 +26,14 @@ struct vma_walk {
 	uint64_t low; /* end of the VMA before */
 	unsigned n_vmas, n_nodes;
 	bool done;
+	bool broken; /* something could not be read, or made no sense */
 };
 
 static bool read_vma(const struct vmi *v, struct gva at, struct vmi_raw_vma *ret)
 {
 	uint64_t file, pgoff;
 
+	ret->at = at;
 	if (!vmi_get(v, at, VMA_START, &ret->start.v) || !vmi_get(v, at, VMA_END, &ret->end.v) ||
 	    !vmi_get(v, at, VMA_FLAGS, &ret->flags) || !vmi_get(v, at, VMA_PGOFF, &pgoff) ||
 	    !vmi_get(v, at, VMA_FILE, &file))
@@ -48,11 +50,13 @@ static void visit_vma(struct vma_walk *w, struct gva at)
 	struct vmi_raw_vma vma;
 
 	if (++w->n_vmas > VMI_MAPS_MAX) {
-		w->done = true;
+		w->done = w->broken = true;
 		return;
 	}
-	if (!read_vma(w->v, at, &vma) || vma.start.v < w->low)
+	if (!read_vma(w->v, at, &vma) || vma.start.v < w->low) {
+		w->broken = true;
 		return;
+	}
 	w->low = vma.end.v;
 	w->done = !w->fn(w->arg, &vma);
 }
@@ -89,9 +93,9 @@ static void walk_maple(struct vma_walk *w, uint64_t p, uint64_t max, unsigned de
 	uint64_t pivot[MAPLE_SLOTS_MAX], slot[MAPLE_SLOTS_MAX];
 	unsigned n;
 
-	if (depth > MAPLE_DEPTH_MAX || ++w->n_nodes > MAPLE_NODES_MAX || !k->known)
-		return;
-	n = read_node(w->v, p, k, pivot, slot);
+	n = depth > MAPLE_DEPTH_MAX || ++w->n_nodes > MAPLE_NODES_MAX || !k->known ? 0
+										   : read_node(w->v, p, k, pivot, slot);
+	w->broken |= !n;
 	for (unsigned i = 0; i < n && !w->done && w->n_nodes <= MAPLE_NODES_MAX; i++) {
 		bool last = i == n - 1 || (i && !pivot[i]) || pivot[i] >= max;
 
@@ -109,8 +113,8 @@ static void walk_tree(struct vma_walk *w, struct gva mm)
 	struct gva root;
 
 	if (!vmi_get_ptr(w->v, vmi_member(w->v, mm, MM_MT), MT_ROOT, &root))
-		return;
-	if (MAPLE_IS_NODE(root.v))
+		w->broken = true;
+	else if (MAPLE_IS_NODE(root.v))
 		walk_maple(w, root.v, UINT64_MAX, 0);
 	else
 		visit_vma(w, root);
@@ -121,14 +125,15 @@ static void walk_vma_list(struct vma_walk *w, struct gva mm)
 {
 	struct gva at;
 
-	if (!vmi_get_ptr(w->v, mm, MM_MMAP, &at))
+	w->broken = !vmi_get_ptr(w->v, mm, MM_MMAP, &at);
+	if (w->broken)
 		return;
 	do
 		visit_vma(w, at);
 	while (!w->done && vmi_get_ptr(w->v, at, VMA_NEXT, &at));
 }
 
-void vmi_vma_each(const struct vmi *v, struct gva mm, vmi_vma_fn *fn, void *arg)
+bool vmi_vma_each(const struct vmi *v, struct gva mm, vmi_vma_fn *fn, void *arg)
 {
 	struct vma_walk w = {.v = v, .fn = fn, .arg = arg};
 
@@ -136,6 +141,7 @@ void vmi_vma_each(const struct vmi *v, struct gva mm, vmi_vma_fn *fn, void *arg)
 		walk_tree(&w, mm);
 	else
 		walk_vma_list(&w, mm);
+	return !w.broken;
 }
 
 struct vma_search {

@@ -22,6 +22,13 @@ struct pieces {
 	struct vmi_raw_vma vma[PIECES_MAX];
 };
 
+/* Where an ELF file is read: as mapped at base, or, with an inode, in the page cache. */
+struct elf_file {
+	struct vmi *v;
+	const struct vmi_task *t;
+	struct gva base, inode;
+};
+
 struct segment {
 	uint32_t type, flags;
 	uint64_t offset, vaddr, filesz, memsz, align;
@@ -90,14 +97,19 @@ static bool is_elf(const unsigned char *ident)
 	       (ident[EI_CLASS] == ELFCLASS64 || ident[EI_CLASS] == ELFCLASS32);
 }
 
-static bool read_segments_64(struct vmi *v, const struct vmi_task *t, struct gva base, const Elf64_Ehdr *h,
-			     struct elf_image *ret)
+static bool read_file(const struct elf_file *f, uint64_t offset, void *ret, size_t len)
+{
+	if (f->inode.v)
+		return vmi_file_read(f->v, f->t, f->inode, offset, ret, len);
+	return vmi_task_read(f->v, f->t, gva_add(f->base, offset), ret, len);
+}
+
+static bool read_segments_64(const struct elf_file *f, const Elf64_Ehdr *h, struct elf_image *ret)
 {
 	Elf64_Phdr ph[SEGMENTS_MAX];
 
 	if (h->e_phentsize != sizeof(ph[0]) || !h->e_phnum || h->e_phnum > SEGMENTS_MAX ||
-	    h->e_phoff > GUEST_PAGE_SIZE ||
-	    !vmi_task_read(v, t, gva_add(base, h->e_phoff), ph, h->e_phnum * sizeof(ph[0])))
+	    h->e_phoff > GUEST_PAGE_SIZE || !read_file(f, h->e_phoff, ph, h->e_phnum * sizeof(ph[0])))
 		return false;
 	ret->type = h->e_type;
 	ret->entry = h->e_entry;
@@ -106,14 +118,12 @@ static bool read_segments_64(struct vmi *v, const struct vmi_task *t, struct gva
 	return true;
 }
 
-static bool read_segments_32(struct vmi *v, const struct vmi_task *t, struct gva base, const Elf32_Ehdr *h,
-			     struct elf_image *ret)
+static bool read_segments_32(const struct elf_file *f, const Elf32_Ehdr *h, struct elf_image *ret)
 {
 	Elf32_Phdr ph[SEGMENTS_MAX];
 
 	if (h->e_phentsize != sizeof(ph[0]) || !h->e_phnum || h->e_phnum > SEGMENTS_MAX ||
-	    h->e_phoff > GUEST_PAGE_SIZE ||
-	    !vmi_task_read(v, t, gva_add(base, h->e_phoff), ph, h->e_phnum * sizeof(ph[0])))
+	    h->e_phoff > GUEST_PAGE_SIZE || !read_file(f, h->e_phoff, ph, h->e_phnum * sizeof(ph[0])))
 		return false;
 	ret->type = h->e_type;
 	ret->entry = h->e_entry;
@@ -122,8 +132,8 @@ static bool read_segments_32(struct vmi *v, const struct vmi_task *t, struct gva
 	return true;
 }
 
-/* The program headers at base, whatever they say. */
-static int read_image(struct vmi *v, const struct vmi_task *t, struct gva base, struct elf_image *ret, struct err *e)
+/* The program headers, whatever they say. */
+static int read_image(const struct elf_file *f, struct elf_image *ret, struct err *e)
 {
 	union {
 		unsigned char ident[EI_NIDENT];
@@ -132,14 +142,14 @@ static int read_image(struct vmi *v, const struct vmi_task *t, struct gva base, 
 	} h;
 	bool ok;
 
-	if (!vmi_task_read(v, t, base, &h, sizeof(h)))
-		return err_set_addr(e, ERR_GUEST, base.v, "the file's ELF header is not in guest memory now");
+	if (!read_file(f, 0, &h, sizeof(h)))
+		return err_set_addr(e, ERR_GUEST, f->base.v, "the file's ELF header is not in guest memory now");
 	if (!is_elf(h.ident))
-		return err_set_addr(e, ERR_GUEST, base.v, "the file mapped there does not begin with an ELF header");
+		return err_set_addr(e, ERR_GUEST, f->base.v, "the file mapped there does not begin with an ELF header");
 	ret->is_32bit = h.ident[EI_CLASS] == ELFCLASS32;
-	ok = ret->is_32bit ? read_segments_32(v, t, base, &h.h32, ret) : read_segments_64(v, t, base, &h.h64, ret);
+	ok = ret->is_32bit ? read_segments_32(f, &h.h32, ret) : read_segments_64(f, &h.h64, ret);
 	if (!ok)
-		return err_set_addr(e, ERR_GUEST, base.v,
+		return err_set_addr(e, ERR_GUEST, f->base.v,
 				    "the file's ELF program headers make no sense or are not in guest memory");
 	return 0;
 }
@@ -216,8 +226,8 @@ static uint64_t align_up(uint64_t n, uint64_t align)
 	return (n + align - 1) & ~(align - 1);
 }
 
-/* Looks for the build-id among the notes in buf. */
-static bool parse_notes(const uint8_t *buf, size_t len, uint64_t align, struct vmi_module *ret)
+/* Looks for the build-id among the notes in buf. Returns its length, 0: none. */
+static uint8_t parse_notes(const uint8_t *buf, size_t len, uint64_t align, uint8_t ret[VMI_BUILD_ID_MAX])
 {
 	uint64_t at = 0;
 
@@ -228,31 +238,41 @@ static bool parse_notes(const uint8_t *buf, size_t len, uint64_t align, struct v
 		memcpy(&n, buf + at, sizeof(n));
 		desc = align_up(name + n.n_namesz, align);
 		if (desc > len || n.n_descsz > len - desc)
-			return false;
+			return 0;
 		if (n.n_type == NT_GNU_BUILD_ID && n.n_namesz == 4 && !memcmp(buf + name, "GNU", 4) && n.n_descsz &&
 		    n.n_descsz <= VMI_BUILD_ID_MAX) {
-			memcpy(ret->build_id, buf + desc, n.n_descsz);
-			ret->build_id_len = (uint8_t)n.n_descsz;
-			return true;
+			memcpy(ret, buf + desc, n.n_descsz);
+			return (uint8_t)n.n_descsz;
 		}
 		at = align_up(desc + n.n_descsz, align);
 	}
-	return false;
+	return 0;
 }
 
-static void set_build_id(struct vmi *v, const struct vmi_task *t, const struct elf_image *img, struct vmi_module *ret)
+/* base is 0: of a file that is mapped, places are addresses. */
+static uint8_t find_build_id(const struct elf_file *f, const struct elf_image *img, uint8_t ret[VMI_BUILD_ID_MAX])
 {
-	uint8_t buf[NOTE_BYTES_MAX];
+	uint8_t buf[NOTE_BYTES_MAX], n;
 
 	for (unsigned i = 0; i < img->n; i++) {
 		const struct segment *s = &img->seg[i];
 		size_t len = s->filesz < sizeof(buf) ? s->filesz : sizeof(buf);
 
-		if (s->type != PT_NOTE || !vmi_task_read(v, t, gva(s->vaddr + img->bias), buf, len))
+		if (s->type != PT_NOTE || !read_file(f, f->inode.v ? s->offset : s->vaddr + img->bias, buf, len))
 			continue;
-		if (parse_notes(buf, len, s->align == 8 ? 8 : 4, ret))
-			return;
+		n = parse_notes(buf, len, s->align == 8 ? 8 : 4, ret);
+		if (n)
+			return n;
 	}
+	return 0;
+}
+
+uint8_t vmi_file_build_id(struct vmi *v, const struct vmi_task *t, struct gva inode, uint8_t ret[VMI_BUILD_ID_MAX])
+{
+	const struct elf_file f = {.v = v, .t = t, .inode = inode};
+	struct elf_image img = {0};
+
+	return read_image(&f, &img, NULL) ? 0 : find_build_id(&f, &img, ret);
 }
 
 static const struct segment *find_segment(const struct elf_image *img, uint32_t type)
@@ -297,8 +317,9 @@ static int find_image(struct vmi *v, const struct vmi_task *t, const struct piec
 	err_set_addr(e, ERR_GUEST, p->at.v, "the beginning of the file is not mapped below that address");
 	for (unsigned i = p->n; i-- > 0;) {
 		const struct vmi_raw_vma *m = &p->vma[i];
+		const struct elf_file f = {.v = v, .t = t, .base = m->start};
 
-		if (m->file_offset || m->start.v > p->at.v || read_image(v, t, m->start, ret, e))
+		if (m->file_offset || m->start.v > p->at.v || read_image(&f, ret, e))
 			continue;
 		if (find_bias(ret, m->start) && segments_fit(ret, p))
 			return 0;
@@ -310,6 +331,8 @@ static int find_image(struct vmi *v, const struct vmi_task *t, const struct piec
 static int fill_module(struct vmi *v, const struct vmi_task *t, const struct pieces *p, const struct elf_image *img,
 		       struct vmi_module *ret, struct err *e)
 {
+	const struct elf_file f = {.v = v, .t = t};
+
 	set_span(img, ret);
 	if (p->at.v < ret->low.v || p->at.v >= ret->high.v)
 		return err_set_addr(e, ERR_GUEST, p->at.v, "the address is in no segment of the file mapped there");
@@ -318,7 +341,7 @@ static int fill_module(struct vmi *v, const struct vmi_task *t, const struct pie
 	ret->entry = gva(img->entry + img->bias);
 	ret->is_main = is_main_program(v, t, p->inode, img);
 	set_text(img, p->at, ret);
-	set_build_id(v, t, img, ret);
+	ret->build_id_len = find_build_id(&f, img, ret->build_id);
 	set_segment(img, ret, PT_GNU_EH_FRAME, &ret->eh_frame_hdr, &ret->eh_frame_hdr_size);
 	set_segment(img, ret, PT_DYNAMIC, &ret->dynamic, &ret->dynamic_size);
 	ret->inode = p->inode;

@@ -119,7 +119,7 @@ static bool probe_vma(void *arg, const struct vmi_raw_vma *vma)
 	return c->agree < PROOFS;
 }
 
-static bool know_vmemmap(struct vmi *v, const struct vmi_task *t)
+bool vmi_knows_cache(struct vmi *v, const struct vmi_task *t)
 {
 	struct calibration c = {.v = v, .space = &t->space};
 
@@ -139,7 +139,7 @@ bool vmi_cached_page(struct vmi *v, const struct vmi_task *t, struct gva inode, 
 	struct gva page;
 	uint64_t frame, ignored;
 
-	if (!know_vmemmap(v, t) || !cached_struct_page(v, inode, file_offset >> GUEST_PAGE_SHIFT, &page))
+	if (!vmi_knows_cache(v, t) || !cached_struct_page(v, inode, file_offset >> GUEST_PAGE_SHIFT, &page))
 		return false;
 	frame = (page.v - v->vmemmap) / v->layout.f[PAGE_SIZE_OF].size;
 	if (page.v < v->vmemmap || !gmem_to_offset(v->kernel.gm, gpa(frame << GUEST_PAGE_SHIFT), &ignored))

@@ -76,3 +76,15 @@ void vmi_file_path(const struct vmi *v, struct gva file, char ret[VMI_PATH_MAX])
 	buf[sizeof(buf) - 1] = '\0';
 	memcpy(ret, buf + p.start, sizeof(buf) - p.start);
 }
+
+/* One that is in no hash chain is in no directory; the root of a mount is in none either. */
+bool vmi_file_deleted(const struct vmi *v, struct gva file)
+{
+	struct gva dentry, parent;
+	uint64_t link[2]; /* next; what points here */
+
+	return v->layout.f[DENTRY_HASH].size == sizeof(link) &&
+	       vmi_get_ptr(v, vmi_member(v, file, FILE_PATH), PATH_DENTRY, &dentry) &&
+	       vmi_get_ptr(v, dentry, DENTRY_PARENT, &parent) && parent.v != dentry.v &&
+	       vmi_read(&v->kernel, vmi_member(v, dentry, DENTRY_HASH), link, sizeof(link)) && !link[1];
+}

@@ -14,7 +14,7 @@ static uint64_t root_frame(uint64_t cr3)
 	return cr3 & 0x000ffffffffff000ull;
 }
 
-static struct gva owner(const struct vmi *v, struct gva node, enum vmi_field_id member)
+struct gva vmi_task_of(const struct vmi *v, struct gva node, enum vmi_field_id member)
 {
 	return gva(node.v - v->layout.f[member].offset);
 }
@@ -28,11 +28,11 @@ static bool thread_has_mm(void *arg, struct gva node)
 {
 	struct mm_search *s = arg;
 
-	return !vmi_get_ptr(s->v, owner(s->v, node, TASK_THREAD_NODE), TASK_MM, &s->mm);
+	return !vmi_get_ptr(s->v, vmi_task_of(s->v, node, TASK_THREAD_NODE), TASK_MM, &s->mm);
 }
 
-/* The process's mm. A leader that has exited before its threads has none: then one of theirs. */
-static struct gva process_mm(const struct vmi *v, struct gva leader)
+/* A leader that has exited before its threads has none: then one of theirs. */
+struct gva vmi_task_mm(const struct vmi *v, struct gva leader)
 {
 	struct mm_search s = {.v = v};
 	struct gva signal;
@@ -57,7 +57,7 @@ static bool space_of_mm(const struct vmi *v, struct gva mm, struct vmi_space *re
 	return true;
 }
 
-static void copy_comm(const struct vmi *v, struct gva task, char ret[VMI_COMM_MAX + 1])
+void vmi_task_comm(const struct vmi *v, struct gva task, char ret[VMI_COMM_MAX + 1])
 {
 	uint32_t size = v->layout.f[TASK_COMM].size;
 
@@ -79,8 +79,8 @@ static bool fill_task(const struct vmi *v, struct gva task, struct vmi_task *ret
 		return false;
 	ret->pid = (int32_t)pid;
 	ret->tgid = (int32_t)tgid;
-	copy_comm(v, task, ret->comm);
-	ret->mm = process_mm(v, task);
+	vmi_task_comm(v, task, ret->comm);
+	ret->mm = vmi_task_mm(v, task);
 	if (ret->mm.v && !space_of_mm(v, ret->mm, &ret->space))
 		ret->mm = gva(0);
 	return true;
@@ -101,7 +101,7 @@ static bool add_task(void *arg, struct gva node)
 {
 	struct task_list *l = arg;
 
-	if (l->n < l->max && fill_task(l->v, owner(l->v, node, TASK_TASKS), &l->tasks[l->n]))
+	if (l->n < l->max && fill_task(l->v, vmi_task_of(l->v, node, TASK_TASKS), &l->tasks[l->n]))
 		l->n++;
 	return l->n < l->max;
 }
@@ -114,6 +114,36 @@ int vmi_tasks(struct vmi *v, struct vmi_task *ret, size_t max, struct err *e)
 	if (!l.n && max)
 		return err_set_addr(e, ERR_GUEST, v->init_task.v, "the guest's task list cannot be read");
 	return (int)l.n;
+}
+
+struct pid_search {
+	const struct vmi *v;
+	int32_t pid;
+	bool found;
+	struct vmi_task task;
+};
+
+static bool match_pid(void *arg, struct gva node)
+{
+	struct pid_search *s = arg;
+	struct gva task = vmi_task_of(s->v, node, TASK_TASKS);
+	uint64_t pid;
+
+	if (!vmi_get(s->v, task, TASK_PID, &pid) || (int32_t)pid != s->pid)
+		return true;
+	s->found = fill_task(s->v, task, &s->task);
+	return !s->found;
+}
+
+int vmi_task_by_pid(struct vmi *v, int32_t pid, struct vmi_task *ret, struct err *e)
+{
+	struct pid_search s = {.v = v, .pid = pid};
+
+	each_leader(v, match_pid, &s);
+	if (!s.found)
+		return err_set(e, ERR_MISSING, "the guest has no process %d", pid);
+	*ret = s.task;
+	return 0;
 }
 
 struct cr3_search {
@@ -143,8 +173,8 @@ static bool is_user_half(const struct vmi *v, uint64_t root, uint64_t frame)
 static bool match_cr3(void *arg, struct gva node)
 {
 	struct cr3_search *s = arg;
-	struct gva task = owner(s->v, node, TASK_TASKS);
-	struct gva mm = process_mm(s->v, task);
+	struct gva task = vmi_task_of(s->v, node, TASK_TASKS);
+	struct gva mm = vmi_task_mm(s->v, task);
 	struct vmi_space space;
 
 	if (!mm.v || !space_of_mm(s->v, mm, &space))
@@ -214,7 +244,7 @@ static bool add_ip(void *arg, struct gva node)
 	struct ip_list *l = arg;
 	uint64_t ip;
 
-	if (l->n < l->max && saved_ip(l->v, owner(l->v, node, TASK_THREAD_NODE), &ip))
+	if (l->n < l->max && saved_ip(l->v, vmi_task_of(l->v, node, TASK_THREAD_NODE), &ip))
 		l->ips[l->n++] = gva(ip);
 	return l->n < l->max;
 }
@@ -284,7 +314,7 @@ struct stack_search {
 static bool match_stack(void *arg, struct gva node)
 {
 	struct stack_search *s = arg;
-	struct gva task = owner(s->v, node, TASK_THREAD_NODE), stack;
+	struct gva task = vmi_task_of(s->v, node, TASK_THREAD_NODE), stack;
 	uint64_t pid;
 
 	if (!vmi_get_ptr(s->v, task, TASK_STACK, &stack) || s->rsp - stack.v >= kernel_stack_size(s->v) ||
@@ -335,7 +365,8 @@ static bool is_waiting(const struct vmi *v, struct gva task)
 static bool add_waiting(void *arg, struct gva node)
 {
 	struct waiting_list *l = arg;
-	struct vmi_thread th = {.task = owner(l->v, node, TASK_THREAD_NODE), .stack_size = kernel_stack_size(l->v)};
+	struct vmi_thread th = {.task = vmi_task_of(l->v, node, TASK_THREAD_NODE),
+				.stack_size = kernel_stack_size(l->v)};
 	struct gva regs;
 	uint64_t pid;
 

@@ -14,6 +14,8 @@
  *   paths            dentries and mounts                                        path.c
  *   page cache       file pages that no page table maps yet                     pagecache.c
  *   modules          ELF headers in memory                                      module.c
+ *   symbols          the kernel's own table of them                             kallsyms.c, symbols.c
+ *   lists            processes and mappings, for people                         process.c, mapping.c
  *
  * Non-goals: 32-bit guest kernels (their address spaces can be walked, not introspected), kernels without
  * BTF. The guest writes all of this memory while it is read; every member is
@@ -72,5 +74,7 @@ int vmi_create(const struct vmi_space *kernel, struct vmi **ret_vmi, struct err 
 
 void vmi_destroy(struct vmi *v)
 {
+	if (v)
+		vmi_symbols_free(v->symbols);
 	free(v);
 }

@@ -65,8 +65,30 @@ struct vmi_task {
 
 /* The process (thread-group leader) whose page tables cr3 points to. ERR_GUEST if there is none. */
 int vmi_task_by_cr3(struct vmi *v, uint64_t cr3, struct vmi_task *ret, struct err *e) MUST_CHECK;
+/* The process with this id. ERR_MISSING if there is none. */
+int vmi_task_by_pid(struct vmi *v, int32_t pid, struct vmi_task *ret, struct err *e) MUST_CHECK;
 /* All thread-group leaders, at most max; returns how many were filled, or -1. */
 int vmi_tasks(struct vmi *v, struct vmi_task *ret, size_t max, struct err *e) MUST_CHECK;
+
+/* A process, or a thread of one, as it is listed. */
+struct vmi_process {
+	int32_t pid, tid, parent; /* tid: pid, or that of the thread */
+	uint32_t uid; /* UINT32_MAX: not to be told */
+	char state; /* R, S, D, T, t, X, Z, P, I as in ps(1); ?: not to be told */
+	bool is_kernel; /* a kernel thread */
+	bool deleted; /* the program's file is in no directory any more */
+	char comm[VMI_COMM_MAX + 1];
+	char program[VMI_PATH_MAX]; /* path of its file; "" if there is none */
+	uint64_t start_time_ns; /* since the guest booted */
+};
+
+/*
+ * The processes of the guest, or with threads all threads of each, without the first `first`; at most max. Returns how many, or
+ * -1. *ret_whole: the list came to its end in good order, and nothing in it could not be read.
+ */
+int vmi_processes(struct vmi *v, bool threads, size_t first, struct vmi_process *ret, size_t max, bool *ret_whole,
+		  struct err *e) MUST_CHECK;
+
 /*
  * User-mode instruction pointers, as saved at kernel entry, of all threads of the process of t; at most max.
  * Returns how many, or -1. Threads that run in user mode right now have a stale value.
@@ -107,6 +129,22 @@ int vmi_threads_waiting(struct vmi *v, const struct vmi_task *t, struct vmi_thre
 /* Such a thread will go on at ip, with that stack pointer, when its system call ends. */
 bool vmi_thread_redirect(struct vmi *v, const struct vmi_thread *th, struct gva ip, struct gva sp) MUST_CHECK;
 
+#define VMI_SYMBOL_MAX 511
+
+/* A symbol of the kernel, without those of its modules. */
+struct vmi_symbol {
+	struct gva at; /* or a place in the area of each CPU */
+	char type; /* as nm(1) has it */
+	char name[VMI_SYMBOL_MAX + 1]; /* printable */
+};
+
+/*
+ * The symbols whose name is what the pattern says (* and ? stand for any letters), in the order of their addresses, without
+ * the first `first`; at most max. Returns how many, or -1. ERR_GUEST: the kernel's table is not to be found.
+ */
+int vmi_symbols(struct vmi *v, const char *pattern, size_t first, struct vmi_symbol *ret, size_t max,
+		struct err *e) MUST_CHECK;
+
 struct vmi_vma {
 	struct gva start, end;
 	uint64_t flags; /* VM_READ 1, VM_WRITE 2, VM_EXEC 4, VM_SHARED 8 */
@@ -117,6 +155,21 @@ struct vmi_vma {
 
 /* The process's memory map in address order, at most max entries; returns how many, or -1. */
 int vmi_maps(struct vmi *v, const struct vmi_task *t, struct vmi_vma *ret, size_t max, struct err *e) MUST_CHECK;
+
+/* A mapping of a process, as it is listed. */
+struct vmi_mapping {
+	struct gva start, end;
+	uint64_t flags; /* as in struct vmi_vma */
+	uint64_t file_offset; /* bytes; of start */
+	char name[VMI_PATH_MAX]; /* the file's path, or what it is for, as [heap]; "": neither */
+	bool deleted; /* the file is in no directory any more */
+	uint8_t build_id[VMI_BUILD_ID_MAX];
+	uint8_t build_id_len; /* 0: no ELF file, none in it, or its headers are not in the page cache */
+};
+
+/* The mappings of a process in address order, without the first `first`; at most max. Else as vmi_processes(). */
+int vmi_mappings(struct vmi *v, const struct vmi_task *t, size_t first, struct vmi_mapping *ret, size_t max,
+		 bool *ret_whole, struct err *e) MUST_CHECK;
 
 /*
  * As vmi_read in the process's space; besides finds pages of mapped files that the process has not touched yet

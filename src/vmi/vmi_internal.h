@@ -31,6 +31,10 @@ enum vmi_field_id {
 	TASK_THREAD_NODE,
 	TASK_STATE,
 	TASK_SECCOMP,
+	TASK_EXIT_STATE,
+	TASK_PARENT,
+	TASK_CRED,
+	CRED_UID,
 	SIGNAL_THREAD_HEAD,
 	TASK_SIGHAND,
 	SIGHAND_ACTION,
@@ -61,6 +65,9 @@ enum vmi_field_id {
 	MM_MT,
 	MM_MMAP,
 	MM_EXE_FILE,
+	MM_START_BRK,
+	MM_BRK,
+	MM_START_STACK,
 	MT_ROOT,
 	RANGE64_PIVOT,
 	RANGE64_SLOT,
@@ -72,12 +79,15 @@ enum vmi_field_id {
 	VMA_PGOFF,
 	VMA_FILE,
 	VMA_NEXT,
+	VMA_PRIVATE,
+	SPECIAL_NAME,
 	FILE_PATH,
 	FILE_INODE,
 	PATH_DENTRY,
 	PATH_MNT,
 	DENTRY_NAME,
 	DENTRY_PARENT,
+	DENTRY_HASH,
 	QSTR_NAME,
 	QSTR_LEN,
 	VFSMOUNT_ROOT,
@@ -106,6 +116,7 @@ struct vmi {
 	struct vmi_space kernel; /* the kernel's own page tables: outlive every process */
 	struct vmi_layout layout;
 	struct gva init_task;
+	struct vmi_symbols *symbols; /* NULL: not looked for yet, or not found */
 	uint64_t vmemmap; /* address of the struct page of frame 0; 0: not known yet */
 };
 
@@ -130,11 +141,38 @@ int vmi_layout_from_btf(const void *data, uint32_t size, struct vmi_layout *ret,
 bool vmi_field_required(enum vmi_field_id id, const char **ret_type, const char **ret_member);
 
 /* image.c */
+/* One page of the image; true from fn ends the scan. The guest may be changing the page. */
+typedef bool vmi_image_fn(void *arg, struct gva at, const uint8_t *page);
+/* All pages that are mapped in the range of the kernel's image, within bounds. */
+void vmi_image_each(const struct vmi_space *s, vmi_image_fn *fn, void *arg);
 int vmi_find_layout(const struct vmi_space *s, struct vmi_layout *ret, struct err *e) MUST_CHECK;
 int vmi_find_init_task(const struct vmi_space *s, const struct vmi_layout *l, struct gva *ret,
 		       struct err *e) MUST_CHECK;
 /* The kernel's own top table, which lives as long as it does. false: not found. */
 bool vmi_find_kernel_root(const struct vmi_space *s, struct gva must_map, struct gpa *ret) MUST_CHECK;
+
+/* task.c */
+/* The task with this member at node. */
+struct gva vmi_task_of(const struct vmi *v, struct gva node, enum vmi_field_id member);
+/* Its name, printable. */
+void vmi_task_comm(const struct vmi *v, struct gva task, char ret[VMI_COMM_MAX + 1]);
+/* The mm of a thread-group leader's process; 0: a kernel thread, or it has ended. */
+struct gva vmi_task_mm(const struct vmi *v, struct gva leader);
+
+/* kallsyms.c */
+struct vmi_symbols;
+
+/*
+ * From a private copy of memory that begins at a multiple of 8; the token of the digit 0 is at offset digits. ERR_GUEST: it is
+ * no table of symbols. Nothing of the copy is kept.
+ */
+int vmi_symbols_parse(const uint8_t *bytes, size_t len, size_t digits, struct vmi_symbols **ret,
+		      struct err *e) MUST_CHECK;
+void vmi_symbols_free(struct vmi_symbols *s); /* NULL is fine */
+
+typedef bool vmi_symbol_fn(void *arg, const struct vmi_symbol *s);
+/* In the order of their addresses; false from fn ends it. */
+void vmi_symbols_each(const struct vmi_symbols *s, vmi_symbol_fn *fn, void *arg);
 
 /* fields.c */
 static inline bool vmi_has(const struct vmi *v, enum vmi_field_id f)
@@ -154,11 +192,15 @@ bool vmi_get_ptr(const struct vmi *v, struct gva base, enum vmi_field_id f, stru
 
 /* Called for each node; false ends the walk. */
 typedef bool vmi_node_fn(void *arg, struct gva node);
-/* Walks a circular list from head (not itself a node): at most max nodes, stops at a cycle that misses head. */
-void vmi_list_each(const struct vmi *v, struct gva head, size_t max, vmi_node_fn *fn, void *arg);
+/*
+ * Walks a circular list from head (not itself a node): at most max nodes, stops at a cycle that misses head. false: it ended
+ * neither at its head nor because fn did not want more.
+ */
+bool vmi_list_each(const struct vmi *v, struct gva head, size_t max, vmi_node_fn *fn, void *arg);
 
 /* maps.c */
 struct vmi_raw_vma {
+	struct gva at; /* its vm_area_struct */
 	struct gva start, end;
 	uint64_t flags, file_offset;
 	struct gva file;
@@ -168,15 +210,23 @@ struct vmi_raw_vma {
 #define VMI_VM_EXEC 4u
 
 typedef bool vmi_vma_fn(void *arg, const struct vmi_raw_vma *vma);
-/* In ascending order, never overlapping; false from fn ends the walk. */
-void vmi_vma_each(const struct vmi *v, struct gva mm, vmi_vma_fn *fn, void *arg);
+/* In ascending order, never overlapping; false from fn ends the walk. false: some could not be read, or made no sense. */
+bool vmi_vma_each(const struct vmi *v, struct gva mm, vmi_vma_fn *fn, void *arg);
 bool vmi_vma_at(const struct vmi *v, struct gva mm, struct gva at, struct vmi_raw_vma *ret) MUST_CHECK;
 
 /* path.c */
 /* Path of a struct file, cut at the front to fit; "" if it cannot be told. */
 void vmi_file_path(const struct vmi *v, struct gva file, char ret[VMI_PATH_MAX]);
+/* Whether the file's name is gone from its directory. */
+bool vmi_file_deleted(const struct vmi *v, struct gva file);
+
+/* module.c */
+/* The build-id of the ELF file with this inode, from the page cache; returns its length, 0: none found. */
+uint8_t vmi_file_build_id(struct vmi *v, const struct vmi_task *t, struct gva inode, uint8_t ret[VMI_BUILD_ID_MAX]);
 
 /* pagecache.c */
+/* Whether pages can be found there; the first time that takes a look at the process's mappings. */
+bool vmi_knows_cache(struct vmi *v, const struct vmi_task *t);
 /* The page with file offset (a page's) of inode in the guest's page cache. false: not there or not to be told. */
 bool vmi_cached_page(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t file_offset,
 		     struct gpa *ret) MUST_CHECK;

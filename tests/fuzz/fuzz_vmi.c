@@ -64,6 +64,23 @@ static void look_at_task(struct vmi *v, const struct vmi_task *t)
 	(void)!vmi_find_code(v, t, 0x30000, &code, &e);
 }
 
+static void list(struct vmi *v)
+{
+	static struct vmi_process p[TASKS];
+	static struct vmi_mapping m[MAPS];
+	struct vmi_task t;
+	struct err e;
+	bool whole;
+	int n = vmi_processes(v, true, 1, p, TASKS, &whole, &e);
+
+	for (int i = 0; i < n; i++) {
+		assert(strnlen(p[i].program, VMI_PATH_MAX) < VMI_PATH_MAX && p[i].state);
+		if (vmi_task_by_pid(v, p[i].pid, &t, &e) || vmi_mappings(v, &t, 0, m, MAPS, &whole, &e) <= 0)
+			continue;
+		assert(m[0].start.v < m[0].end.v && strnlen(m[0].name, VMI_PATH_MAX) < VMI_PATH_MAX);
+	}
+}
+
 static void look(struct vmi *v, uint64_t cr3, unsigned registers)
 {
 	struct vmi_task t[TASKS];
@@ -74,6 +91,7 @@ static void look(struct vmi *v, uint64_t cr3, unsigned registers)
 
 	for (int i = 0; i < n; i++)
 		look_at_task(v, &t[i]);
+	list(v);
 	(void)!vmi_task_by_cr3(v, cr3, t, &e);
 	vmi_space_init(&s, v->kernel.gm, (uint64_t)(registers & 1) << 31, cr3,
 		       (registers & 6u) << 4 | (registers & 8u) << 9, (registers & 16u) << 6);

@@ -139,6 +139,29 @@ static void send_events(void *arg, uint32_t events)
 	loop_timer_set(f->timer, 5);
 }
 
+/* Two rows, one an answer. */
+static json_t *answer_vmi(const json_t *request)
+{
+	const char *pattern = json_string_value(json_object_get(request, "pattern"));
+	json_int_t from = json_integer_value(json_object_get(request, "from"));
+	json_t *row;
+
+	if (strcmp(json_string_value(json_object_get(request, "show")), "maps") == 0)
+		row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:s}", "start", "0x1000", "end", "0x2000",
+				"permissions", "r-xp", "file_offset", "0x0", "name", "/bin/a\033[2J", "deleted", 1,
+				"build_id", "");
+	else if (strcmp(json_string_value(json_object_get(request, "show")), "symbols") == 0)
+		row = json_pack("{s:s, s:s, s:s}", "at", "0xffffffff81000000", "type", "T", "name",
+				pattern ? pattern : "all");
+	else
+		row = json_pack("{s:i, s:i, s:i, s:i, s:s, s:s, s:b, s:s}", "pid", 10 + (int)from, "tid", 77, "parent",
+				1, "uid", -1, "state", "S", "comm", "a", "kernel", 0, "program", "/bin/a");
+	if (json_integer_value(json_object_get(request, "pid")) == 99)
+		from = 1;
+	return json_pack("{s:b, s:s, s:[o], s:b, s:b, s:i}", "ok", 1, "name", "web", "rows", row, "more", from == 0,
+			 "complete", from == 0, "paused_us", 5);
+}
+
 static json_t *handle_checkpoints(const char *verb, const json_t *request)
 {
 	const json_t *number = json_object_get(request, "number");
@@ -160,6 +183,8 @@ static json_t *handle(void *arg, const char *verb, const json_t *request)
 {
 	struct fake *f = arg;
 
+	if (strcmp(verb, "vmi") == 0)
+		return answer_vmi(request);
 	if (strcmp(verb, "status") == 0)
 		return json_pack("{s:b, s:s, s:s, s:i, s:[i,i], s:{s:i}, s:s}", "ok", 1, "name", "web", "state",
 				 "running", "pid", 4711, "list", 1, 2, "network", "rx_frames", 99, "evil", "a\033[2Jb");
@@ -197,6 +222,50 @@ static void start_supervisor(bool stubborn, bool eventful)
 	ctl_destroy(f.ctl);
 	loop_destroy(f.loop);
 	_exit(0);
+}
+
+/* ---- the guest ---- */
+
+static void test_vmi(void **state)
+{
+	json_t *j;
+
+	(void)state;
+	start_supervisor(false, false);
+	assert_int_equal(run("vmi", "ps", NULL), 0);
+	says("    PID  PARENT        UID S COMMAND          PROGRAM\n");
+	says("     10       1          - S a                /bin/a\n     11 ");
+	says("something may be missing");
+	assert_int_equal(run("vmi", "ps", "web", "--threads", NULL), 0);
+	says("     10      77       1 ");
+	assert_int_equal(run("vmi", "ps", "web", "--json", NULL), 0);
+	j = printed();
+	assert_int_equal(json_array_size(json_object_get(j, "processes")), 2);
+	assert_true(json_is_false(json_object_get(j, "complete")));
+	assert_null(json_object_get(j, "rows"));
+	json_decref(j);
+	assert_int_equal(run("vmi", "maps", "99", "web", NULL), 0);
+	says("0x1000-0x2000 r-xp 0x0 - /bin/a\\x1b[2J (deleted)\n");
+	assert_int_equal(run("vmi", "symbols", "vm_*", "web", NULL), 0);
+	says("0xffffffff81000000 T vm_*\n");
+	assert_int_equal(run("vmi", "symbols", NULL), 0);
+	says("0xffffffff81000000 T all\n");
+	assert_int_equal(run("vmi", "symbols", "a", "web", "more", NULL), -1);
+	fails(ERR_USAGE, "usage: clouder vmi symbols [PATTERN [NAME]]");
+	assert_int_equal(run("vmi", NULL), -1);
+	fails(ERR_USAGE, "usage: clouder vmi VIEW");
+	assert_int_equal(run("vmi", "frob", NULL), -1);
+	fails(ERR_USAGE, "\"frob\" is nothing that vmi shows");
+	assert_int_equal(run("vmi", "maps", NULL), -1);
+	fails(ERR_USAGE, "usage: clouder vmi maps PID [NAME]");
+	assert_int_equal(run("vmi", "maps", "web", NULL), -1);
+	fails(ERR_USAGE, "\"web\" is not a process id");
+	assert_int_equal(run("vmi", "maps", "1", "--threads", NULL), -1);
+	fails(ERR_USAGE, "--threads is for 'clouder vmi ps'");
+	assert_int_equal(run("vmi", "ps", "nobody", NULL), -1);
+	fails(ERR_MISSING, "no VM named");
+	assert_int_equal(run("vmi", "--help", NULL), 0);
+	says("\n  ps [NAME] [--threads] ");
 }
 
 /* ---- help and usage ---- */
@@ -513,7 +582,7 @@ static void test_refusal(void **state)
 
 static void test_endless_line(void **state)
 {
-	static char text[1 << 20];
+	static char text[4 << 20];
 
 	(void)state;
 	memset(text, '[', sizeof(text));
@@ -630,25 +699,16 @@ static void test_garbage_store(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		T(test_help),
-		T(test_usage_errors),
-		T(test_nothing_runs),
-		T(test_status),
-		T(test_dead_supervisor),
-		T(test_checkpoints),
-		T(test_rollback),
-		T(test_stop),
-		T(test_stop_times_out),
-		T(test_events),
-		T(test_events_json),
-		T(test_hangs_up),
-		T(test_no_json),
-		T(test_refusal),
-		T(test_endless_line),
-		T(test_no_incidents),
-		T(test_incidents),
-		T(test_show),
-		T(test_garbage_store),
+		T(test_vmi),	      T(test_help),
+		T(test_usage_errors), T(test_nothing_runs),
+		T(test_status),	      T(test_dead_supervisor),
+		T(test_checkpoints),  T(test_rollback),
+		T(test_stop),	      T(test_stop_times_out),
+		T(test_events),	      T(test_events_json),
+		T(test_hangs_up),     T(test_no_json),
+		T(test_refusal),      T(test_endless_line),
+		T(test_no_incidents), T(test_incidents),
+		T(test_show),	      T(test_garbage_store),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

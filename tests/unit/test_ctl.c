@@ -32,7 +32,7 @@ static json_t *handle(void *arg, const char *verb, const json_t *request)
 	if (strcmp(verb, "echo") == 0)
 		return json_pack("{s:b, s:O}", "ok", 1, "request", request);
 	if (strcmp(verb, "huge") == 0) {
-		static char text[CTL_LINE_MAX + 1];
+		static char text[CTL_ANSWER_MAX + 1];
 
 		memset(text, 'x', sizeof(text) - 1);
 		return json_pack("{s:b, s:s}", "ok", 1, "text", text);
@@ -412,6 +412,8 @@ static void test_events(void **state)
 	json_decref(event);
 }
 
+#define ROUNDS (2 * CTL_PENDING_MAX / 4096)
+
 /* A listener that does not read is dropped, and the broadcasts never wait for it; one that reads stays. */
 static void test_slow_listener(void **state)
 {
@@ -430,7 +432,7 @@ static void test_slow_listener(void **state)
 	say(quick, "{\"verb\":\"events\"}\n");
 	assert_string_equal(hear(slow), "{\"ok\":true}");
 	assert_string_equal(hear(quick), "{\"ok\":true}");
-	for (int i = 0; i < 400; i++) {
+	for (int i = 0; i < ROUNDS; i++) {
 		ctl_broadcast(ctl, event);
 		assert_non_null(strstr(hear(quick), "{\"event\":\"eee"));
 	}
@@ -440,7 +442,7 @@ static void test_slow_listener(void **state)
 
 		if (n <= 0) {
 			assert_int_equal(n, 0);
-			assert_true(got < 400 * sizeof(text));
+			assert_true(got < ROUNDS * sizeof(text));
 			break;
 		}
 		got += (size_t)n;

@@ -53,6 +53,10 @@ static const struct vmi_field guest_layout[VMI_FIELDS] = {
 	[TASK_THREAD_NODE] = {136, 16},
 	[TASK_STATE] = {152, 4},
 	[TASK_SECCOMP] = {160, 16},
+	[TASK_EXIT_STATE] = {176, 4},
+	[TASK_PARENT] = {184, 8},
+	[TASK_CRED] = {192, 8},
+	[CRED_UID] = {8, 4},
 	[SIGNAL_THREAD_HEAD] = {8, 16},
 	[TASK_SIGHAND] = {152, 8},
 	[SIGHAND_ACTION] = {16, 2048},
@@ -83,6 +87,9 @@ static const struct vmi_field guest_layout[VMI_FIELDS] = {
 	[MM_MT] = {16, 16},
 	[MM_MMAP] = {0, 0},
 	[MM_EXE_FILE] = {40, 8},
+	[MM_START_BRK] = {48, 8},
+	[MM_BRK] = {56, 8},
+	[MM_START_STACK] = {0, 8},
 	[MT_ROOT] = {8, 8},
 	[RANGE64_PIVOT] = {8, 120},
 	[RANGE64_SLOT] = {128, 128},
@@ -94,12 +101,15 @@ static const struct vmi_field guest_layout[VMI_FIELDS] = {
 	[VMA_PGOFF] = {24, 8},
 	[VMA_FILE] = {32, 8},
 	[VMA_NEXT] = {0, 0},
+	[VMA_PRIVATE] = {40, 8},
+	[SPECIAL_NAME] = {0, 8},
 	[FILE_PATH] = {8, 16},
 	[FILE_INODE] = {24, 8},
 	[PATH_DENTRY] = {8, 8},
 	[PATH_MNT] = {0, 8},
 	[DENTRY_NAME] = {8, 16},
 	[DENTRY_PARENT] = {24, 8},
+	[DENTRY_HASH] = {32, 16},
 	[QSTR_NAME] = {8, 8},
 	[QSTR_LEN] = {4, 4},
 	[VFSMOUNT_ROOT] = {0, 8},
@@ -216,7 +226,7 @@ static inline uint64_t guest_add_task(struct guest *g, uint64_t task, uint32_t p
 /* An mm with page tables of its own (two pages, as with page-table isolation) and no maps. */
 static inline uint64_t guest_add_mm(struct guest *g)
 {
-	uint64_t mm = guest_alloc(g, 64), pgd = (guest_alloc(g, 3 * GUEST_PAGE_SIZE) + 0x1fff) & ~0x1fffull;
+	uint64_t mm = guest_alloc(g, 128), pgd = (guest_alloc(g, 3 * GUEST_PAGE_SIZE) + 0x1fff) & ~0x1fffull;
 
 	guest_set(g, mm, MM_PGD, guest_kva(pgd));
 	memcpy(g->ram + pgd + 2048, g->ram + GUEST_ROOT + 2048, 2048);

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+# What `clouder vmi` says of a guest, against what the guest's own kernel says of itself.
+
+# shellcheck source=tests/guest/lab.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lab.sh"
+
+# What the issue of introspection asks for, in microseconds of a stopped VM.
+PROCESSES=500
+PAUSE_MOST=50000
+
+# in_guest FILE SCRIPT: runs a script in the guest's shell, what it prints goes to a file.
+in_guest() {
+	local connection
+	exec {connection}<>"/dev/tcp/127.0.0.1/${port[vmilab]}" || return
+	printf '%s\nexit\n' "$2" >&"$connection"
+	timeout "$LIMIT" cat <&"$connection" >"$T/$1"
+	exec {connection}>&-
+}
+
+# stays NAME SCRIPT WORD: as in_guest, for a script that says WORD and stays until the connection to it, NAME, is closed.
+stays() {
+	local said connection
+	exec {connection}<>"/dev/tcp/127.0.0.1/${port[vmilab]}" || return
+	printf 'exec %s\n' "$2" >&"$connection"
+	read -r -t "$LIMIT" -u "$connection" said
+	[ "$said" = "$3" ]
+}
+
+# Lines "PID PARENT UID NAME" of processes, or of their threads: as the guest's kernel tells them. What it is about to do is no
+# part of a worker's name, and what has more than 15 letters is cut in memory.
+guest_processes() {
+	in_guest "$1" "awk '/^Name:/ { name = substr(\$2, 1, 15) } /^Pid:/ { pid = \$2 } /^PPid:/ { parent = \$2 }
+		/^Uid:/ { print pid, parent, \$2, name }' $2 2>/dev/null" &&
+		sed -i '/kworker/s/[-+][^ ]*$//' "$T/$1" && sort -o "$T/$1" "$T/$1"
+}
+
+# vmi FILE ARGUMENTS...: what clouder says goes to a file; it must have found all in order.
+vmi() {
+	"$CLOUDER" vmi "${@:2}" >"$T/$1" || return
+	! grep 'in the midst' "$T/$1"
+}
+
+# subset FILE FILE: no line of the first is missing in the second.
+subset() {
+	local missing
+	missing=$(comm -23 "$T/$1" "$T/$2")
+	[ -z "$missing" ] || echo "only in $1: $missing"
+	[ -z "$missing" ]
+}
+
+# What was there before and after is listed, and nothing is that was there neither time.
+threads_match() {
+	guest_processes before '/proc/[0-9]*/task/*/status' && vmi seen ps vm --threads &&
+		guest_processes after '/proc/[0-9]*/task/*/status' || return
+	awk 'NR > 1 { print $2, $3, $4, $6 }' "$T/seen" | sed '/kworker/s/[-+][^ ]*$//' | sort >"$T/listed"
+	comm -12 "$T/before" "$T/after" >"$T/stayed"
+	cut -d ' ' -f 1 "$T/before" "$T/after" | sort -u >"$T/known"
+	cut -d ' ' -f 1 "$T/listed" | sort -u >"$T/pids"
+	[ "$(wc -l <"$T/stayed")" -ge 30 ] && subset stayed listed && subset pids known
+}
+
+# Of the threads those are processes that have the process's number. Shells of the test come and go.
+processes_match() {
+	awk 'NR > 1 && $1 == $2 && !/\[kernel\]| (sh|awk) / { print $1, $3, $4, $6, $7 }' "$T/seen" >"$T/wanted"
+	vmi seen ps vm && awk 'NR > 1 && !/\[kernel\]| (sh|awk) / { print $1, $2, $3, $5, $6 }' "$T/seen" >"$T/got"
+	same_file wanted got && [ "$(wc -l <"$T/got")" -ge 4 ]
+}
+
+# The paths of programs. An ended process has none.
+programs_match() {
+	in_guest links 'cd /proc && ls -l [0-9]*/exe 2>/dev/null' && vmi seen ps vm || return
+	sed -n 's,.* \([0-9]*\)/exe -> ,\1 ,p' "$T/links" | grep -v busybox | sort >"$T/programs"
+	awk 'NR > 1 { print $1, $6 }' "$T/seen" | sort >"$T/listed"
+	[ "$(wc -l <"$T/programs")" -ge 3 ] && subset programs listed
+}
+
+pid_in_guest() { awk -v name="$1" '$5 == substr(name, 1, 15) { print $1; exit }' "$T/seen"; }
+
+# maps_match PROGRAM: the mappings of one that was listed.
+maps_match() {
+	local pid
+	pid=$(pid_in_guest "$1")
+	in_guest maps "cat /proc/$pid/maps" && vmi mapped maps "$pid" vm || return
+	sed '/vsyscall/d' "$T/maps" | awk '{ sub(/^0*/, "", $3); print $1, $2, ($3 == "" ? "0" : $3), $6 }' >"$T/wanted"
+	sed 's/0x//g' "$T/mapped" | awk '{ print $1, $2, $3, $5 }' >"$T/got"
+	same_file wanted got && [ "$(wc -l <"$T/got")" -ge 10 ]
+}
+
+# The program's own build-id stands beside each of its mappings, and the C library has one.
+build_ids_match() {
+	local id
+	id=$(readelf -n "$GUEST/bin/$1" | sed -n 's/.*Build ID: //p')
+	[ -n "$id" ] && [ "$(grep -c " $id /bin/$1\$" "$T/mapped")" -ge 4 ] && grep -qE ' [0-9a-f]{40} /.*/libc\.so' "$T/mapped"
+}
+
+# refused TEXT COMMAND...: a look that fails, with one line that says why.
+refused() {
+	! "$CLOUDER" vmi "${@:2}" >"$T/refused.out" 2>"$T/refused" && one_line "$T/refused" "$1"
+}
+
+# many_processes: the list of so many is whole, and does not keep the VM long.
+many_processes() {
+	"$CLOUDER" vmi ps vm --json >"$T/many" || return
+	PAUSE=$(json_value paused_us <"$T/many")
+	[ "$(json_value complete <"$T/many")" = true ] && [ "$(grep -c '"comm": "vmilab"' "$T/many")" -ge "$PROCESSES" ]
+}
+
+test_vmi_processes() {
+	declare -gA port=()
+	check "the VM starts" lab_vm vmilab,taintlab-dynamic
+	check "a process with threads" stays threads "vmilab threads 5" running
+	check "threads" threads_match
+	is "the five with a name" 5 "$(grep -c ' thread-[1-5] .* /bin/vmilab$' "$T/seen")"
+	check "processes" processes_match
+	check "their programs" programs_match
+	check "mappings" maps_match taintlab-dynamic
+	check "build-ids" build_ids_match taintlab-dynamic
+	check "no such process" refused 'the guest has no process 99999$' maps 99999 vm
+	check "a kernel thread" refused 'process 2 \(kthreadd\) of the guest has no memory of its own' maps 2 vm
+	check "$PROCESSES processes" stays many "vmilab spawn $PROCESSES" spawned
+	check "are all listed" many_processes
+	check "in ${PAUSE:-no} us" between 1 "$PAUSE_MOST" "$PAUSE"
+	check_not "no program died" grep -E '^guest: .* (killed|exited)' "$T/vm.console"
+	end vm
+	echo "note: $PROCESSES processes read in $PAUSE us"
+}
+
+# The table begins with places in the area of each CPU; then comes the kernel, wherever it lies.
+SYMBOLS=2000
+
+symbols_match() {
+	in_guest kernels "head -n $SYMBOLS /proc/kallsyms" && vmi all symbols '*' vm || return
+	sed 's/^0*\([0-9a-f]\)/0x\1/' "$T/kernels" >"$T/wanted"
+	head -n "$SYMBOLS" "$T/all" >"$T/got"
+	same_file wanted got && [ "$(wc -l <"$T/got")" -eq "$SYMBOLS" ] && [ "$(wc -l <"$T/all")" -ge 50000 ]
+}
+
+test_vmi_symbols() {
+	declare -gA port=()
+	check "the VM starts" lab_vm vmilab
+	check "the first look" vmi first symbols _stext vm --json
+	check "symbols" symbols_match
+	check "one by its name" vmi seen symbols _stext vm
+	is "is that of the kernel" "$(grep ' _stext$' "$T/kernels" | sed 's/^/0x/')" "$(cat "$T/seen")"
+	check "nothing is called so" vmi seen symbols no_such_symbol vm
+	is "which is no line" 0 "$(wc -l <"$T/seen")"
+	end vm
+	echo "note: the table was found in $(json_value took_us <"$T/first") us"
+}
