@@ -3,7 +3,7 @@
  * The vulnerable program of the paper's Figure 2 as a TCP service: an unbounded copy loop into buf1.
  *
  * Variants of the same source, chosen by the compiler's arguments: -DFIXED bounds the loop (the negative twin),
- * -DHELPER puts the loop into a function that is given the buffer, -DSTRCPY leaves it to the C library, -DSTATIC_BUF2 takes buf2 out of the frame; the
+ * -DLEDGER has each request written down first (guests/ledger.h), -DHELPER puts the loop into a function that is given the buffer, -DSTRCPY leaves it to the C library, -DSTATIC_BUF2 takes buf2 out of the frame; the
  * optimisation level and the frame pointer are the compiler's own options.
  *
  * The frame. buf1 is the only local above which nothing but saved registers and the return address lie: it is
@@ -16,6 +16,9 @@
  * The loop stops at a NUL byte, so a payload can only replace the low bytes of the return address; in a program that
  * is not position-independent the upper five are zero already.
  */
+#ifdef LEDGER
+#include "ledger.h"
+#endif
 #include "service.h"
 
 #include <stdio.h>
@@ -58,6 +61,9 @@ static __attribute__((noinline)) void answer(const char *text)
 	char buf1[10];
 	BUF2_STORAGE char buf2[100];
 
+#ifdef LEDGER
+	ledger_note(text);
+#endif
 	buf2[0] = '\0';
 	sscanf(text, "%99s", buf2);
 	a = 0;

@@ -8,7 +8,8 @@
  *
  * On the console: "guest: NAME pid N port P" for each service, "guest: ready" when all of them listen, and
  * "guest: NAME exited STATUS" or "guest: NAME killed by signal N" when one ends. Nothing is started again, because a crash
- * must be seen, unless clouder.again is there: then it is, after it was told. An empty line comes before the last three: a
+ * must be seen, unless clouder.again is there: then it is, after it was told. With clouder.data the first disk, an ext4 file
+ * system, is mounted at /clouder-data until a service ends: then "guest: data is unmounted". An empty line comes before the last three: a
  * service may have left a line unfinished. The kernel's own settings, address space randomisation among them, are left as
  * they are.
  */
@@ -80,10 +81,10 @@ static void load_module(const char *path)
 		close(fd);
 }
 
-/* /lib/modules/list: one path a line, each after those it needs. */
-static void load_modules(void)
+/* list: one path a line, each after those it needs. */
+static void load_modules(const char *list)
 {
-	FILE *f = fopen("/lib/modules/list", "re");
+	FILE *f = fopen(list, "re");
 	char path[256];
 
 	while (f && fgets(path, sizeof(path), f)) {
@@ -92,6 +93,22 @@ static void load_modules(void)
 	}
 	if (f)
 		fclose(f);
+}
+
+static void mount_data(void)
+{
+	load_modules("/lib/modules/list-data");
+	mkdir("/clouder-data", 0755);
+	if (mount("/dev/vda", "/clouder-data", "ext4", MS_NOATIME, NULL) < 0)
+		printf("guest: mount /dev/vda: %m\n");
+}
+
+static void unmount_data(void)
+{
+	if (umount("/clouder-data") == 0)
+		printf("guest: data is unmounted\n");
+	else
+		printf("guest: umount /clouder-data: %m\n");
 }
 
 /* Whether the interface is there, waiting for the kernel to announce it. */
@@ -340,8 +357,8 @@ static struct service *find_service(pid_t pid)
 	return NULL;
 }
 
-/* Reports the end of services, for ever; again: and starts them again. */
-static void watch_services(bool again)
+/* Reports the end of services, for ever; again: and starts them again; data: the disk is mounted. */
+static void watch_services(bool again, bool data)
 {
 	for (;;) {
 		int status;
@@ -356,21 +373,26 @@ static void watch_services(bool again)
 			printf("\nguest: %s exited %d\n", s->name, WEXITSTATUS(status));
 		if (s && again)
 			launch_service(s);
+		else if (s && data)
+			unmount_data();
 	}
 }
 
 int main(void)
 {
 	char line[2048], copy[2048], *run;
-	bool again;
+	bool again, data;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	mount_all();
-	load_modules();
+	load_modules("/lib/modules/list");
 	start_network();
 	read_command_line(line, sizeof(line));
 	snprintf(copy, sizeof(copy), "%s", line);
 	again = strstr(line, "clouder.again") != NULL;
+	data = strstr(line, "clouder.data") != NULL;
+	if (data)
+		mount_data();
 	run = find_word(line, "clouder.run");
 	if (start_services(run ? run : line + strlen(line)))
 		printf("\nguest: ready\n");
@@ -378,5 +400,5 @@ int main(void)
 		printf("guest: not all services run\n");
 	if (find_word(copy, "clouder.shell"))
 		start_shell();
-	watch_services(again);
+	watch_services(again, data);
 }

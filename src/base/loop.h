@@ -29,6 +29,7 @@ enum loop_kind {
 	LOOP_FD_TRAP, /* userfaultfd: first writes after a checkpoint */
 	LOOP_FD_VHOST, /* vhost-user protocol socket of an engine */
 	LOOP_FD_KICK, /* eventfd: the guest has put buffers in a ring */
+	LOOP_FD_DISK, /* eventfd: a disk's thread is done */
 	LOOP_FD_UPLINK, /* the outside: sockets of libslirp, the TAP device */
 	LOOP_FD_TIMER, /* timers of libslirp and of the supervisor */
 	LOOP_FD_KINDS,

@@ -31,6 +31,7 @@ static const char *const respond_names[] = {"auto", "observe", NULL};
 static int parse_text(const struct opt *o, const char *value, void *field, struct err *e);
 static int parse_name(const struct opt *o, const char *value, void *field, struct err *e);
 static int parse_detectors(const struct opt *o, const char *value, void *field, struct err *e);
+static int parse_disk(const struct opt *o, const char *value, void *field, struct err *e);
 
 /* X(where, name, " ARG" or "", ARG or NULL, help, parser, member, min, max, choices) */
 #define RUN_OPTIONS(X)                                                                                                 \
@@ -40,6 +41,10 @@ static int parse_detectors(const struct opt *o, const char *value, void *field, 
 	X(FILE_KEY, "net", " SPEC", "SPEC",                                                                            \
 	  "user[,hostfwd=PROTO:[ADDR]:PORT-[ADDR]:PORT]...[,restrict=on|off] or tap,ifname=NAME (default: user)",      \
 	  parse_text, net, 0, 0, NULL)                                                                                 \
+	X(FILE_KEY, "disk", " FILE[,KEY=VALUE]...", "FILE",                                                            \
+	  "a raw image that the guest may write to, and that is rolled back with it; keys: format=raw, "               \
+	  "readonly=on|off, id=NAME, undo=MIB (default: 1024); may be given again, up to 8 times",                     \
+	  parse_disk, disk, 0, 0, NULL)                                                                                \
 	X(FILE_KEY, "plugin", " FILE", "FILE", "the taint plugin (default: the one installed)", parse_text, plugin, 0, \
 	  0, NULL)                                                                                                     \
 	X(FILE_KEY, "qemu", " PROGRAM", "PROGRAM", "the emulator (default: qemu-system-x86_64)", parse_text, qemu, 0,  \
@@ -107,6 +112,19 @@ static int parse_name(const struct opt *o, const char *value, void *field, struc
 	return paths_check_name(value, e) < 0 ? -1 : parse_text(o, value, field, e);
 }
 
+/* Each adds one. */
+static int parse_disk(const struct opt *o, const char *value, void *field, struct err *e)
+{
+	struct config *c = (struct config *)(void *)((char *)field - o->offset);
+
+	if (c->n_disks == DISKS_MAX)
+		return err_set(e, ERR_USAGE, "a VM has at most %u of these disks", DISKS_MAX);
+	if (image_spec_parse(value, &c->disk[c->n_disks], e) < 0)
+		return -1;
+	c->n_disks++;
+	return 0;
+}
+
 static int parse_detectors(const struct opt *o, const char *value, void *field, struct err *e)
 {
 	size_t n;
@@ -143,26 +161,41 @@ static int set_qemu_args(struct config *c, char *const *args, size_t n, struct e
 	return 0;
 }
 
+/* The values of a key: one, or for what may be given more than once a list. */
+static char **file_values(GKeyFile *kf, const struct opt *o, GError **why)
+{
+	char **values;
+
+	if (o->parse == parse_disk)
+		return g_key_file_get_string_list(kf, "vm", o->name, NULL, why);
+	values = g_new0(char *, 2);
+	values[0] = g_key_file_get_string(kf, "vm", o->name, why);
+	if (values[0])
+		return values;
+	g_free(values);
+	return NULL;
+}
+
 static int file_key(struct config *c, GKeyFile *kf, const char *key, struct err *e)
 {
 	const struct opt *o = opts_find(run_opts, N_OPTS, key);
 	GError *why = NULL;
-	char *value;
-	int rc;
+	char **values;
+	int rc = 0;
 
 	if (!o || !in_file[o - run_opts])
 		return err_set(e, ERR_USAGE, "unknown key \"%.60s\" in [vm]: 'clouder run --help' has the names", key);
-	value = g_key_file_get_string(kf, "vm", key, &why);
-	if (!value) {
+	values = file_values(kf, o, &why);
+	if (!values) {
 		err_set(e, ERR_USAGE, "%s: %s", key, why->message);
 		g_error_free(why);
 		return -1;
 	}
-	g_strchomp(value);
-	rc = o->parse(o, value, (char *)c + o->offset, e);
+	for (size_t i = 0; values[i] && rc == 0; i++)
+		rc = o->parse(o, g_strchomp(values[i]), (char *)c + o->offset, e);
 	if (rc < 0)
 		err_prefix(e, "%s", key);
-	g_free(value);
+	g_strfreev(values);
 	return rc;
 }
 
@@ -321,5 +354,7 @@ void config_deinit(struct config *c)
 	free(c->qemu);
 	free(c->console);
 	g_strfreev(c->qemu_args);
+	for (unsigned i = 0; i < c->n_disks; i++)
+		image_spec_deinit(&c->disk[i]);
 	*c = (struct config){0};
 }

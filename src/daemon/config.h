@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "ctl_proto.h"
+#include "disk/disk.h"
 
 enum config_respond {
 	CONFIG_RESPOND_AUTO, /* patch, roll back, go on */
@@ -35,6 +36,8 @@ struct config {
 	char *console; /* file that the guest's serial console is appended to; NULL: none */
 	unsigned boot_timeout_s; /* 0: no limit */
 	uint32_t detectors; /* that are on: a bit for each enum taint_detector */
+	struct image_spec disk[DISKS_MAX];
+	unsigned n_disks;
 	int log_level; /* enum log_level */
 	bool colour; /* standard output wants it */
 	char **qemu_args; /* NULL-terminated, without the program */

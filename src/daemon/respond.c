@@ -372,7 +372,7 @@ static void let_go(struct vm *vm, const struct taint_msg_detect *d)
 		log_warn("%s", e.text);
 	if (vm->detect_pending)
 		return;
-	net_thaw(vm->net);
+	vm_thaw_devices(vm);
 	net_resume(vm->net);
 }
 
@@ -544,7 +544,7 @@ void respond_without_trace(struct vm *vm)
 {
 	if (!vm->trace || vm->state != VM_RUNNING || vm->detect_pending)
 		return;
-	net_freeze(vm->net);
+	vm_freeze_devices(vm);
 	vm->state = VM_RESPONDING;
 	if (!repeat(vm->trace))
 		finish(vm->trace);

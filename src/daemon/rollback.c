@@ -35,7 +35,7 @@ int vm_go_on(struct vm *vm, struct err *e)
 	/* Something may have been detected at once: then the network stays frozen, and it is answered next. */
 	if (vm->detect_pending)
 		return 0;
-	net_thaw(vm->net);
+	vm_thaw_devices(vm);
 	net_resume(vm->net);
 	return 0;
 }
@@ -76,7 +76,7 @@ static int go_back(struct response *r, bool drop, unsigned *ret_reset, struct er
 {
 	struct vm *vm = r->vm;
 
-	net_freeze(vm->net);
+	vm_freeze_devices(vm);
 	vm->state = VM_RESPONDING;
 	vm->last_rollback = vm->rollbacks_in_row = 0;
 	*ret_reset = 0;

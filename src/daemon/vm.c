@@ -151,15 +151,21 @@ static void tell_regions(const struct vm *vm)
 static_assert(TAINT_REGIONS >= GMEM_REGION_MAX, "the whole map fits");
 static_assert(TAINT_POSITION == NET_ORIGIN_MAX, "origins begin again at the same place");
 
-static void regions(void *arg, const struct gmem_region *r, size_t n)
+void vm_set_regions(struct vm *vm, const struct gmem_region *r, size_t n)
 {
-	struct vm *vm = arg;
 	struct err e;
 
 	if (gmem_set_regions(vm->gmem, r, n, &e) < 0)
 		log_error("guest memory map: %s", e.text);
 	else
 		tell_regions(vm);
+}
+
+static void regions(void *arg, const struct gmem_region *r, size_t n)
+{
+	struct vm *vm = arg;
+
+	vm_set_regions(vm, r, n);
 	vm->guest_seen = true;
 	if (!vm->vmi)
 		loop_timer_set(vm->vmi_timer, 100);
@@ -171,7 +177,7 @@ static void replayed(void *arg)
 	respond_replayed(arg);
 }
 
-static void session_lost(void *arg, struct net_session *s, const struct err *why)
+static void session_lost(void *arg, struct vhost_session *s, const struct err *why)
 {
 	struct vm *vm = arg;
 
@@ -338,7 +344,9 @@ static int create_parts(struct vm *vm, struct err *e)
 		return -1;
 	if (vm->cfg->output == CONFIG_OUTPUT_HOLD && net_hold_output(vm->net, e) < 0)
 		return -1;
-	parts = (struct checkpoint_parts){vm->net, vm->shadow, vm->undo, TAINT_VCPU_MAX};
+	if (vm_create_disks(vm, e) < 0)
+		return -1;
+	parts = (struct checkpoint_parts){vm->net, &vm->disks, vm->shadow, vm->undo, TAINT_VCPU_MAX};
 	return checkpoint_ring_create(&parts, vm->cfg->checkpoints, &vm->ring, e);
 }
 
@@ -424,6 +432,7 @@ void vm_destroy(struct vm *vm)
 	checkpoint_ring_destroy(vm->ring);
 	if (vm->net)
 		net_destroy(vm->net);
+	disks_destroy(&vm->disks);
 	vmi_destroy(vm->vmi);
 	undo_destroy(vm->undo);
 	shadow_destroy(vm->shadow);

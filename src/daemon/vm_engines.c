@@ -44,7 +44,7 @@ static bool engine_detected(void *arg, struct engine *en, const struct taint_msg
 	}
 	/* Other vCPUs must not go on while we look. */
 	engine_freeze(en);
-	net_freeze(vm->net);
+	vm_freeze_devices(vm);
 	vm->detect = *d;
 	vm->detect_pending = true;
 	loop_timer_set(vm->respond_timer, 0);
@@ -59,7 +59,7 @@ static struct vm_engine *standby_of(struct vm *vm, const struct engine *en)
 	return NULL;
 }
 
-static void engine_connected(void *arg, struct engine *en, int fd)
+static void engine_connected(void *arg, struct engine *en, unsigned device, int fd)
 {
 	struct vm *vm = arg;
 	struct vm_engine *x = en == vm->active.en ? &vm->active : standby_of(vm, en);
@@ -67,8 +67,11 @@ static void engine_connected(void *arg, struct engine *en, int fd)
 
 	if (!x)
 		close(fd);
-	else if (net_session_create(vm->net, fd, &x->session, &e) < 0)
+	else if (device == 0 && vhost_session_create(net_device(vm->net), fd, &x->session, &e) < 0)
 		log_error("network device: %s", e.text);
+	else if (device > 0 &&
+		 vhost_session_create(disk_device(vm->disks.disk[device - 1]), fd, &x->disk[device - 1], &e) < 0)
+		log_error("disk %u: %s", device - 1, e.text);
 }
 
 static void engine_ended(void *arg, struct engine *en, int status)
@@ -113,6 +116,7 @@ static int spawn_engine(struct vm *vm, bool incoming, struct vm_engine *x, struc
 	struct engine_config c = {.qemu = vm->cfg->qemu,
 				  .plugin = vm->plugin,
 				  .args = &vm->args,
+				  .n_disks = vm->disks.n,
 				  .ram_fd = vm->ram_fd,
 				  .shadow_fd = vm->shadow_fd,
 				  .console_fd = vm->console_fd,
@@ -138,8 +142,9 @@ int vm_start_engine(struct vm *vm, bool incoming, struct vm_engine *x, struct er
 void vm_stop_engine(struct vm_engine *x)
 {
 	engine_destroy(x->en);
-	if (x->session)
-		net_session_destroy(x->session);
+	vhost_session_destroy(x->session);
+	for (unsigned i = 0; i < DISKS_MAX; i++)
+		vhost_session_destroy(x->disk[i]);
 	*x = (struct vm_engine){0};
 }
 

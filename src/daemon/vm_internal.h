@@ -4,6 +4,7 @@
 #define CLOUDER_DAEMON_VM_INTERNAL_H
 
 #include "daemon/vm.h"
+#include "disk/disk.h"
 #include "locate/finding.h"
 #include "locate/locate.h"
 #include "net/net.h"
@@ -18,10 +19,11 @@
 
 enum vm_state { VM_STARTING, VM_RUNNING, VM_RESPONDING, VM_HELD, VM_ENDED };
 
-/* An engine with its network session. */
+/* An engine with the sessions of its devices. */
 struct vm_engine {
 	struct engine *en;
-	struct net_session *session;
+	struct vhost_session *session; /* with the network */
+	struct vhost_session *disk[DISKS_MAX];
 	bool ready, dead;
 	uint64_t start_ns;
 };
@@ -60,6 +62,7 @@ struct vm {
 	uint64_t stale_bytes; /* tainted bytes found to be overwritten behind the engine's back */
 	struct shadow *shadow;
 	struct net *net;
+	struct disks disks;
 	struct undo *undo;
 	struct checkpoint_ring *ring;
 	struct vm_engine active, standby[VM_STANDBYS];
@@ -98,12 +101,20 @@ struct vm {
 
 /* vm.c */
 void vm_end(struct vm *vm, const struct err *why);
+/* The guest memory map is this one now. */
+void vm_set_regions(struct vm *vm, const struct gmem_region *r, size_t n);
 /* Takes a checkpoint of the running VM. */
 int vm_take_checkpoint(struct vm *vm, enum checkpoint_why why, struct checkpoint_info *ret, struct err *e) MUST_CHECK;
 /* Looks at no more than max_pages tainted pages for bytes that were overwritten behind the engine's back. */
 void vm_drop_stale_taint(struct vm *vm, unsigned max_pages);
 /* Time at which the payload byte with this origin was delivered, 0 if not known any more. */
 uint64_t vm_arrival_time(const struct vm *vm, uint32_t origin);
+
+/* vm_disks.c */
+int vm_create_disks(struct vm *vm, struct err *e) MUST_CHECK;
+/* Network and disks touch no rings until thawed. */
+void vm_freeze_devices(struct vm *vm);
+void vm_thaw_devices(struct vm *vm);
 
 /* vm_engines.c */
 /* Starts one, or waits for one that is being started, until it can take over or begin (incoming false). */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What `clouder status` says of a VM. */
+#include <stdio.h>
+
 #include "daemon/vm_internal.h"
 #include "plugin/core/detector.h"
 
@@ -78,11 +80,38 @@ static json_t *checkpoint_status(struct vm *vm)
 	struct undo_stats u;
 
 	undo_get_stats(vm->undo, &u);
-	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "kept", (int)checkpoint_count(vm->ring),
+	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "kept", (int)checkpoint_count(vm->ring),
 			 "taken", (json_int_t)vm->checkpoints_taken, "failed", (json_int_t)vm->checkpoints_failed,
 			 "last_pause_us", (json_int_t)vm->checkpoint_pause_us, "undo_bytes", (json_int_t)u.bytes,
 			 "write_traps", (json_int_t)u.faults, "pages_lost", (json_int_t)u.lost, "labels_lost",
-			 (json_int_t)shadow_header(vm->shadow)->labels_lost, "revivals", (json_int_t)vm->revivals);
+			 (json_int_t)shadow_header(vm->shadow)->labels_lost, "revivals", (json_int_t)vm->revivals,
+			 "blocks_undone", (json_int_t)vm->disks.blocks_undone);
+}
+
+static json_t *disk_status(struct disk *d)
+{
+	struct disk_stats s;
+
+	disk_get_stats(d, &s);
+	return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "file",
+			 disk_spec(d)->file, "readonly", disk_spec(d)->readonly, "size_bytes", (json_int_t)s.size,
+			 "reads", (json_int_t)s.reads, "read_bytes", (json_int_t)s.read_bytes, "writes",
+			 (json_int_t)s.writes, "written_bytes", (json_int_t)s.written_bytes, "flushes",
+			 (json_int_t)s.flushes, "io_errors", (json_int_t)s.io_errors, "requests_refused",
+			 (json_int_t)s.refused, "ring_errors", (json_int_t)s.ring_errors, "undo_bytes",
+			 (json_int_t)s.undo_bytes, "checkpoints_given_up", (json_int_t)s.given_up);
+}
+
+static json_t *disks_status(struct vm *vm)
+{
+	json_t *j = json_object();
+	char name[16];
+
+	for (unsigned i = 0; i < vm->disks.n; i++) {
+		snprintf(name, sizeof(name), "disk%u", i);
+		json_object_set_new(j, name, disk_status(vm->disks.disk[i]));
+	}
+	return j;
 }
 
 static json_t *standby_pids(const struct vm *vm)
@@ -108,12 +137,13 @@ static json_t *detector_status(const struct vm *vm)
 
 json_t *vm_status(struct vm *vm)
 {
-	return json_pack(
-		"{s:s, s:s, s:I, s:i, s:o, s:b, s:s, s:o, s:I, s:I, s:i, s:I, s:o, s:o, s:o}", "name", vm->cfg->name,
-		"state", state_name(vm->state), "uptime_s", (json_int_t)((loop_now_ns() - vm->start_ns) / 1000000000u),
-		"engine_pid", vm->active.en ? (int)engine_pid(vm->active.en) : 0, "standby_pids", standby_pids(vm),
-		"introspection", vm->vmi != NULL, "respond", config_respond_name(vm->cfg->respond), "detectors",
-		detector_status(vm), "detections", (json_int_t)vm->detections, "recoveries", (json_int_t)vm->recoveries,
-		"patches", (int)vm->n_patches, "flows_blocked", (json_int_t)vm->flows_blocked, "taint",
-		taint_status(vm), "network", net_status(vm), "checkpoints", checkpoint_status(vm));
+	return json_pack("{s:s, s:s, s:I, s:i, s:o, s:b, s:s, s:o, s:I, s:I, s:i, s:I, s:o, s:o, s:o, s:o}", "name",
+			 vm->cfg->name, "state", state_name(vm->state), "uptime_s",
+			 (json_int_t)((loop_now_ns() - vm->start_ns) / 1000000000u), "engine_pid",
+			 vm->active.en ? (int)engine_pid(vm->active.en) : 0, "standby_pids", standby_pids(vm),
+			 "introspection", vm->vmi != NULL, "respond", config_respond_name(vm->cfg->respond),
+			 "detectors", detector_status(vm), "detections", (json_int_t)vm->detections, "recoveries",
+			 (json_int_t)vm->recoveries, "patches", (int)vm->n_patches, "flows_blocked",
+			 (json_int_t)vm->flows_blocked, "taint", taint_status(vm), "network", net_status(vm), "disks",
+			 disks_status(vm), "checkpoints", checkpoint_status(vm));
 }

@@ -17,11 +17,11 @@
 #include "net/net.h"
 
 #include <assert.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "net/frame_internal.h"
@@ -42,34 +42,28 @@ void net_uplink_frame(struct net *n, const uint8_t *frame, size_t len)
 	net_schedule(n);
 }
 
-/* The guest broke the rules: its ring stands still until the driver resets the device. */
 static void ring_break(struct net *n, struct virtq *q)
 {
-	const uint64_t one = 1;
-
-	q->broken = true;
 	n->stats.ring_errors++;
-	if (q->err >= 0 && write(q->err, &one, sizeof(one)) < 0)
-		log_debug("network: a ring's error was not taken notice of");
+	vhost_break_ring(q);
 }
 
-static struct virtq *usable_ring(struct net *n, int index)
+static struct virtq *usable_ring(struct net *n, unsigned index)
 {
-	struct virtq *q = n->active && !n->frozen ? &n->active->ring[index] : NULL;
+	struct virtq *q;
+	bool broke;
 
-	if (!q || !q->running || q->broken)
+	if (n->frozen)
 		return NULL;
-	if (!virtq_begin(q, n->gm)) {
-		ring_break(n, q);
-		return NULL;
-	}
+	q = vhost_usable_ring(&n->dev, n->gm, index, &broke);
+	n->stats.ring_errors += broke;
 	return q;
 }
 
-static void batch_reset(struct virtq_batch *b)
+/* Bytes of the virtio-net header that the guest's driver agreed to. */
+static size_t header_size(const struct vhost_session *s)
 {
-	b->n_segs = b->n_chains = 0;
-	b->bytes = 0;
+	return vhost_session_has(s, VIRTIO_F_VERSION_1) || vhost_session_has(s, VIRTIO_NET_F_MRG_RXBUF) ? 12 : 10;
 }
 
 /* ---- from the guest ---- */
@@ -113,13 +107,13 @@ static bool tx_may_go_on(const struct net *n)
 /* Sends the next frame of the guest. false: there is none, or the ring is broken. */
 static bool tx_one(struct net *n, struct virtq *q)
 {
-	struct net_session *s = n->active;
-	size_t header = net_session_header_size(s);
+	struct vhost_session *s = n->dev.active;
+	size_t header = header_size(s);
 	const uint32_t written = 0;
 	enum virtq_got got;
 
-	batch_reset(&n->batch);
-	got = virtq_peek(q, n->gm, false, net_session_has(s, VIRTIO_RING_F_INDIRECT_DESC), &n->batch);
+	virtq_batch_reset(&n->batch);
+	got = virtq_peek(q, n->gm, VIRTQ_READABLE, vhost_session_has(s, VIRTIO_RING_F_INDIRECT_DESC), &n->batch);
 	if (got == VIRTQ_EMPTY)
 		return false;
 	if (got != VIRTQ_CHAIN || !tx_gather(n, header) || !virtq_publish(q, n->gm, &s->log, &n->batch, &written)) {
@@ -179,16 +173,16 @@ static void report_input(const struct net *n, const struct inlog_record *r, size
 static enum rx_result rx_gather(struct net *n, const struct virtq *q, size_t header, size_t need)
 {
 	struct virtq_batch *b = &n->batch;
-	bool merge = net_session_has(n->active, VIRTIO_NET_F_MRG_RXBUF);
-	bool indirect = net_session_has(n->active, VIRTIO_RING_F_INDIRECT_DESC);
+	bool merge = vhost_session_has(n->dev.active, VIRTIO_NET_F_MRG_RXBUF);
+	bool indirect = vhost_session_has(n->dev.active, VIRTIO_RING_F_INDIRECT_DESC);
 
-	batch_reset(b);
+	virtq_batch_reset(b);
 	while (b->bytes < need) {
 		enum virtq_got got;
 
 		if (b->n_chains && (!merge || b->n_chains == q->num))
 			return RX_TOO_LARGE;
-		got = virtq_peek(q, n->gm, true, indirect, b);
+		got = virtq_peek(q, n->gm, VIRTQ_WRITABLE, indirect, b);
 		if (got == VIRTQ_EMPTY)
 			return RX_WAIT;
 		if (got == VIRTQ_FULL && b->n_chains)
@@ -213,14 +207,14 @@ static bool rx_scatter(struct net *n, struct virtq *q, const struct inlog_record
 
 			if (!part)
 				continue;
-			if (!virtq_write(n->gm, &n->active->log, b->seg[seg].at, n->packet + off, part))
+			if (!virtq_write(n->gm, &n->dev.active->log, b->seg[seg].at, n->packet + off, part))
 				return false;
 			report_input(n, r, header, b->seg[seg].at, off, part);
 			off += part;
 			n->written[i] += (uint32_t)part;
 		}
 	}
-	return virtq_publish(q, n->gm, &n->active->log, b, n->written);
+	return virtq_publish(q, n->gm, &n->dev.active->log, b, n->written);
 }
 
 /* Interrupts the guest for the frames given to it; before the supervisor is called back, who may stop the ring. */
@@ -234,7 +228,7 @@ static void rx_notify(struct net *n, const struct virtq *q)
 /* Puts one frame into the guest's buffers. */
 static enum rx_result rx_unblocked(struct net *n, struct virtq *q, const struct inlog_record *r, bool replayed)
 {
-	size_t header = net_session_header_size(n->active);
+	size_t header = header_size(n->dev.active);
 	enum rx_result result;
 	uint16_t buffers = 0;
 
@@ -431,6 +425,42 @@ static void net_work(void *arg, uint32_t events)
 		n->uplink_ops->prepare(n->uplink);
 }
 
+/* ---- the device ---- */
+
+static void schedule(void *arg)
+{
+	net_schedule(arg);
+}
+
+static void regions(void *arg, const struct gmem_region *r, size_t n_regions)
+{
+	const struct net *n = arg;
+
+	n->ops->regions(n->arg, r, n_regions);
+}
+
+static void lost(void *arg, struct vhost_session *s, const struct err *why)
+{
+	const struct net *n = arg;
+
+	n->ops->session_lost(n->arg, s, why);
+}
+
+static const struct vhost_kind kind = {
+	.name = "network",
+	.features = 1ull << VIRTIO_NET_F_MRG_RXBUF,
+	.protocol_features = VHOST_PROTOCOL_RARP,
+	.n_rings = NET_RINGS,
+	.schedule = schedule,
+	.regions = regions,
+	.lost = lost,
+};
+
+struct vhost_device *net_device(struct net *n)
+{
+	return &n->dev;
+}
+
 /* ---- the public face ---- */
 
 int net_create_uplink(struct loop *l, struct gmem *gm, const struct uplink_config *c, size_t log_limit,
@@ -446,7 +476,7 @@ int net_create_uplink(struct loop *l, struct gmem *gm, const struct uplink_confi
 	n->arg = arg;
 	n->uplink_ops = c->ops;
 	n->pace_patience_ms = PACE_PATIENCE_MS;
-	LIST_INIT(&n->sessions);
+	vhost_device_init(&n->dev, l, &kind, n);
 	if (inlog_init(&n->log, log_limit, e) < 0)
 		goto fail;
 	n->work = loop_timer_add(l, 0, LOOP_OUTER, net_work, n, e);
@@ -475,8 +505,7 @@ void net_destroy(struct net *n)
 {
 	if (!n)
 		return;
-	while (!LIST_EMPTY(&n->sessions))
-		net_session_destroy(LIST_FIRST(&n->sessions));
+	vhost_device_deinit(&n->dev);
 	if (n->uplink)
 		n->uplink_ops->destroy(n->uplink);
 	loop_remove(&n->work);

@@ -27,9 +27,9 @@
 #include "base/err.h"
 #include "base/loop.h"
 #include "qemu/gmem.h"
+#include "vhost/vhost.h"
 
 struct net;
-struct net_session;
 struct net_moment;
 
 /* Origins are 1 to NET_ORIGIN_MAX, then 1 again. */
@@ -56,7 +56,7 @@ struct net_ops {
 	 */
 	void (*held)(void *arg, bool full);
 	/* A session's peer broke the protocol or hung up; the session is dead until destroyed. */
-	void (*session_lost)(void *arg, struct net_session *s, const struct err *why);
+	void (*session_lost)(void *arg, struct vhost_session *s, const struct err *why);
 };
 
 struct net_stats {
@@ -81,12 +81,8 @@ int net_create(struct loop *l, struct gmem *gm, const char *spec, size_t log_lim
 	       void *arg, struct net **ret_net, struct err *e) MUST_CHECK;
 void net_destroy(struct net *n); /* closes all sessions and the uplink */
 
-/*
- * Serves vhost-user on fd (a connected unix socket that QEMU opened by name: over others it passes no descriptors);
- * takes the descriptor over, also on failure.
- */
-int net_session_create(struct net *n, int fd, struct net_session **ret_s, struct err *e) MUST_CHECK;
-void net_session_destroy(struct net_session *s);
+/* The device that engines connect to, for vhost_session_create(). */
+struct vhost_device *net_device(struct net *n);
 
 /* Touches no ring until thawed; uplink frames queue. Nests not. Starts thawed. */
 void net_freeze(struct net *n);

@@ -3,8 +3,6 @@
 #ifndef CLOUDER_NET_NET_INTERNAL_H
 #define CLOUDER_NET_NET_INTERNAL_H
 
-#include <sys/queue.h>
-
 #include "net/frame_internal.h"
 #include "net/inlog_internal.h"
 #include "net/net.h"
@@ -12,42 +10,11 @@
 #include "net/pace_internal.h"
 #include "net/seqmap_internal.h"
 #include "net/uplink_internal.h"
-#include "net/virtq_internal.h"
+#include "vhost/vhost.h"
 
 #define NET_RING_RX 0 /* towards the guest */
 #define NET_RING_TX 1
 #define NET_RINGS 2
-
-#define VHOST_FDS_MAX 8
-#define VHOST_MEM_MAX 8
-
-/* A vhost-user message as it is received; payloads are copied into the handler's own structs. */
-struct vhost_message {
-	struct {
-		uint32_t request, flags, size;
-	} header;
-	uint8_t payload[8 + VHOST_MEM_MAX * 32];
-	size_t got; /* bytes received, header included */
-	int fd[VHOST_FDS_MAX]; /* owned by the message until a handler takes one */
-	size_t n_fd;
-};
-
-struct vhost_region {
-	uint64_t gpa, size, uva, offset;
-};
-
-struct net_session {
-	LIST_ENTRY(net_session) link;
-	struct net *net;
-	int fd;
-	struct loop_source *source;
-	uint64_t features, protocol_features;
-	struct vhost_region mem[VHOST_MEM_MAX];
-	size_t n_mem;
-	struct dirty_log log;
-	struct virtq ring[NET_RINGS];
-	struct vhost_message in;
-};
 
 #define NET_BLOCKED_MAX 256u
 
@@ -65,10 +32,9 @@ struct net {
 	void *arg;
 	const struct uplink_ops *uplink_ops;
 	void *uplink;
+	struct vhost_device dev;
 	struct inlog log;
 	struct outbox outbox;
-	LIST_HEAD(, net_session) sessions;
-	struct net_session *active; /* the one with running rings, or NULL */
 	struct loop_source *work;
 	bool frozen;
 	bool holding; /* may_deliver() said no */
@@ -121,9 +87,5 @@ size_t net_reset_for_guest(struct net *n, const uint8_t *frame, size_t len, uint
  */
 void net_reset_peer(struct net *n, const uint8_t *head, const struct frame_info *i);
 void net_reset_guest(struct net *n, const uint8_t *head, const struct frame_info *i);
-
-/* Bytes of the virtio-net header that the guest driver of s agreed to. */
-size_t net_session_header_size(const struct net_session *s);
-bool net_session_has(const struct net_session *s, unsigned feature_bit);
 
 #endif

@@ -22,7 +22,7 @@
 #include "base/log.h"
 #include "qemu/engine_internal.h"
 
-#define OWN_ARGS_MAX 48
+#define OWN_ARGS_MAX 80
 
 /* Argument list under construction; text lives until exec. */
 struct arg_list {
@@ -53,8 +53,18 @@ static void arg_pair(struct arg_list *l, const char *option, const char *value)
 /* Descriptors that the child inherits; -1: none. */
 struct child_fds {
 	int qmp, link, ram, shadow, console, err;
-	const char *net_name; /* abstract socket that QEMU connects its network device to */
+	const struct engine_port *port; /* of the engine */
 };
+
+static void add_disks(struct arg_list *l, const struct engine_config *c, const struct child_fds *f)
+{
+	for (unsigned i = 0; i < c->n_disks; i++) {
+		arg_add(l, "-chardev");
+		arg_add(l, "socket,id=clouder-disk%u,path=%s,abstract=on", i, f->port[1 + i].name);
+		arg_add(l, "-device");
+		arg_add(l, "vhost-user-blk-pci,chardev=clouder-disk%u,id=clouder-vd%u,num-queues=1", i, i);
+	}
+}
 
 static void add_devices(struct arg_list *l, const struct engine_config *c, const struct child_fds *f)
 {
@@ -62,11 +72,12 @@ static void add_devices(struct arg_list *l, const struct engine_config *c, const
 	arg_add(l, "socket,id=clouder-qmp,fd=%d", f->qmp);
 	arg_pair(l, "-mon", "chardev=clouder-qmp,mode=control");
 	arg_add(l, "-chardev");
-	arg_add(l, "socket,id=clouder-net,path=%s,abstract=on", f->net_name);
+	arg_add(l, "socket,id=clouder-net,path=%s,abstract=on", f->port[0].name);
 	arg_pair(l, "-netdev", "vhost-user,id=clouder-net,chardev=clouder-net");
 	arg_add(l, "-device");
 	arg_add(l, "virtio-net-pci,netdev=clouder-net,id=clouder-nic,romfile=%s%s", c->mac ? ",mac=" : "",
 		c->mac ? c->mac : "");
+	add_disks(l, c, f);
 	arg_add(l, "-plugin");
 	arg_add(l, "%s,link=%d,shadow=%d,ram=%d,detectors=%u", c->plugin, f->link, f->shadow, f->ram, c->detectors);
 	if (f->console >= 0) {
@@ -206,7 +217,7 @@ static void qmp_event(void *arg, const char *event, const json_t *data)
  * QEMU passes descriptors to a vhost-user back end only over a socket that it was given by name, not over an inherited
  * one. An abstract name leaves no file; who connects is checked by pid.
  */
-static int listen_net(struct engine *en, char *name, size_t size, struct err *e)
+static int listen_port(struct engine_port *p, struct err *e)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	uint64_t random[2];
@@ -214,24 +225,45 @@ static int listen_net(struct engine *en, char *name, size_t size, struct err *e)
 
 	if (getrandom(random, sizeof(random), 0) != sizeof(random))
 		return err_set_errno(e, "getrandom");
-	n = snprintf(name, size, "clouder-net-%016llx%016llx", (unsigned long long)random[0],
+	n = snprintf(p->name, sizeof(p->name), "clouder-%016llx%016llx", (unsigned long long)random[0],
 		     (unsigned long long)random[1]);
-	memcpy(sa.sun_path + 1, name, (size_t)n);
-	en->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (en->listen_fd < 0 ||
-	    bind(en->listen_fd, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)) <
+	memcpy(sa.sun_path + 1, p->name, (size_t)n);
+	p->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (p->listen_fd < 0 ||
+	    bind(p->listen_fd, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)) <
 		    0 ||
-	    listen(en->listen_fd, 1) < 0)
-		return err_set_errno(e, "socket for the network device");
+	    listen(p->listen_fd, 1) < 0)
+		return err_set_errno(e, "socket for a device");
 	return 0;
 }
 
-static void net_connects(void *arg, uint32_t events)
+static int listen_ports(struct engine *en, unsigned n, struct err *e)
 {
-	struct engine *en = arg;
+	for (; en->n_ports < n; en->n_ports++) {
+		en->port[en->n_ports] = (struct engine_port){.en = en, .listen_fd = -1};
+		if (listen_port(&en->port[en->n_ports], e) < 0) {
+			en->n_ports++;
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static void port_close(struct engine_port *p)
+{
+	loop_remove(&p->source);
+	if (p->listen_fd >= 0)
+		close(p->listen_fd);
+	p->listen_fd = -1;
+}
+
+static void device_connects(void *arg, uint32_t events)
+{
+	struct engine_port *p = arg;
+	struct engine *en = p->en;
 	struct ucred peer = {0};
 	socklen_t len = sizeof(peer);
-	int fd = accept4(en->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	int fd = accept4(p->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
 	(void)events;
 	if (fd < 0)
@@ -240,10 +272,8 @@ static void net_connects(void *arg, uint32_t events)
 		close(fd);
 		return;
 	}
-	loop_remove(&en->listen_source);
-	close(en->listen_fd);
-	en->listen_fd = -1;
-	en->ops.connected(en->ops_arg, en, fd);
+	port_close(p);
+	en->ops.connected(en->ops_arg, en, (unsigned)(p - en->port), fd);
 }
 
 /* Socket pairs and the stderr pipe; theirs goes to *f. */
@@ -291,8 +321,14 @@ static int watch(struct engine *en, struct loop *l, int *qmp_fd, struct err *e)
 	en->err_source = loop_add(l, LOOP_FD_CHILD, en->err_fd, EPOLLIN, 0, stderr_readable, en, e);
 	en->child_source = loop_add(l, LOOP_FD_CHILD, en->pid_fd, EPOLLIN, 0, child_ended, en, e);
 	en->link_source = loop_add(l, LOOP_FD_LINK, en->link_fd, EPOLLIN, 0, engine_link_readable, en, e);
-	en->listen_source = loop_add(l, LOOP_FD_VHOST, en->listen_fd, EPOLLIN, 0, net_connects, en, e);
-	return en->err_source && en->child_source && en->link_source && en->listen_source ? 0 : -1;
+	for (unsigned i = 0; i < en->n_ports; i++) {
+		struct engine_port *p = &en->port[i];
+
+		p->source = loop_add(l, LOOP_FD_VHOST, p->listen_fd, EPOLLIN, 0, device_connects, p, e);
+		if (!p->source)
+			return -1;
+	}
+	return en->err_source && en->child_source && en->link_source ? 0 : -1;
 }
 
 static void close_if(int fd)
@@ -306,7 +342,6 @@ int engine_start(struct loop *l, const struct engine_config *c, const struct eng
 {
 	struct child_fds f = {-1, -1, c->ram_fd, c->shadow_fd, c->console_fd, -1, NULL};
 	struct engine *en = calloc(1, sizeof(*en));
-	char net_name[64];
 	int qmp_fd = -1, rc = -1;
 
 	if (!en)
@@ -316,12 +351,11 @@ int engine_start(struct loop *l, const struct engine_config *c, const struct eng
 			      .ops_arg = arg,
 			      .link_fd = -1,
 			      .err_fd = -1,
-			      .listen_fd = -1,
 			      .pid_fd = -1,
 			      .uffd = -1,
 			      .pid = -1};
-	f.net_name = net_name;
-	if (listen_net(en, net_name, sizeof(net_name), e) == 0 && open_channels(en, &f, &qmp_fd, e) == 0 &&
+	f.port = en->port;
+	if (listen_ports(en, 1 + c->n_disks, e) == 0 && open_channels(en, &f, &qmp_fd, e) == 0 &&
 	    spawn(en, c, &f, e) == 0 && watch(en, l, &qmp_fd, e) == 0)
 		rc = 0;
 	close_if(f.qmp);
@@ -343,7 +377,8 @@ void engine_destroy(struct engine *en)
 	loop_remove(&en->child_source);
 	loop_remove(&en->err_source);
 	loop_remove(&en->link_source);
-	loop_remove(&en->listen_source);
+	for (unsigned i = 0; i < en->n_ports; i++)
+		port_close(&en->port[i]);
 	if (en->pid > 0 && !en->ended) {
 		kill(en->pid, SIGKILL);
 		while (waitpid(en->pid, NULL, 0) < 0 && errno == EINTR)
@@ -351,7 +386,6 @@ void engine_destroy(struct engine *en)
 	}
 	qmp_destroy(en->qmp);
 	close_if(en->link_fd);
-	close_if(en->listen_fd);
 	close_if(en->err_fd);
 	close_if(en->pid_fd);
 	close_if(en->uffd);

@@ -37,10 +37,13 @@ void engine_args_free(struct engine_args *a);
 /* Checks that program runs and is QEMU 10.0 or later. */
 int engine_check_qemu(const char *program, struct err *e) MUST_CHECK;
 
+#define ENGINE_DISKS_MAX 8u
+
 struct engine_config {
 	const char *qemu; /* program */
 	const char *plugin; /* path of clouder-taint.so */
 	const char *mac; /* of the guest's network device, NULL: QEMU's default */
+	unsigned n_disks; /* vhost-user-blk devices, at most ENGINE_DISKS_MAX */
 	const struct engine_args *args;
 	int ram_fd, shadow_fd, console_fd; /* console_fd -1: the operator's own -serial options */
 	uint32_t detectors; /* of the plugin that are on: a bit for each enum taint_detector */
@@ -51,8 +54,8 @@ struct engine_ops {
 	void (*event)(void *arg, struct engine *en, const char *event, const json_t *data);
 	/* Whether the vCPU stays held; if not, engine_let_go() has been called. */
 	bool (*detected)(void *arg, struct engine *en, const struct taint_msg_detect *d);
-	/* QEMU has connected to its vhost-user back end: fd, the callee's, speaks vhost-user. */
-	void (*connected)(void *arg, struct engine *en, int fd);
+	/* QEMU has connected a device (0: the network's, 1 + i: disk i) to its back end: fd, the callee's, speaks vhost-user. */
+	void (*connected)(void *arg, struct engine *en, unsigned device, int fd);
 	/* The process ended; status as from waitpid. Not called after engine_kill(). */
 	void (*ended)(void *arg, struct engine *en, int status);
 };

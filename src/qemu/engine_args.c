@@ -85,14 +85,17 @@ static int take_drive(struct engine_args *a, const char *option, const char *val
 		if (strstr(value, read_only[i]))
 			return 0;
 	return err_set(e, ERR_REFUSED,
-		       "%s %s: writable disks cannot be rolled back yet; use a read-only one (readonly=on) or none",
+		       "%s %s: writable disks go through CloudER, so that they can be rolled back: use clouder's "
+		       "--disk FILE, or readonly=on",
 		       option, value);
 }
 
 static int refuse_disk(struct engine_args *a, const char *option, const char *value, struct err *e)
 {
 	(void)a;
-	return err_set(e, ERR_REFUSED, "%s%s%s: writable disks cannot be rolled back yet; use -drive ...,readonly=on",
+	return err_set(e, ERR_REFUSED,
+		       "%s%s%s: writable disks go through CloudER, so that they can be rolled back: use clouder's "
+		       "--disk FILE, or -drive ...,readonly=on",
 		       option, value ? " " : "", value ? value : "");
 }
 
@@ -228,7 +231,9 @@ static int parse_one(struct engine_args *a, char *const *args, size_t n, size_t 
 
 	if (!name)
 		return err_set(e, ERR_REFUSED,
-			       "%s: writable disks cannot be rolled back yet; use -drive ...,readonly=on", option);
+			       "%s: writable disks go through CloudER, so that they can be rolled back: use clouder's "
+			       "--disk FILE, or -drive ...,readonly=on",
+			       option);
 	if (row ? !row->has_value : is_flag(name))
 		return row ? row->fn(a, option, NULL, e) : 0;
 	if (*i + 1 == n)

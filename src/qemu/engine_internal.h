@@ -5,13 +5,25 @@
 
 #include "qemu/engine.h"
 
+#define ENGINE_PORTS (1u + ENGINE_DISKS_MAX)
+
+/* Where QEMU connects one of its vhost-user devices. */
+struct engine_port {
+	struct engine *en;
+	char name[64]; /* of the abstract socket */
+	int listen_fd; /* until it has connected; -1: not listened on */
+	struct loop_source *source;
+};
+
 struct engine {
 	struct loop *loop;
 	struct engine_ops ops;
 	void *ops_arg;
 	pid_t pid;
-	int pid_fd, link_fd, err_fd, listen_fd;
-	struct loop_source *child_source, *link_source, *err_source, *listen_source;
+	int pid_fd, link_fd, err_fd;
+	struct loop_source *child_source, *link_source, *err_source;
+	struct engine_port port[ENGINE_PORTS]; /* of the network, then of the disks */
+	unsigned n_ports;
 	struct qmp *qmp;
 	bool ended;
 	int status;

@@ -15,6 +15,7 @@ struct checkpoint {
 	struct checkpoint_info info;
 	int state_fd;
 	uint64_t undo_id;
+	uint64_t disk_mark;
 	uint32_t shadow_epoch;
 	struct taint_vcpu *regs; /* n_vcpus of them */
 	struct net_moment *input;
@@ -62,10 +63,12 @@ void checkpoint_ring_destroy(struct checkpoint_ring *r)
 	free(r);
 }
 
-/* Whether both memory and labels can be brought back. */
+/* Whether memory, labels and disks can be brought back. */
 static bool usable(const struct checkpoint_ring *r, const struct checkpoint *c)
 {
-	return undo_can_roll_back(r->parts.undo, c->undo_id) && shadow_can_roll_back(r->parts.shadow, c->shadow_epoch);
+	return undo_can_roll_back(r->parts.undo, c->undo_id) &&
+	       shadow_can_roll_back(r->parts.shadow, c->shadow_epoch) &&
+	       disks_can_roll_back(r->parts.disks, c->disk_mark);
 }
 
 /* Drops the oldest until n are left, and with them what only they needed. */
@@ -78,6 +81,7 @@ static void keep_newest(struct checkpoint_ring *r, unsigned n)
 	}
 	if (r->n) {
 		undo_forget(r->parts.undo, r->slot[0].undo_id);
+		disks_forget(r->parts.disks, r->slot[0].disk_mark);
 		shadow_epoch_forget(r->parts.shadow, r->slot[0].shadow_epoch);
 		net_trim(r->parts.net, r->slot[0].info.seq);
 	}
@@ -102,7 +106,7 @@ static int snapshot(struct checkpoint_ring *r, struct engine *en, struct checkpo
 		return -1;
 	if (fstat(c->state_fd, &st) == 0)
 		c->info.state_bytes = (uint64_t)st.st_size;
-	if (undo_begin(r->parts.undo, &c->undo_id, e) < 0)
+	if (undo_begin(r->parts.undo, &c->undo_id, e) < 0 || disks_mark(r->parts.disks, &c->disk_mark, e) < 0)
 		return -1;
 	shadow_sweep(r->parts.shadow);
 	c->shadow_epoch = shadow_epoch_begin(r->parts.shadow);
@@ -264,7 +268,8 @@ int checkpoint_restore_memory(struct checkpoint_ring *r, uint64_t id, uint64_t *
 		return -1;
 	while (r->slot[r->n - 1].info.id > id)
 		slot_clear(&r->slot[--r->n]);
-	if (undo_roll_back(r->parts.undo, c->undo_id, ret_pages, e) < 0)
+	if (disks_roll_back(r->parts.disks, c->disk_mark, e) < 0 ||
+	    undo_roll_back(r->parts.undo, c->undo_id, ret_pages, e) < 0)
 		return -1;
 	shadow_unlock_dead(r->parts.shadow);
 	if (shadow_rollback(r->parts.shadow, c->shadow_epoch, e) < 0)

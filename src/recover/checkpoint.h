@@ -2,11 +2,11 @@
 /*
  * Checkpoints of a VM, and the way back to one.
  *
- * A checkpoint is: device state (a memfd), the start of an undo log of RAM, a shadow epoch, the register
- * shadow, and a position in the input log. Taking one stops the VM for a few milliseconds. Several are kept in a
+ * A checkpoint is: device state (a memfd), the start of an undo log of RAM, a mark of the disks, a shadow epoch, the
+ * register shadow, and a position in the input log. Taking one stops the VM for a few milliseconds. Several are kept in a
  * ring, because damage is noticed later than it is done.
  *
- * RAM and labels before a change are kept within limits. What is over the limit makes the checkpoints before it
+ * RAM, blocks of disks and labels before a change are kept within limits. What is over the limit makes the checkpoints before it
  * useless: they are never offered, and go when the next one is taken.
  *
  * Going back needs another engine, one that waits for a device state: the engine that detected is thrown away.
@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "disk/disk.h"
 #include "net/net.h"
 #include "plugin/core/shadow.h"
 #include "qemu/engine.h"
@@ -52,6 +53,7 @@ struct checkpoint_entry {
 /* What a checkpoint is made of; all owned by the caller, and must outlive the ring. */
 struct checkpoint_parts {
 	struct net *net;
+	struct disks *disks;
 	struct shadow *shadow;
 	struct undo *undo;
 	unsigned n_vcpus;
@@ -85,8 +87,8 @@ int checkpoint_older(const struct checkpoint_ring *r, uint64_t id, struct checkp
 		     struct err *e) MUST_CHECK;
 
 /*
- * Memory, shadow and register shadow go back to checkpoint id; the engine that ran must be dead and detached
- * from undo. Newer checkpoints are dropped. *ret_pages: RAM pages restored. ERR_LIMIT: it is not kept, or cannot be gone
+ * Disks, memory, shadow and register shadow go back to checkpoint id; the engine that ran must be dead and detached
+ * from undo, its sessions with the disks destroyed. Newer checkpoints are dropped. *ret_pages: RAM pages restored. ERR_LIMIT: it is not kept, or cannot be gone
  * back to any more; nothing is changed. Then patch RAM, and:
  */
 int checkpoint_restore_memory(struct checkpoint_ring *r, uint64_t id, uint64_t *ret_pages, struct err *e) MUST_CHECK;

@@ -35,7 +35,7 @@ static struct {
 	uint8_t *ram;
 	struct gmem *gm;
 	struct net *net;
-	struct net_session *session;
+	struct vhost_session *session;
 	uint64_t reported; /* bytes, to have something read them */
 	uint32_t flags;
 } w;
@@ -76,10 +76,10 @@ static void replayed(void *arg)
 	(void)arg;
 }
 
-static void session_lost(void *arg, struct net_session *s, const struct err *why)
+static void session_lost(void *arg, struct vhost_session *s, const struct err *why)
 {
 	(void)arg, (void)why;
-	net_session_destroy(s);
+	vhost_session_destroy(s);
 	w.session = NULL;
 }
 
@@ -207,7 +207,7 @@ static void start_session(void)
 
 	check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sp) == 0);
 	w.peer = sp[0];
-	check(net_session_create(w.net, sp[1], &w.session, NULL) == 0);
+	check(vhost_session_create(net_device(w.net), sp[1], &w.session, NULL) == 0);
 	request(2, &features, sizeof(features), -1);
 	request(5, table, sizeof(table), w.ram_fd);
 	for (uint32_t i = 0; i < NET_RINGS; i++)
@@ -310,7 +310,7 @@ static void step_restart(struct input *in)
 {
 	(void)in;
 	close(w.peer);
-	net_session_destroy(w.session);
+	vhost_session_destroy(w.session);
 	start_session();
 }
 

@@ -42,9 +42,9 @@ test_refused_qemu_arguments() {
 	refused "KVM as -accel" 1 'under -accel tcg only' -- "${QEMU_ARGS[@]}" -accel kvm
 	refused "KVM as -enable-kvm" 1 'under -accel tcg only' -- "${QEMU_ARGS[@]}" -enable-kvm
 	refused "KVM as a machine's property" 1 'under -accel tcg only' -- "${QEMU_ARGS[@]}" -machine q35,accel=kvm
-	refused "a writable disk" 1 'writable disks cannot be rolled back' -- "${QEMU_ARGS[@]}" \
+	refused "a writable disk" 1 'can be rolled back: use clouder.s --disk FILE' -- "${QEMU_ARGS[@]}" \
 		-drive "file=$T/disk,format=raw"
-	refused "a writable disk as -hda" 1 'writable disks cannot be rolled back' -- "${QEMU_ARGS[@]}" -hda "$T/disk"
+	refused "a writable disk as -hda" 1 'can be rolled back: use clouder.s --disk FILE' -- "${QEMU_ARGS[@]}" -hda "$T/disk"
 	refused "another network" 1 'must go through CloudER' -- "${QEMU_ARGS[@]}" -nic user
 	refused "more memory than there is" 1 'are free on this host: lower -m' -- "${QEMU_ARGS[@]}" -m "$(too_much_memory)"
 	refused "no kernel file" 1 "could not open kernel file '$T/none'" -- -m 256 -kernel "$T/none"

@@ -21,6 +21,7 @@
 struct fixture {
 	struct gmem *gm;
 	struct undo *undo;
+	struct disks disks; /* none */
 	struct shadow *shadow;
 	struct checkpoint_ring *ring;
 	struct checkpoint_info last;
@@ -127,7 +128,7 @@ static int setup(void **state)
 	if (gmem_create(f->ram_fd, SIZE, &f->gm, &e) < 0 || gmem_set_regions(f->gm, &all, 1, &e) < 0 ||
 	    undo_create(f->gm, SIZE, &f->undo, &e) < 0 || shadow_create(SIZE, PAGES, &f->shadow_fd, &f->shadow, &e) < 0)
 		return -1;
-	parts = (struct checkpoint_parts){.shadow = f->shadow, .undo = f->undo, .n_vcpus = 1};
+	parts = (struct checkpoint_parts){.shadow = f->shadow, .disks = &f->disks, .undo = f->undo, .n_vcpus = 1};
 	return checkpoint_ring_create(&parts, RING, &f->ring, &e);
 }
 

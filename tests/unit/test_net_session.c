@@ -58,7 +58,7 @@ enum {
 
 struct engine {
 	int fd; /* the front end's side */
-	struct net_session *s;
+	struct vhost_session *s;
 	int kick[2], call[2], err[2];
 	uint16_t avail[2]; /* the driver's index */
 };
@@ -127,7 +127,7 @@ static void replayed(void *arg)
 	w.is_replayed = true;
 }
 
-static void session_lost(void *arg, struct net_session *s, const struct err *why)
+static void session_lost(void *arg, struct vhost_session *s, const struct err *why)
 {
 	(void)arg;
 	w.n_lost++;
@@ -135,7 +135,7 @@ static void session_lost(void *arg, struct net_session *s, const struct err *why
 	for (int i = 0; i < 2; i++)
 		if (w.eng[i].s == s)
 			w.eng[i].s = NULL;
-	net_session_destroy(s); /* inside its own handler: must be possible */
+	vhost_session_destroy(s); /* inside its own handler: must be possible */
 }
 
 static void held(void *arg, bool full)
@@ -250,7 +250,7 @@ static void engine_connect(struct engine *g)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sp), 0);
 	g->fd = sp[0];
-	assert_int_equal(net_session_create(w.net, sp[1], &g->s, &e), 0);
+	assert_int_equal(vhost_session_create(net_device(w.net), sp[1], &g->s, &e), 0);
 	for (int i = 0; i < 2; i++) {
 		g->avail[i] = 0;
 		g->kick[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -1566,7 +1566,7 @@ static void test_breaches(void **state)
 			fds[k] = fd;
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sp), 0);
 		g->fd = sp[0];
-		assert_int_equal(net_session_create(w.net, sp[1], &g->s, &e), 0);
+		assert_int_equal(vhost_session_create(net_device(w.net), sp[1], &g->s, &e), 0);
 		uint32_t header[3] = {breach[i].request, breach[i].flags, breach[i].size};
 		uint8_t buf[12 + 300];
 		size_t n = breach[i].size <= 300 ? breach[i].size : 300;
@@ -1636,7 +1636,7 @@ static void test_fds_in_pieces(void **state)
 		fds[i] = w.ram_fd;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sp), 0);
 	g->fd = sp[0];
-	assert_int_equal(net_session_create(w.net, sp[1], &g->s, &e), 0);
+	assert_int_equal(vhost_session_create(net_device(w.net), sp[1], &g->s, &e), 0);
 	send_raw(g, "\x05\0\0\0", 4, fds, 8);
 	send_raw(g, "\x01\0\0\0", 4, fds, 2);
 	settle();

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One session of the vhost-user protocol: QEMU is the front end, this the back end. A message is a header of three
+ * Sessions of the vhost-user protocol: QEMU is the front end, this the back end. A message is a header of three
  * 32-bit words (request, flags, size of the payload), the payload, and descriptors with it.
  *
  * Any error of the peer ends its session. What it sends
  * is collected without blocking; every descriptor received is closed unless a handler took it.
  */
+#include "vhost/vhost.h"
+
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vhost_types.h>
 #include <linux/virtio_config.h>
-#include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,21 +23,19 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "net/net_internal.h"
 
 #define BIT(n) (1ull << (n))
 
 #define VHOST_USER_F_PROTOCOL_FEATURES 30
 #define PROTOCOL_F_LOG_SHMFD 1 /* without it QEMU refuses to migrate */
-#define PROTOCOL_F_RARP 2
 #define PROTOCOL_F_REPLY_ACK 3
 
 /* EVENT_IDX is left out: the flags of the rings do. */
 #define FEATURES                                                                                                       \
-	(BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_RING_F_INDIRECT_DESC) |                    \
-	 BIT(VHOST_F_LOG_ALL) | BIT(VHOST_USER_F_PROTOCOL_FEATURES))
+	(BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VHOST_F_LOG_ALL) |                           \
+	 BIT(VHOST_USER_F_PROTOCOL_FEATURES))
 /* The feature to transfer device state must stay out: with it a checkpoint would ask this process to migrate too. */
-#define PROTOCOL_FEATURES (BIT(PROTOCOL_F_LOG_SHMFD) | BIT(PROTOCOL_F_RARP) | BIT(PROTOCOL_F_REPLY_ACK))
+#define PROTOCOL_FEATURES (BIT(PROTOCOL_F_LOG_SHMFD) | BIT(PROTOCOL_F_REPLY_ACK))
 
 #define HEADER_SIZE 12u
 #define FLAG_VERSION_MASK 3u
@@ -66,9 +66,16 @@ struct log_base {
 	uint64_t size, offset;
 };
 
+struct config_space {
+	uint32_t offset, size, flags;
+	uint8_t bytes[VHOST_CONFIG_MAX];
+};
+
+#define CONFIG_HEADER 12u
+
 /* What a handler answers. */
 struct answer {
-	uint8_t payload[8];
+	uint8_t payload[sizeof(struct config_space)];
 	uint32_t size; /* 0: none */
 };
 
@@ -111,27 +118,47 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-bool net_session_has(const struct net_session *s, unsigned feature_bit)
+bool vhost_session_has(const struct vhost_session *s, unsigned feature_bit)
 {
 	return s->features & BIT(feature_bit);
 }
 
-size_t net_session_header_size(const struct net_session *s)
+static uint64_t features_of(const struct vhost_session *s)
 {
-	return s->features & (BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_NET_F_MRG_RXBUF)) ? 12 : 10;
+	return FEATURES | s->dev->kind->features;
+}
+
+static uint64_t protocol_features_of(const struct vhost_session *s)
+{
+	return PROTOCOL_FEATURES | s->dev->kind->protocol_features;
+}
+
+static unsigned n_rings(const struct vhost_session *s)
+{
+	return s->dev->kind->n_rings;
 }
 
 /* ---- starting and stopping rings ---- */
 
-static void ring_pause(struct net_session *s, struct virtq *q)
+static bool any_runs(const struct vhost_session *s)
 {
-	loop_remove(&q->kick_source);
-	q->running = false;
-	if (s->net->active == s && !s->ring[NET_RING_RX].running && !s->ring[NET_RING_TX].running)
-		s->net->active = NULL;
+	for (unsigned i = 0; i < n_rings(s); i++)
+		if (s->ring[i].running)
+			return true;
+	return false;
 }
 
-static void ring_stop(struct net_session *s, struct virtq *q)
+static void ring_pause(struct vhost_session *s, struct virtq *q)
+{
+	if (q->running && s->dev->active == s && s->dev->kind->drain)
+		s->dev->kind->drain(s->dev->arg);
+	loop_remove(&q->kick_source);
+	q->running = false;
+	if (s->dev->active == s && !any_runs(s))
+		s->dev->active = NULL;
+}
+
+static void ring_stop(struct vhost_session *s, struct virtq *q)
 {
 	ring_pause(s, q);
 	close_fd(&q->kick);
@@ -139,13 +166,13 @@ static void ring_stop(struct net_session *s, struct virtq *q)
 	q->used_known = false;
 }
 
-static void rings_stop(struct net_session *s)
+static void rings_stop(struct vhost_session *s)
 {
-	for (int i = 0; i < NET_RINGS; i++)
+	for (unsigned i = 0; i < n_rings(s); i++)
 		ring_stop(s, &s->ring[i]);
 }
 
-static bool uva_to_gpa(const struct net_session *s, uint64_t uva, struct gpa *ret)
+static bool uva_to_gpa(const struct vhost_session *s, uint64_t uva, struct gpa *ret)
 {
 	for (size_t i = 0; i < s->n_mem; i++) {
 		if (uva - s->mem[i].uva < s->mem[i].size) {
@@ -156,7 +183,7 @@ static bool uva_to_gpa(const struct net_session *s, uint64_t uva, struct gpa *re
 	return false;
 }
 
-static int ring_translate(const struct net_session *s, struct virtq *q, struct err *e)
+static int ring_translate(const struct vhost_session *s, struct virtq *q, struct err *e)
 {
 	struct gpa used;
 
@@ -169,51 +196,51 @@ static int ring_translate(const struct net_session *s, struct virtq *q, struct e
 	return 0;
 }
 
-static void report_regions(const struct net_session *s)
+static void report_regions(const struct vhost_session *s)
 {
 	struct gmem_region r[VHOST_MEM_MAX];
 
 	for (size_t i = 0; i < s->n_mem; i++)
 		r[i] = (struct gmem_region){gpa(s->mem[i].gpa), s->mem[i].size, s->mem[i].offset};
-	s->net->ops->regions(s->net->arg, r, s->n_mem);
+	s->dev->kind->regions(s->dev->arg, r, s->n_mem);
 }
 
 /* Rings of this session are about to run: it is the one from now on. */
-static void session_activate(struct net_session *s)
+static void session_activate(struct vhost_session *s)
 {
-	if (s->net->active == s)
+	if (s->dev->active == s)
 		return;
-	if (s->net->active) {
-		log_warn("network: another engine starts its rings: those of the one before stop");
-		rings_stop(s->net->active);
+	if (s->dev->active) {
+		log_warn("%s: another engine starts its rings: those of the one before stop", s->dev->kind->name);
+		rings_stop(s->dev->active);
 	}
-	s->net->active = s;
+	s->dev->active = s;
 	report_regions(s);
 }
 
-static void ring_drain_kick(struct virtq *q)
+static void ring_drain_kick(const struct vhost_session *s, struct virtq *q)
 {
 	uint64_t count;
 
 	errno = 0;
 	if (!q->kick_source || read(q->kick, &count, sizeof(count)) == sizeof(count) || errno == EAGAIN)
 		return;
-	log_warn("network: a kick descriptor is no eventfd: not waited on any more");
+	log_warn("%s: a kick descriptor is no eventfd: not waited on any more", s->dev->kind->name);
 	loop_remove(&q->kick_source);
 }
 
 static void ring_kicked(void *arg, uint32_t events)
 {
-	struct net_session *s = arg;
+	struct vhost_session *s = arg;
 
 	(void)events;
-	for (int i = 0; i < NET_RINGS; i++)
-		ring_drain_kick(&s->ring[i]);
-	net_schedule(s->net);
+	for (unsigned i = 0; i < n_rings(s); i++)
+		ring_drain_kick(s, &s->ring[i]);
+	s->dev->kind->schedule(s->dev->arg);
 }
 
 /* Starts a ring that has all it needs. */
-static int ring_update(struct net_session *s, struct virtq *q, struct err *e)
+static int ring_update(struct vhost_session *s, struct virtq *q, struct err *e)
 {
 	if (q->running && !q->enabled)
 		ring_pause(s, q);
@@ -221,45 +248,45 @@ static int ring_update(struct net_session *s, struct virtq *q, struct err *e)
 		return 0;
 	if (ring_translate(s, q, e) < 0)
 		return -1;
-	q->kick_source = loop_add(s->net->loop, LOOP_FD_KICK, q->kick, EPOLLIN, LOOP_OUTER, ring_kicked, s, e);
+	q->kick_source = loop_add(s->dev->loop, LOOP_FD_KICK, q->kick, EPOLLIN, LOOP_OUTER, ring_kicked, s, e);
 	if (!q->kick_source)
 		return -1;
 	session_activate(s);
 	q->running = true;
-	net_schedule(s->net);
+	s->dev->kind->schedule(s->dev->arg);
 	return 0;
 }
 
-static struct virtq *ring_of(struct net_session *s, uint64_t index, struct err *e)
+static struct virtq *ring_of(struct vhost_session *s, uint64_t index, struct err *e)
 {
-	if (index < NET_RINGS)
+	if (index < n_rings(s))
 		return &s->ring[index];
-	err_set(e, ERR_PROTOCOL, "vhost-user: ring %llu of %d", (unsigned long long)index, NET_RINGS);
+	err_set(e, ERR_PROTOCOL, "vhost-user: ring %llu of %u", (unsigned long long)index, n_rings(s));
 	return NULL;
 }
 
 /* ---- messages ---- */
 
-static int do_get_features(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_get_features(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
-	(void)s, (void)m, (void)e;
-	answer_u64(a, FEATURES);
+	(void)m, (void)e;
+	answer_u64(a, features_of(s));
 	return 0;
 }
 
-static int do_set_features(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_set_features(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	uint64_t v = get_u64(m);
 
 	(void)a;
-	if (v & ~FEATURES)
-		return err_set_addr(e, ERR_PROTOCOL, v & ~FEATURES, "vhost-user: features that were not offered");
+	if (v & ~features_of(s))
+		return err_set_addr(e, ERR_PROTOCOL, v & ~features_of(s), "vhost-user: features that were not offered");
 	s->features = v;
 	s->log.on = v & BIT(VHOST_F_LOG_ALL);
 	if (v & BIT(VHOST_USER_F_PROTOCOL_FEATURES))
 		return 0;
 	/* Without this feature there is no message to enable a ring. */
-	for (int i = 0; i < NET_RINGS; i++) {
+	for (unsigned i = 0; i < n_rings(s); i++) {
 		s->ring[i].enabled = true;
 		if (ring_update(s, &s->ring[i], e) < 0)
 			return -1;
@@ -267,33 +294,36 @@ static int do_set_features(struct net_session *s, struct vhost_message *m, struc
 	return 0;
 }
 
-static int do_get_protocol_features(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_get_protocol_features(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
-	(void)s, (void)m, (void)e;
-	answer_u64(a, PROTOCOL_FEATURES);
+	(void)m, (void)e;
+	answer_u64(a, protocol_features_of(s));
 	return 0;
 }
 
-static int do_set_protocol_features(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_set_protocol_features(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	uint64_t v = get_u64(m);
 
 	(void)a;
-	if (v & ~PROTOCOL_FEATURES)
-		return err_set_addr(e, ERR_PROTOCOL, v & ~PROTOCOL_FEATURES,
+	if (v & ~protocol_features_of(s))
+		return err_set_addr(e, ERR_PROTOCOL, v & ~protocol_features_of(s),
 				    "vhost-user: protocol features that were not offered");
 	s->protocol_features = v;
 	return 0;
 }
 
-/* For what needs nothing done: the one owner is the socket's other end; connections do not move, so no address is announced. */
-static int do_nothing(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+/*
+ * For what needs nothing done: the one owner is the socket's other end; connections do not move, so no address is announced;
+ * nothing in a configuration space of ours can be written.
+ */
+static int do_nothing(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	(void)s, (void)m, (void)a, (void)e;
 	return 0;
 }
 
-static int do_reset_owner(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_reset_owner(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	(void)m, (void)a, (void)e;
 	rings_stop(s);
@@ -321,7 +351,7 @@ static int check_region(const struct vhost_region *r, struct err *e)
 	return 0;
 }
 
-static int do_set_mem_table(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_set_mem_table(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	struct mem_table t;
 
@@ -338,10 +368,10 @@ static int do_set_mem_table(struct net_session *s, struct vhost_message *m, stru
 		return -1;
 	memcpy(s->mem, t.region, sizeof(s->mem));
 	s->n_mem = t.n;
-	if (s->net->active != s)
+	if (s->dev->active != s)
 		return 0;
 	report_regions(s);
-	for (int i = 0; i < NET_RINGS; i++)
+	for (unsigned i = 0; i < n_rings(s); i++)
 		if (s->ring[i].running && ring_translate(s, &s->ring[i], e) < 0)
 			return -1;
 	return 0;
@@ -355,7 +385,7 @@ static void log_unmap(struct dirty_log *log)
 	log->size = 0;
 }
 
-static int do_set_log_base(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_set_log_base(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	struct log_base b;
 	struct stat st;
@@ -381,7 +411,7 @@ static int do_set_log_base(struct net_session *s, struct vhost_message *m, struc
 	return 0;
 }
 
-static int do_set_vring_num(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_set_vring_num(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	struct vring_state st;
 	struct virtq *q;
@@ -398,7 +428,7 @@ static int do_set_vring_num(struct net_session *s, struct vhost_message *m, stru
 	return ring_update(s, q, e);
 }
 
-static int do_set_vring_addr(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_set_vring_addr(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	struct vring_addr v;
 	struct virtq *q;
@@ -416,7 +446,7 @@ static int do_set_vring_addr(struct net_session *s, struct vhost_message *m, str
 	return q->running ? ring_translate(s, q, e) : ring_update(s, q, e);
 }
 
-static int do_set_vring_base(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_set_vring_base(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	struct vring_state st;
 	struct virtq *q;
@@ -433,7 +463,7 @@ static int do_set_vring_base(struct net_session *s, struct vhost_message *m, str
 	return 0;
 }
 
-static int do_get_vring_base(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_get_vring_base(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	struct vring_state st;
 	struct virtq *q;
@@ -450,7 +480,7 @@ static int do_get_vring_base(struct net_session *s, struct vhost_message *m, str
 }
 
 /* The ring and the descriptor of SET_VRING_KICK, _CALL and _ERR; *ret_fd is -1 if the message says that there is none. */
-static struct virtq *ring_and_fd(struct net_session *s, struct vhost_message *m, int *ret_fd, struct err *e)
+static struct virtq *ring_and_fd(struct vhost_session *s, struct vhost_message *m, int *ret_fd, struct err *e)
 {
 	uint64_t v = get_u64(m);
 	struct virtq *q = ring_of(s, v & VRING_INDEX_MASK, e);
@@ -470,7 +500,7 @@ static struct virtq *ring_and_fd(struct net_session *s, struct vhost_message *m,
 	return q;
 }
 
-static int do_set_vring_kick(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_set_vring_kick(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	int fd;
 	struct virtq *q = ring_and_fd(s, m, &fd, e);
@@ -486,7 +516,7 @@ static int do_set_vring_kick(struct net_session *s, struct vhost_message *m, str
 	return ring_update(s, q, e);
 }
 
-static int do_set_vring_call(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_set_vring_call(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	int fd;
 	struct virtq *q = ring_and_fd(s, m, &fd, e);
@@ -499,7 +529,7 @@ static int do_set_vring_call(struct net_session *s, struct vhost_message *m, str
 	return 0;
 }
 
-static int do_set_vring_err(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_set_vring_err(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	int fd;
 	struct virtq *q = ring_and_fd(s, m, &fd, e);
@@ -512,14 +542,14 @@ static int do_set_vring_err(struct net_session *s, struct vhost_message *m, stru
 	return 0;
 }
 
-static int do_get_queue_num(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_get_queue_num(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	(void)s, (void)m, (void)e;
 	answer_u64(a, 1);
 	return 0;
 }
 
-static int do_set_vring_enable(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+static int do_set_vring_enable(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	struct vring_state st;
 	struct virtq *q;
@@ -533,9 +563,25 @@ static int do_set_vring_enable(struct net_session *s, struct vhost_message *m, s
 	return ring_update(s, q, e);
 }
 
+static int do_get_config(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
+{
+	uint8_t all[VHOST_CONFIG_MAX] = {0};
+	struct config_space c = {0};
+
+	memcpy(&c, m->payload, CONFIG_HEADER);
+	if (!s->dev->kind->config || c.offset > VHOST_CONFIG_MAX || c.size > VHOST_CONFIG_MAX - c.offset)
+		return err_set(e, ERR_PROTOCOL, "vhost-user: configuration from %u, %u bytes", c.offset, c.size);
+	s->dev->kind->config(s->dev->arg, all);
+	c.flags = 0;
+	memcpy(c.bytes, all + c.offset, c.size);
+	a->size = CONFIG_HEADER + c.size;
+	memcpy(a->payload, &c, a->size);
+	return 0;
+}
+
 struct request {
 	const char *name;
-	int (*handle)(struct net_session *s, struct vhost_message *m, struct answer *a, struct err *e);
+	int (*handle)(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e);
 	uint32_t size_min, size_max; /* bytes of payload */
 	size_t fds_min, fds_max;
 };
@@ -560,11 +606,13 @@ static const struct request requests[] = {
 	[17] = {"GET_QUEUE_NUM", do_get_queue_num, 0, 0, 0, 0},
 	[18] = {"SET_VRING_ENABLE", do_set_vring_enable, 8, 8, 0, 0},
 	[19] = {"SEND_RARP", do_nothing, 8, 8, 0, 0},
+	[24] = {"GET_CONFIG", do_get_config, CONFIG_HEADER, sizeof(struct config_space), 0, 0},
+	[25] = {"SET_CONFIG", do_nothing, CONFIG_HEADER, sizeof(struct config_space), 0, 0},
 };
 
 /* ---- the socket ---- */
 
-static int send_answer(const struct net_session *s, uint32_t request, const struct answer *a, struct err *e)
+static int send_answer(const struct vhost_session *s, uint32_t request, const struct answer *a, struct err *e)
 {
 	uint32_t header[3] = {request, FLAG_VERSION | FLAG_REPLY, a->size};
 	uint8_t out[HEADER_SIZE + sizeof(a->payload)];
@@ -596,7 +644,7 @@ static const struct request *find_request(const struct vhost_message *m, struct 
 }
 
 /* Handles a whole message. */
-static int dispatch(struct net_session *s, struct err *e)
+static int dispatch(struct vhost_session *s, struct err *e)
 {
 	struct vhost_message *m = &s->in;
 	const struct request *r = find_request(m, e);
@@ -642,12 +690,12 @@ static int collect_fds(struct vhost_message *m, struct msghdr *mh, struct err *e
 		}
 	}
 	if (too_many)
-		return err_set(e, ERR_PROTOCOL, "vhost-user: more than %d descriptors", VHOST_FDS_MAX);
+		return err_set(e, ERR_PROTOCOL, "vhost-user: more than %u descriptors", VHOST_FDS_MAX);
 	return 0;
 }
 
 /* Reads a piece of the message: of the header first, then of the payload. 1: got some, 0: nothing there, -1: error. */
-static int receive_piece(struct net_session *s, struct err *e)
+static int receive_piece(struct vhost_session *s, struct err *e)
 {
 	struct vhost_message *m = &s->in;
 	bool in_header = m->got < HEADER_SIZE;
@@ -678,7 +726,7 @@ static int receive_piece(struct net_session *s, struct err *e)
 }
 
 /* 1: the message is complete. */
-static int receive_message(struct net_session *s, struct err *e)
+static int receive_message(struct vhost_session *s, struct err *e)
 {
 	struct vhost_message *m = &s->in;
 
@@ -694,7 +742,7 @@ static int receive_message(struct net_session *s, struct err *e)
 	return 1;
 }
 
-static void session_close(struct net_session *s)
+static void session_close(struct vhost_session *s)
 {
 	rings_stop(s);
 	message_reset(&s->in);
@@ -704,7 +752,7 @@ static void session_close(struct net_session *s)
 
 static void session_readable(void *arg, uint32_t events)
 {
-	struct net_session *s = arg;
+	struct vhost_session *s = arg;
 	struct err e;
 
 	(void)events;
@@ -716,40 +764,79 @@ static void session_readable(void *arg, uint32_t events)
 		if (r > 0 && dispatch(s, &e) == 0)
 			continue;
 		session_close(s);
-		s->net->ops->session_lost(s->net->arg, s, &e); /* may destroy the session */
+		s->dev->kind->lost(s->dev->arg, s, &e); /* may destroy the session */
 		return;
 	}
 }
 
-int net_session_create(struct net *n, int fd, struct net_session **ret_s, struct err *e)
+/* ---- the public face ---- */
+
+void vhost_device_init(struct vhost_device *d, struct loop *l, const struct vhost_kind *kind, void *arg)
 {
-	struct net_session *s = calloc(1, sizeof(*s));
+	assert(kind->n_rings <= VHOST_RINGS_MAX);
+	*d = (struct vhost_device){.loop = l, .kind = kind, .arg = arg};
+	LIST_INIT(&d->sessions);
+}
+
+void vhost_device_deinit(struct vhost_device *d)
+{
+	while (!LIST_EMPTY(&d->sessions))
+		vhost_session_destroy(LIST_FIRST(&d->sessions));
+}
+
+void vhost_break_ring(struct virtq *q)
+{
+	const uint64_t one = 1;
+
+	q->broken = true;
+	if (q->err >= 0 && write(q->err, &one, sizeof(one)) < 0)
+		log_debug("a ring's error was not taken notice of");
+}
+
+struct virtq *vhost_usable_ring(struct vhost_device *d, const struct gmem *gm, unsigned index, bool *ret_broke)
+{
+	struct virtq *q = d->active ? &d->active->ring[index] : NULL;
+
+	*ret_broke = false;
+	if (!q || !q->running || q->broken)
+		return NULL;
+	if (!virtq_begin(q, gm)) {
+		vhost_break_ring(q);
+		*ret_broke = true;
+		return NULL;
+	}
+	return q;
+}
+
+int vhost_session_create(struct vhost_device *d, int fd, struct vhost_session **ret_s, struct err *e)
+{
+	struct vhost_session *s = calloc(1, sizeof(*s));
 
 	if (!s) {
 		err_set_errno(e, "vhost-user session");
 		close(fd);
 		return -1;
 	}
-	s->net = n;
+	s->dev = d;
 	s->fd = fd;
-	for (int i = 0; i < NET_RINGS; i++)
+	for (unsigned i = 0; i < n_rings(s); i++)
 		virtq_init(&s->ring[i]);
-	LIST_INSERT_HEAD(&n->sessions, s, link);
-	s->source = loop_add(n->loop, LOOP_FD_VHOST, fd, EPOLLIN, 0, session_readable, s, e);
+	LIST_INSERT_HEAD(&d->sessions, s, link);
+	s->source = loop_add(d->loop, LOOP_FD_VHOST, fd, EPOLLIN, 0, session_readable, s, e);
 	if (!s->source) {
-		net_session_destroy(s);
+		vhost_session_destroy(s);
 		return -1;
 	}
 	*ret_s = s;
 	return 0;
 }
 
-void net_session_destroy(struct net_session *s)
+void vhost_session_destroy(struct vhost_session *s)
 {
 	if (!s)
 		return;
 	session_close(s);
-	for (int i = 0; i < NET_RINGS; i++) {
+	for (unsigned i = 0; i < n_rings(s); i++) {
 		close_fd(&s->ring[i].call);
 		close_fd(&s->ring[i].err);
 	}

@@ -4,8 +4,8 @@
  * memory and may change it at any moment: every value is copied once, then checked, and every walk is
  * bounded. A queue that breaks the rules is stopped by its user, never followed further.
  */
-#ifndef CLOUDER_NET_VIRTQ_INTERNAL_H
-#define CLOUDER_NET_VIRTQ_INTERNAL_H
+#ifndef CLOUDER_VHOST_VIRTQ_H
+#define CLOUDER_VHOST_VIRTQ_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,6 +42,14 @@ struct virtq {
 struct virtq_seg {
 	struct gpa at;
 	uint32_t len;
+	bool writable; /* by the device */
+};
+
+/* Which buffers a chain may have. */
+enum virtq_ways {
+	VIRTQ_READABLE, /* for the device to read, all of them */
+	VIRTQ_WRITABLE, /* for the device to write, all of them */
+	VIRTQ_BOTH, /* first those to read, then those to write; either may be missing */
 };
 
 struct virtq_chain {
@@ -70,9 +78,11 @@ void virtq_init(struct virtq *q);
 /* Reads where the device left off. Before the first use after a start; false: the ring is not in RAM. */
 bool virtq_begin(struct virtq *q, const struct gmem *gm) MUST_CHECK;
 
-/* Adds the next available chain to the batch; all its buffers must be writable for the device, or all readable. */
-enum virtq_got virtq_peek(const struct virtq *q, const struct gmem *gm, bool writable, bool indirect_ok,
+/* Adds the next available chain to the batch; its buffers must be such as ways says. */
+enum virtq_got virtq_peek(const struct virtq *q, const struct gmem *gm, enum virtq_ways ways, bool indirect_ok,
 			  struct virtq_batch *b);
+/* Empties the batch. */
+void virtq_batch_reset(struct virtq_batch *b);
 
 /* Gives back all chains of the batch, chain i with written[i] bytes in it. false: the used ring is not in RAM. */
 bool virtq_publish(struct virtq *q, struct gmem *gm, struct dirty_log *log, const struct virtq_batch *b,

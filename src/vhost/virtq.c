@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Split virtqueues: walking the guest's descriptors and giving them back. */
-#include "net/virtq_internal.h"
+#include "vhost/virtq.h"
 
 #include <endian.h>
 #include <linux/virtio_ring.h>
@@ -49,18 +49,33 @@ bool virtq_begin(struct virtq *q, const struct gmem *gm)
 	return q->used_known;
 }
 
+void virtq_batch_reset(struct virtq_batch *b)
+{
+	b->n_segs = b->n_chains = 0;
+	b->bytes = 0;
+}
+
+/* Whether the next buffer of the chain may be as it is. */
+static bool right_way(const struct virtq_batch *b, const struct virtq_chain *c, enum virtq_ways ways, bool writable)
+{
+	if (ways != VIRTQ_BOTH)
+		return writable == (ways == VIRTQ_WRITABLE);
+	return writable || !c->n_segs || !b->seg[b->n_segs - 1].writable;
+}
+
 static bool add_seg(struct virtq_batch *b, struct virtq_chain *c, const struct vring_desc *d)
 {
 	if (b->n_segs >= VIRTQ_SEG_MAX)
 		return false;
-	b->seg[b->n_segs++] = (struct virtq_seg){.at = gpa(d->addr), .len = d->len};
+	b->seg[b->n_segs++] =
+		(struct virtq_seg){.at = gpa(d->addr), .len = d->len, .writable = d->flags & VRING_DESC_F_WRITE};
 	c->n_segs++;
 	c->bytes += d->len;
 	return true;
 }
 
 /* Walks one table from entry i. VIRTQ_BAD: broken; VIRTQ_EMPTY: ends in the indirect table returned. */
-static enum virtq_got walk(const struct gmem *gm, const struct table *t, uint32_t i, bool writable,
+static enum virtq_got walk(const struct gmem *gm, const struct table *t, uint32_t i, enum virtq_ways ways,
 			   struct virtq_batch *b, struct virtq_chain *c, struct table *ret_indirect)
 {
 	struct vring_desc d;
@@ -76,7 +91,7 @@ static enum virtq_got walk(const struct gmem *gm, const struct table *t, uint32_
 			*ret_indirect = (struct table){gpa(d.addr), d.len / (uint32_t)sizeof(d)};
 			return VIRTQ_EMPTY;
 		}
-		if (!!(d.flags & VRING_DESC_F_WRITE) != writable)
+		if (!right_way(b, c, ways, d.flags & VRING_DESC_F_WRITE))
 			return VIRTQ_BAD;
 		if (!add_seg(b, c, &d))
 			return VIRTQ_FULL;
@@ -87,21 +102,21 @@ static enum virtq_got walk(const struct gmem *gm, const struct table *t, uint32_
 	return VIRTQ_BAD;
 }
 
-static enum virtq_got walk_chain(const struct virtq *q, const struct gmem *gm, bool writable, bool indirect_ok,
+static enum virtq_got walk_chain(const struct virtq *q, const struct gmem *gm, enum virtq_ways ways, bool indirect_ok,
 				 struct virtq_batch *b, struct virtq_chain *c)
 {
 	struct table direct = {q->desc, q->num}, indirect, nested;
-	enum virtq_got got = walk(gm, &direct, c->head, writable, b, c, &indirect);
+	enum virtq_got got = walk(gm, &direct, c->head, ways, b, c, &indirect);
 
 	if (got != VIRTQ_EMPTY)
 		return got;
 	if (!indirect_ok)
 		return VIRTQ_BAD;
-	got = walk(gm, &indirect, 0, writable, b, c, &nested);
+	got = walk(gm, &indirect, 0, ways, b, c, &nested);
 	return got == VIRTQ_EMPTY ? VIRTQ_BAD : got;
 }
 
-enum virtq_got virtq_peek(const struct virtq *q, const struct gmem *gm, bool writable, bool indirect_ok,
+enum virtq_got virtq_peek(const struct virtq *q, const struct gmem *gm, enum virtq_ways ways, bool indirect_ok,
 			  struct virtq_batch *b)
 {
 	uint16_t idx = (uint16_t)(q->last_avail + b->n_chains), avail;
@@ -115,7 +130,7 @@ enum virtq_got virtq_peek(const struct virtq *q, const struct gmem *gm, bool wri
 		return VIRTQ_EMPTY;
 	if (!gmem_load16(gm, gpa_add(q->avail, RING_ENTRIES + 2ull * (idx % q->num)), &c.head))
 		return VIRTQ_BAD;
-	got = walk_chain(q, gm, writable, indirect_ok, b, &c);
+	got = walk_chain(q, gm, ways, indirect_ok, b, &c);
 	if (got == VIRTQ_CHAIN) {
 		b->chain[b->n_chains++] = c;
 		b->bytes += c.bytes;

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # pid_of is of lib.sh
+# Disks that the guest writes to: what is on them after an attack is what a correct history gives.
+
+PATH=$PATH:/usr/sbin
+
+# make_disk FILE: an image of 64 MiB with an ext4 file system.
+make_disk() {
+	truncate --size 64M "$T/$1"
+	mke2fs -q -t ext4 -F "$T/$1"
+}
+
+# ledger FILE: what the guest has written there, its own numbers cut off. 1: the numbers are not 1, 2, 3, ...
+ledger() {
+	debugfs -R "cat /ledger" "$T/$1" 2>/dev/null >"$T/$1.ledger"
+	cut -d ' ' -f 1 "$T/$1.ledger" | cmp - <(seq "$(wc -l <"$T/$1.ledger")") || { cat "$T/$1.ledger" && return 1; }
+	cut -d ' ' -f 2- "$T/$1.ledger"
+}
+
+fsck() { e2fsck -fn "$T/$1" >"$T/$1.fsck" 2>&1 || { cat "$T/$1.fsck" && return 1; }; }
+
+# quit NAME PORT: the service ends, the guest unmounts its disk, and the VM is stopped.
+quit() {
+	timeout "$LIMIT" "$GUEST/ask" "127.0.0.1:$2" "echo quit" >/dev/null 2>&1
+	check "$1: the guest unmounts its disk" wait_console "$1" '^guest: data is unmounted'
+	end "$1"
+}
+
+# on_disk NAME PORT FILE,OPTIONS...: a VM that keeps a ledger on this disk.
+on_disk() {
+	protected "$1" "fig2-ledger clouder.data" "$2:7009" --disk "$T/$3" "${@:4}"
+}
+
+test_disk_attacked() {
+	local port before=12
+	port=$(free_port)
+	make_disk disk
+	check "the VM starts" on_disk vm "$port" disk,id=ledger
+	check "benign requests" benign "$port" "$before" first
+	check "not owned" not_owned "$port" fig2-ledger attack
+	check "the attack is answered" wait_incident vm
+	is "recoveries" 1 "$(status_value vm recoveries)"
+	check "blocks of the disk were brought back" [ "$(status_value vm blocks_undone)" -gt 0 ]
+	check "benign requests after it" benign "$port" "$before" second
+	check "the same answers" same_file first second
+	quit vm "$port"
+	check "nothing is left" settled nothing_left
+	is "beside the disk" "$T/disk" "$(find "$T" -name '*disk*' -o -name '*undo*')"
+	check "the file system is whole" fsck disk
+	check "no gap in the numbers" eval 'ledger disk >"$T/lines"'
+	# Between them the request that the exploit tries first, and the attack, once.
+	is "lines" $((2 * before + 2)) "$(wc -l <"$T/lines")"
+	is "the attack's line" 1 "$(sed -n "$((before + 2))p" "$T/lines" | grep -c '^AAAAAAAAAA')"
+	is "the same requests before and after" "$(head -n "$before" "$T/lines")" "$(tail -n "$before" "$T/lines")"
+}
+
+# The twin: without an attack the same, and what was written is there in the next VM.
+test_disk_benign() {
+	local port n
+	make_disk disk
+	for n in 1 2; do
+		port=$(free_port)
+		check "run $n: the VM starts" on_disk "vm$n" "$port" disk
+		check "run $n: benign requests" benign "$port" 6 "answers$n"
+		is "run $n: blocks brought back" 0 "$(status_value "vm$n" blocks_undone)"
+		quit "vm$n" "$port"
+		check "run $n: the file system is whole" fsck disk
+	done
+	check "the numbers go on" eval 'ledger disk >"$T/lines"'
+	is "lines" 12 "$(wc -l <"$T/lines")"
+}
+
+# An engine that dies: the VM goes on from the newest checkpoint, and so do its disks.
+test_disk_engine_killed() {
+	local port
+	port=$(free_port)
+	make_disk disk
+	check "the VM starts" on_disk vm "$port" disk
+	check "benign requests" benign "$port" 6 first
+	kill -KILL "$(status_value vm engine_pid)"
+	check "benign requests after it" benign "$port" 6 second
+	is "revivals" 1 "$(status_value vm revivals)"
+	check "the same answers" same_file first second
+	quit vm "$port"
+	check "the file system is whole" fsck disk
+	check "no gap in the numbers" eval 'ledger disk >"$T/lines"'
+	is "lines" 12 "$(wc -l <"$T/lines")"
+}
+
+# What is no disk of CloudER's is refused, and says which option to use; so is an image that somebody else has.
+test_disk_refused() {
+	qemu_args none
+	make_disk disk
+	printf 'QFI\373' >"$T/qcow"
+	truncate --size 1M "$T/qcow"
+	run_refused "a qcow2 image" 1 'qcow2 image: only raw ones' --disk "$T/qcow"
+	run_refused "no image" 1 'No such file' --disk "$T/none"
+	run_refused "an option that is none" 2 'is unknown: FILE' --disk "$T/disk,cache=none"
+	check "a VM with the disk starts" protected vm echo "" --disk "$T/disk"
+	run_refused "a disk in use" 1 'is in use by another VM or program' --name other --disk "$T/disk"
+	end vm
+}
+
+# run_refused TEXT STATUS REGEX OPTION...
+run_refused() {
+	local status=0
+	timeout "$LIMIT" "$CLOUDER" run "${@:4}" -- "${QEMU_ARGS[@]}" </dev/null >"$T/refused.out" 2>"$T/refused.err" || status=$?
+	is "$1: exit code" "$2" "$status"
+	check "$1: one clear line" one_line "$T/refused.err" "^clouder: error: .*$3"
+}
