@@ -128,18 +128,24 @@ static bool is_better(const struct gap *a, const struct gap *b, const struct vmi
 	return distance(a, m) < distance(b, m);
 }
 
-/* The gap nearest to the module that is not where a stack grows; one with room if there is one within reach. */
+static struct gap clip(uint64_t low, uint64_t high, const struct vmi_module *m)
+{
+	uint64_t lowest = m->low.v > REACH ? m->low.v - REACH : 0, highest = m->high.v + REACH;
+
+	return (struct gap){low > lowest ? low : lowest, high < highest ? high : highest};
+}
+
+/* The gap nearest to the module that is not where a stack grows, as far as it is in reach; one with room if there is one. */
 static bool nearest(const struct vmi_vma *vma, int n, const struct vmi_module *m, struct gap *ret)
 {
 	uint64_t low = LOWEST;
 	bool found = false;
 
 	for (int k = 0; k < n; k++) {
-		struct gap g = {low, vma[k].start.v & ~(uint64_t)GUEST_PAGE_MASK};
+		struct gap g = clip(low, vma[k].start.v & ~(uint64_t)GUEST_PAGE_MASK, m);
 
 		low = vma[k].end.v;
-		if (g.high <= g.low || (vma[k].flags & VM_GROWSDOWN) || (g.high > m->low.v && g.low < m->high.v) ||
-		    distance(&g, m) >= REACH)
+		if (g.high <= g.low || (vma[k].flags & VM_GROWSDOWN) || (g.high > m->low.v && g.low < m->high.v))
 			continue;
 		if (!found || is_better(&g, ret, m))
 			*ret = g;
@@ -165,6 +171,7 @@ int home_find(struct vmi *v, const struct vmi_task *t, const struct vmi_module *
 		return -1;
 	if (!found)
 		return err_set_addr(e, ERR_REFUSED, site.v, "no free memory is within reach of %s", m->path);
+	/* from its end down: what is right above a module may be where the heap grows */
 	n = (int)(g.high - g.low > SPREAD * (uint64_t)GUEST_PAGE_SIZE ? SPREAD : (g.high - g.low) / GUEST_PAGE_SIZE);
 	*ret = gva(g.high - (1 + site.v % (unsigned)n) * GUEST_PAGE_SIZE);
 	return 0;

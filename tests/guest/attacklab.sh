@@ -80,14 +80,16 @@ test_lab_detectors() {
 		"format-log-ret abort" "format-snprintf-crash tainted-fault"
 }
 
+is_recovered() { [ "$(incident_value "$1" state)" = recovered ]; }
+
 # heals BUILD FORM: two attacks, the first of which makes one incident more, with a patch, and the second none.
 heals() {
-	local before
-	before=$(incident_count)
+	local id
+	id=$(($(incident_count) + 1))
 	lab_exploit "$1" "$2" attack1
-	[ "$(incident_count)" -eq $((before + 1)) ] && [ "$(incident_value $((before + 1)) state)" = recovered ] || return
+	settled is_recovered "$id" && [ "$(incident_count)" -eq "$id" ] || return
 	lab_exploit "$1" "$2" attack2
-	grep -q '^came back: ok' "$T/attack2" && [ "$(incident_count)" -eq $((before + 1)) ] && return
+	grep -q '^came back: ok' "$T/attack2" && [ "$(incident_count)" -eq "$id" ] && return
 	cat "$T/attack2"
 	return 1
 }
@@ -96,7 +98,9 @@ heals() {
 # each rollback.
 test_lab_homes() {
 	local build=lab-O2-packed form pid home
-	local -a forms=(stack-ret-strcpy stack-ret-strcat static-call-strcpy stack-ret-memcpy stack-ret-strncpy stack-ret-read)
+	# loops have two guards, which want pages at the same time
+	local -a forms=(stack-ret-strcpy stack-ret-strcat static-call-strcpy stack-ret-memcpy stack-ret-strncpy stack-ret-read
+		stack-call-loop stack-ret-gets)
 	local -A homes=()
 	PORT=$(free_port)
 	check "the VM starts" protected vm "$build" "$PORT:$(lab_port "$build")"
@@ -105,10 +109,10 @@ test_lab_homes() {
 	for form in "${forms[@]}"; do
 		check "$form: healed" heals "$build" "$form"
 		home=$(incident_value "$(incident_count)" home)
-		homes[$home]=$((${homes[$home]:-0} + 1))
+		homes[${home:-none}]=$((${homes[${home:-none}]:-0} + 1))
 	done
 	check "some guards are in the cave" between 1 5 "${homes[cave]:-0}"
-	check "some in the process" between 2 5 "${homes[process]:-0}"
+	check "some in the process" between 4 7 "${homes[process]:-0}"
 	for form in "${forms[@]}"; do
 		lab_exploit "$build" "$form" again
 		check "$form: dead to the end" grep -q '^came back: ok' "$T/again"

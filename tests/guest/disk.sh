@@ -42,6 +42,7 @@ test_disk_attacked() {
 	check "the attack is answered" wait_incident vm
 	is "recoveries" 1 "$(status_value vm recoveries)"
 	check "blocks of the disk were brought back" [ "$(status_value vm blocks_undone)" -gt 0 ]
+	echo "note: $(status_value vm blocks_undone) blocks brought back, recovery $(($(incident_value 1 t_recover_us) / 1000)) ms"
 	check "benign requests after it" benign "$port" "$before" second
 	check "the same answers" same_file first second
 	quit vm "$port"

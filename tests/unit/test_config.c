@@ -310,6 +310,29 @@ static void test_detector_names(void **state)
 	assert_false(TAINT_DETECTORS_ALL & 1u << TAINT_DETECT_WATCH);
 }
 
+/* Disks of the file come first, those of the command line behind them. */
+static void test_disks(void **state)
+{
+	char line[256];
+	struct config c;
+
+	(void)state;
+	write_file("[vm]\ndisk=/a.img,id=a;/b.img\n[qemu]\nargs=x\n");
+	snprintf(line, sizeof(line), "--config %s --disk /c.img,readonly=on,undo=9", file);
+	c = good(line);
+	assert_int_equal(c.n_disks, 3);
+	assert_string_equal(c.disk[0].file, "/a.img");
+	assert_string_equal(c.disk[0].id, "a");
+	assert_string_equal(c.disk[1].file, "/b.img");
+	assert_false(c.disk[1].readonly);
+	assert_string_equal(c.disk[2].file, "/c.img");
+	assert_true(c.disk[2].readonly);
+	assert_int_equal(c.disk[2].undo_mib, 9);
+	config_deinit(&c);
+	bad("--disk a,cache=none -- x", "cache");
+	bad("--disk 1 --disk 2 --disk 3 --disk 4 --disk 5 --disk 6 --disk 7 --disk 8 --disk 9 -- x", "at most 8");
+}
+
 static int make_file(void **state)
 {
 	int fd = mkstemp(file);
@@ -332,6 +355,7 @@ int main(void)
 		cmocka_unit_test(test_line_wins), cmocka_unit_test(test_bad_files),
 		cmocka_unit_test(test_no_file),	  cmocka_unit_test(test_usage),
 		cmocka_unit_test(test_detectors), cmocka_unit_test(test_detector_names),
+		cmocka_unit_test(test_disks),
 	};
 
 	return cmocka_run_group_tests(tests, make_file, remove_file);

@@ -280,6 +280,9 @@ static void test_where(void **state)
 	const struct vmi_vma below[] = {MODULE_MAPS, {.start = {0x480000}, .end = {0x500000}}};
 	const struct vmi_vma above[] = {
 		{.start = {0x10000}, .end = {0x400000}}, MODULE_MAPS, {.start = {0x481000}, .end = {0x500000}}};
+	const struct vmi_vma wide[] = {{.start = {0x10000}, .end = {0x400000}},
+				       MODULE_MAPS,
+				       {.start = {0x7f0000000000}, .end = {0x7f0000001000}}};
 	const struct vmi_vma stack[] = {{.start = {0x10000}, .end = {0x400000}},
 					MODULE_MAPS,
 					{.start = {0x490000}, .end = {0x500000}, .flags = 0x103}};
@@ -302,6 +305,9 @@ static void test_where(void **state)
 	assert_in_range(at.v, 0x10000, 0x3fd000);
 	assert_int_equal(find(&at, above, 4), 0);
 	assert_int_equal(at.v, 0x480000); /* the only page */
+	/* beyond what is near there is much room: only as far as a jump reaches */
+	assert_int_equal(find(&at, wide, 4), 0);
+	assert_in_range(at.v, 0x40480000 - 0x1001000, 0x40480000 - PAGE);
 	assert_int_equal(find(&at, stack, 4), -1); /* what is below a stack is the stack's */
 	assert_int_equal(find(&at, far, 5), -1);
 	assert_int_equal(find(&at, below, 0), -1);
