@@ -169,6 +169,10 @@ check-attacks-third: all guest-lab ## every third form of attack in the main bui
 check-recovery: all guest ## engines and waiting engines killed 50 times each, checkpoints gone back to (KILLS=50)
 	$(Q)KILLS=$(or $(KILLS),50) tests/guest/run engine_killed standby_killed checkpoint_verbs rollback
 
+.PHONY: bench-recovery
+bench-recovery: all guest ## pause of checkpoints, recovery beside the paper's, latency of output (RUNS=3 SIZES="1024 8192" CHECKPOINTS=50)
+	$(Q)$(if $(RUNS),RUNS=$(RUNS)) $(if $(SIZES),SIZES="$(SIZES)") $(if $(CHECKPOINTS),CHECKPOINTS=$(CHECKPOINTS)) tests/recovery/bench.sh
+
 .PHONY: check-false-alarms
 check-false-alarms: all guest-lab guest-real ## benign requests to the attack lab and to the other servers: none may be taken for an attack (REQUESTS=200000)
 	$(Q)REQUESTS=$(or $(REQUESTS),200000) tests/guest/run false_alarms

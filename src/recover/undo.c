@@ -34,8 +34,7 @@ struct undo {
 	struct gmem *gm;
 	size_t limit;
 	uint64_t n_pages;
-	uint32_t *saved_in; /* for each page: serial of the log that has it */
-	uint32_t serial; /* of the current log; grows with each begin and rollback */
+	uint64_t *written; /* a bit for each page: the newest log has it, so it is not protected */
 	uint64_t next_id;
 	TAILQ_HEAD(undo_log_list, undo_log) logs; /* oldest first */
 	struct loop_source *source;
@@ -47,20 +46,26 @@ struct undo {
 
 static void before_write(void *arg, uint64_t page);
 
+static size_t words(const struct undo *u)
+{
+	return (u->n_pages + 63) / 64;
+}
+
+static void forget_written(struct undo *u)
+{
+	memset(u->written, 0, words(u) * sizeof(*u->written));
+}
+
 int undo_create(struct gmem *gm, size_t limit, struct undo **ret_u, struct err *e)
 {
 	struct undo *u = calloc(1, sizeof(*u));
 
 	if (!u)
 		return err_set_errno(e, "undo log");
-	*u = (struct undo){.gm = gm,
-			   .limit = limit,
-			   .n_pages = gmem_size(gm) >> GUEST_PAGE_SHIFT,
-			   .serial = 1,
-			   .next_id = 1,
-			   .uffd = -1};
-	u->saved_in = calloc(u->n_pages, sizeof(*u->saved_in));
-	if (!u->saved_in) {
+	*u = (struct undo){
+		.gm = gm, .limit = limit, .n_pages = gmem_size(gm) >> GUEST_PAGE_SHIFT, .next_id = 1, .uffd = -1};
+	u->written = calloc(words(u), sizeof(*u->written));
+	if (!u->written) {
 		free(u);
 		return err_set_errno(e, "undo log");
 	}
@@ -101,7 +106,7 @@ void undo_destroy(struct undo *u)
 	while ((log = TAILQ_FIRST(&u->logs)))
 		log_destroy(u, log);
 	gmem_set_before_write(u->gm, NULL, NULL);
-	free(u->saved_in);
+	free(u->written);
 	free(u);
 }
 
@@ -153,9 +158,9 @@ static bool keep(struct undo *u, uint64_t page)
 	struct undo_log *log = TAILQ_LAST(&u->logs, undo_log_list);
 	struct undo_chunk *c;
 
-	if (!log || page >= u->n_pages || u->saved_in[page] == u->serial)
+	if (!log || page >= u->n_pages || (u->written[page / 64] & 1ull << page % 64))
 		return false;
-	u->saved_in[page] = u->serial;
+	u->written[page / 64] |= 1ull << page % 64;
 	c = chunk_with_room(u, log);
 	if (!c) {
 		log->incomplete = true;
@@ -263,25 +268,35 @@ static int protect_pages(const struct undo *u, uint64_t first, uint64_t end)
 	return 0;
 }
 
+/* The next page from this one on that was written, or was not; n_pages: there is none. 64 are looked at at once. */
+static uint64_t next_page(const struct undo *u, uint64_t page, bool written)
+{
+	while (page < u->n_pages) {
+		uint64_t bits = (written ? u->written[page / 64] : ~u->written[page / 64]) & ~0ull << page % 64;
+
+		page &= ~63ull;
+		if (bits) {
+			page += (unsigned)__builtin_ctzll(bits);
+			return page < u->n_pages ? page : u->n_pages;
+		}
+		page += 64;
+	}
+	return u->n_pages;
+}
+
 /*
  * All that was written since the last protection is in the newest log, so only that need be protected again, one call
  * for each stretch of neighbouring pages.
  */
 static int protect_again(struct undo *u, const struct undo_log *last, struct err *e)
 {
-	uint64_t page = 0, first;
+	uint64_t first, end;
 
 	if (!u->protected_before || !last)
 		return protect_all(u, e);
-	while (page < u->n_pages) {
-		if (u->saved_in[page] != u->serial) {
-			page++;
-			continue;
-		}
-		first = page;
-		while (page < u->n_pages && u->saved_in[page] == u->serial)
-			page++;
-		if (protect_pages(u, first, page) < 0)
+	for (first = next_page(u, 0, true); first < u->n_pages; first = next_page(u, end, true)) {
+		end = next_page(u, first, false);
+		if (protect_pages(u, first, end) < 0)
 			return err_set_errno(e, "write-protecting guest memory");
 	}
 	return 0;
@@ -299,7 +314,7 @@ int undo_begin(struct undo *u, uint64_t *ret_id, struct err *e)
 	}
 	STAILQ_INIT(&log->chunks);
 	log->id = u->next_id++;
-	u->serial++;
+	forget_written(u);
 	TAILQ_INSERT_TAIL(&u->logs, log, link);
 	*ret_id = log->id;
 	return 0;
@@ -362,7 +377,7 @@ int undo_roll_back(struct undo *u, uint64_t id, uint64_t *ret_pages, struct err 
 	}
 	pages += log_apply(u, log);
 	log_empty(u, log);
-	u->serial++;
+	forget_written(u);
 	*ret_pages = pages;
 	return 0;
 }

@@ -217,6 +217,36 @@ static void test_forget_and_limit(void **state)
 	assert_int_equal(f->engine[999 * 4096], 3);
 }
 
+/* What was written is protected again, wherever it lies, and all else stays so. */
+static void test_protected_again(void **state)
+{
+	static const struct {
+		unsigned first, count, step;
+	} rows[] = {{0, 1, 1},	{63, 1, 1},  {64, 1, 1},   {1023, 1, 1}, {62, 4, 1},
+		    {0, 64, 1}, {0, 16, 64}, {63, 16, 64}, {1, 500, 2},	 {0, PAGES, 1}};
+	struct fixture *f = *state;
+	struct undo_stats before, after;
+	uint64_t id;
+	struct err e;
+
+	undo_destroy(f->u);
+	assert_int_equal(undo_create(f->gm, 4 * SIZE, &f->u, &e), 0);
+	assert_int_equal(undo_attach(f->u, f->l, f->uffd, &f->ram, &e), 0);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(undo_begin(f->u, &id, &e), 0);
+		engine_writes(f, rows[i].first, rows[i].count, rows[i].step, (uint8_t)i);
+		assert_int_equal(undo_begin(f->u, &id, &e), 0);
+		undo_get_stats(f->u, &before);
+		engine_writes(f, rows[i].first, rows[i].count, rows[i].step, (uint8_t)i);
+		undo_get_stats(f->u, &after);
+		assert_int_equal(after.faults - before.faults, rows[i].count);
+		engine_writes(f, 0, PAGES, 1, (uint8_t)i);
+		undo_get_stats(f->u, &after);
+		assert_int_equal(after.faults - before.faults, PAGES);
+		undo_forget(f->u, id);
+	}
+}
+
 /* What is over the limit costs the oldest logs, and only as many as it must. */
 static void test_oldest_given_up(void **state)
 {
@@ -255,6 +285,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_several_logs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_protected_again_after_roll_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forget_and_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_protected_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_oldest_given_up, setup, teardown),
 	};
 
