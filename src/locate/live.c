@@ -240,18 +240,47 @@ static void start_at_table(struct live *l, const struct chain_regs *regs)
 		l->f->start_address.v &= UINT32_MAX;
 }
 
+/* Labels of the bytes at `at` that still hold what came from the outside. false: none does. */
+static bool read_tainted(const struct live *l, struct gva at, unsigned n, struct taint_label *labels)
+{
+	uint8_t bytes[LIVE_WORD_MAX];
+	struct vmi_page page;
+
+	if (((at.v ^ (at.v + n - 1)) & ~(uint64_t)GUEST_PAGE_MASK) || !vmi_translate(&l->task.space, at, &page) ||
+	    !vmi_read(&l->task.space, at, bytes, n) || !shadow_get(l->in->shadow, page.at, labels, n))
+		return false;
+	taint_labels_drop_stale(labels, bytes, n);
+	for (unsigned i = 0; i < n; i++)
+		if (labels[i].origin)
+			return true;
+	return false;
+}
+
+static bool overwritten(void *arg, struct gva slot)
+{
+	const struct live *l = arg;
+	struct taint_label labels[LIVE_WORD_MAX];
+
+	return read_tainted(l, slot, l->src.is_32bit ? 4 : 8, labels);
+}
+
 /*
- * From the object's first byte on nothing is what it was: if the input chose where to write, other writes may have come before this
- * one. But where a return address is looked for on the stack, those below it count.
+ * What was hit is not what it was; nor are, if the input chose where to write, words from the object's first byte on: other writes may
+ * have come before this one. But where a return address is looked for on the stack, those below it count. A run without a gap has
+ * left labels on all that it has run over, and below them may be what another activation left.
  */
 static void note_overrun(struct live *l)
 {
 	const struct taint_msg_detect *d = l->in->detect;
 
 	l->src.overrun = l->f->error_address;
-	if (l->f->start_address.v < l->src.overrun.v && !(l->indexed && l->in->return_hit))
-		l->src.overrun = l->f->start_address;
 	l->src.overrun_end = gva(d->object_gva + d->object_len);
+	if (l->f->start_address.v >= l->src.overrun.v)
+		return;
+	if (!l->indexed)
+		l->src.overwritten = overwritten;
+	else if (!l->in->return_hit)
+		l->src.overrun = l->f->start_address;
 }
 
 static void leave_guard(void *arg, struct gva *pc, uint64_t *sp)
@@ -299,6 +328,30 @@ static void set_sources(struct live *l)
 	l->src.arg = l;
 }
 
+/*
+ * A return address between the run's beginning and what was hit is not what it was, or the bytes below it are no part of the
+ * run: another activation left them there.
+ */
+static void begin_above_returns(struct live *l)
+{
+	unsigned word = l->src.is_32bit ? 4 : 8;
+	struct finding *f = l->f;
+	struct taint_label first;
+	uint64_t cut;
+
+	for (unsigned k = 0; k < l->chain->n && !l->indexed; k++) {
+		struct gva slot = l->chain->frame[k].slot;
+
+		if (slot.v < f->start_address.v || slot.v >= f->error_address.v || overwritten(l, slot))
+			continue;
+		cut = slot.v + word - f->start_address.v;
+		f->start_address = gva_add(f->start_address, cut);
+		f->run_length -= cut < f->run_length ? cut : f->run_length;
+		if (read_tainted(l, f->start_address, 1, &first))
+			f->run_first_origin = first.origin;
+	}
+}
+
 static int locate(struct live *l, const struct finding *first, struct err *e)
 {
 	struct chain_regs regs;
@@ -313,6 +366,8 @@ static int locate(struct live *l, const struct finding *first, struct err *e)
 	chain_unwind(&l->src, &regs, l->chain);
 	if (l->in->return_hit && !hits_return(l))
 		return err_set_addr(e, ERR_REFUSED, regs.pc.v, "the bytes were written, but over no return address");
+	if (l->f->start_address.v)
+		begin_above_returns(l);
 	if (live_find_culprit(l, e) || live_find_bounds(l, e))
 		return -1;
 	live_find_helper(l);
@@ -334,30 +389,6 @@ int locate_live(const struct locate_input *in, const struct finding *first, stru
 	free(l.chain);
 	free(l.maps);
 	return rc;
-}
-
-/* Labels of the bytes at `at` that still hold what came from the outside. false: none does. */
-static bool read_tainted(const struct live *l, struct gva at, unsigned n, struct taint_label *labels)
-{
-	uint8_t bytes[LIVE_WORD_MAX];
-	struct vmi_page page;
-
-	if (((at.v ^ (at.v + n - 1)) & ~(uint64_t)GUEST_PAGE_MASK) || !vmi_translate(&l->task.space, at, &page) ||
-	    !vmi_read(&l->task.space, at, bytes, n) || !shadow_get(l->in->shadow, page.at, labels, n))
-		return false;
-	taint_labels_drop_stale(labels, bytes, n);
-	for (unsigned i = 0; i < n; i++)
-		if (labels[i].origin)
-			return true;
-	return false;
-}
-
-static bool overwritten(void *arg, struct gva slot)
-{
-	const struct live *l = arg;
-	struct taint_label labels[LIVE_WORD_MAX];
-
-	return read_tainted(l, slot, l->src.is_32bit ? 4 : 8, labels);
 }
 
 /* Where the overrun ended by which the program does. */
