@@ -515,6 +515,20 @@ static void check_destination(const struct finding *f)
 	assert_int_equal(again.end_offset, f->end_offset);
 }
 
+/* What an earlier, deeper copy has left right below the return address of the one at hand looks like a part of the run. */
+static void check_left_below(const struct finding *f)
+{
+	struct finding again;
+	struct err e = {0};
+
+	if (locate_from(TAINT_DETECT_WATCH, victim.regs.rsp - 1, victim.error, false, &again, &e))
+		fail_msg("%s: %s", f->object_text, e.text);
+	assert_int_equal(again.culprit.v, f->culprit.v);
+	assert_int_equal(again.bound, f->bound);
+	assert_int_equal(again.end_offset, f->end_offset);
+	assert_true(again.start_address.v > victim.regs.rsp);
+}
+
 static void check(const struct want *w, enum manner manner)
 {
 	/* a call in put() is not left by a jump in all builds */
@@ -552,6 +566,8 @@ static void check(const struct want *w, enum manner manner)
 		check_return_hit();
 	if (!strcmp(w->form, "heap") || !strcmp(w->form, "static"))
 		check_destination(&f);
+	if (!strcmp(w->form, "memcpy") || !strcmp(w->form, "strcpy"))
+		check_left_below(&f);
 	assert_true(f.bug.v <= f.culprit.v && f.bug.v + f.bug_len >= f.culprit.v + f.culprit_len);
 	assert_true(f.bug_len >= 5 && f.bug_len <= FINDING_BUG_MAX);
 }
