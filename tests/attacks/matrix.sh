@@ -203,14 +203,14 @@ run_build() {
 		[ -z "${THIRD:-}" ] || [ $(((number + number / 3) % 3)) -eq 0 ] || continue
 		if [ "$in_vm" -ge "$CHUNK" ] || ! vm_runs; then
 			vm_down
-			vm_up "$build" || { fails "$build: no VM" && cat "$T/$VM.log" && return; }
+			vm_up "$build" || { fails "$build: no VM" || cat "$T/$VM.log"; return; }
 			in_vm=0
 		fi
 		attack_form
 		# a patch that an earlier form led to may guard this one too: then it is tried where there is none
 		if [ "$in_vm" -gt 0 ] && [ "$works$seen" = yes- ]; then
 			vm_down
-			vm_up "$build" || { fails "$build: no VM" && cat "$T/$VM.log" && return; }
+			vm_up "$build" || { fails "$build: no VM" || cat "$T/$VM.log"; return; }
 			in_vm=0
 			attack_form
 		fi

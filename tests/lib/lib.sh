@@ -12,7 +12,7 @@
 #   plain_vm NAME RUN [FORWARDS]  starts the guest under plain QEMU with services RUN, forwards "HOST:GUEST ...", GUEST/udp
 #   forwards "HOST:GUEST ..."   options of a user network for these, each with a comma before it
 #   guest_args RUN              the QEMU arguments that boot the guest with services RUN, in the array GUEST_ARGS
-#   check TEXT COMMAND...       counts a passed or failed check; check_not: COMMAND must fail
+#   check TEXT COMMAND...       counts a passed or failed check, and fails with it; check_not: COMMAND must fail
 #   skip TEXT                   counts a skipped check
 #   nothing_left                fails on processes, sockets and shared memory files that the test left, and prints them
 #   test_end                    prints "N passed, N failed, N skipped" and exits
@@ -124,6 +124,7 @@ passes() {
 fails() {
 	failed=$((failed + 1))
 	echo "FAILED: $1"
+	return 1
 }
 
 check() {
