@@ -260,11 +260,22 @@ static int check_detector(struct live *l, bool for_a_bound, struct err *e)
 	return 0;
 }
 
+/* A number that was counted or computed from the input is written, not the input's bytes: as %n does. */
+static bool writes_number(const struct live *l)
+{
+	const struct taint_msg_detect *d = l->in->detect;
+
+	for (unsigned i = 0; i < d->object_len; i++)
+		if (!d->label[i].origin || d->label[i].origin != d->label[0].origin || d->label[i].flags)
+			return false;
+	return d->object_len >= sizeof(uint32_t);
+}
+
 int live_find_culprit(struct live *l, struct err *e)
 {
 	bool live = l->in->detect->detector != TAINT_DETECT_WATCH, for_a_bound = live && live_fails_bound(l);
 
-	if (live && !for_a_bound && live_find_format(l))
+	if ((live ? !for_a_bound : writes_number(l)) && live_find_format(l))
 		return 0;
 	if (check_detector(l, for_a_bound, e) || choose_frame(l, e) ||
 	    (l->in_kernel && l->frame == 0 && refuse_wrapper(l, e)) || read_code(l, e) ||
