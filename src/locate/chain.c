@@ -272,7 +272,7 @@ static bool mend_return(const struct walk *w, const struct chain_frame *f, const
 static bool is_overrun(const struct walk *w, struct gva slot)
 {
 	if (slot.v < w->src->overrun_end.v && slot.v + w->word > w->src->overrun.v)
-		return true;
+		return !w->src->spared || !w->src->spared(w->src->arg, slot);
 	return w->src->overwritten && w->src->overwritten(w->src->arg, slot);
 }
 

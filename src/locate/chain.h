@@ -24,6 +24,8 @@ struct chain_source {
 	bool is_32bit;
 	/* What is being overwritten: the chain ends at a frame whose return address is in it, and that is no fault of the frame. */
 	struct gva overrun, overrun_end;
+	/* Whether a return address in that is still what it was. NULL: none is. */
+	bool (*spared)(void *arg, struct gva slot);
 	/* Whether the return address at `slot` was overwritten: the chain ends there as well. NULL: it is not known. */
 	bool (*overwritten)(void *arg, struct gva slot);
 	/* What was just overwritten, some bytes: a return address in it is looked for among the calls of its frame's function. */

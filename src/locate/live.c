@@ -264,23 +264,28 @@ static bool overwritten(void *arg, struct gva slot)
 	return read_tainted(l, slot, l->src.is_32bit ? 4 : 8, labels);
 }
 
+/* A run without a gap has left labels on all that it has run over; what is below them may be what another activation left. */
+static bool spared(void *arg, struct gva slot)
+{
+	const struct live *l = arg;
+
+	return slot.v >= l->f->start_address.v && slot.v < l->f->error_address.v && !overwritten(arg, slot);
+}
+
 /*
- * What was hit is not what it was; nor are, if the input chose where to write, words from the object's first byte on: other writes may
- * have come before this one. But where a return address is looked for on the stack, those below it count. A run without a gap has
- * left labels on all that it has run over, and below them may be what another activation left.
+ * From the object's first byte on nothing is what it was: if the input chose where to write, other writes may have come before this
+ * one. But where a return address is looked for on the stack, those below it count.
  */
 static void note_overrun(struct live *l)
 {
 	const struct taint_msg_detect *d = l->in->detect;
 
 	l->src.overrun = l->f->error_address;
-	l->src.overrun_end = gva(d->object_gva + d->object_len);
-	if (l->f->start_address.v >= l->src.overrun.v)
-		return;
-	if (!l->indexed)
-		l->src.overwritten = overwritten;
-	else if (!l->in->return_hit)
+	if (l->f->start_address.v < l->src.overrun.v && !(l->indexed && l->in->return_hit))
 		l->src.overrun = l->f->start_address;
+	l->src.overrun_end = gva(d->object_gva + d->object_len);
+	if (!l->indexed)
+		l->src.spared = spared;
 }
 
 static void leave_guard(void *arg, struct gva *pc, uint64_t *sp)
