@@ -4,8 +4,6 @@
 
 #include "base/term.h"
 #include "cli/cli.h"
-#include "cli/ctl_client.h"
-#include "cli/json_out.h"
 
 /* The columns of the list. */
 static const struct {
@@ -33,9 +31,9 @@ static void print_value(FILE *out, const json_t *value, int width)
 	term_print(out, text);
 }
 
-static void print_list(FILE *out, const json_t *list)
+static void print_list(FILE *out, const json_t *answer)
 {
-	const json_t *row;
+	const json_t *list = json_object_get(answer, "checkpoints"), *row;
 	size_t i;
 
 	if (!json_array_size(list)) {
@@ -56,17 +54,8 @@ static void print_list(FILE *out, const json_t *list)
 
 static int checkpoints_run(struct cli_call *c, struct err *e)
 {
-	json_t *request = json_pack("{s:s}", "verb", "checkpoints"), *answer;
-	int rc = ctl_client_ask(c->n_operands ? c->operands[0] : NULL, request, &answer, e);
-
-	json_decref(request);
-	if (rc < 0)
-		return -1;
-	if (c->json)
-		return json_out(c->out, answer, e);
-	print_list(c->out, json_object_get(answer, "checkpoints"));
-	json_decref(answer);
-	return 0;
+	return cli_ask(c, c->n_operands ? c->operands[0] : NULL, json_pack("{s:s}", "verb", "checkpoints"), print_list,
+		       e);
 }
 
 static const struct opt opts[] = {CLI_OPT_JSON};

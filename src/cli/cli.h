@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include <jansson.h>
+
 #include "base/err.h"
 #include "base/opts.h"
 
@@ -53,6 +55,13 @@ extern const struct cli_verb cli_run_verb, cli_status_verb, cli_incidents_verb, 
  * CLI_USAGE, else CLI_FAILURE). argv may be reordered.
  */
 int cli_main(int argc, char **argv, FILE *out, struct err *e) MUST_CHECK;
+
+/*
+ * Has VM `name` (NULL: the only one) answer the request, which is taken (NULL: out of memory), and prints the answer: as JSON if that
+ * is wanted, else by print.
+ */
+int cli_ask(const struct cli_call *c, const char *name, json_t *request, void (*print)(FILE *out, const json_t *answer),
+	    struct err *e) MUST_CHECK;
 
 /* Common rows: --json. */
 #define CLI_OPT_JSON                                                                                                   \

@@ -4,8 +4,6 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "cli/ctl_client.h"
-#include "cli/json_out.h"
 
 static bool is_number(const char *text)
 {
@@ -58,10 +56,9 @@ static void print_answer(FILE *out, const json_t *j)
 
 static int rollback_run(struct cli_call *c, struct err *e)
 {
-	json_t *request, *answer;
+	json_t *request;
 	const char *name;
 	uint64_t number;
-	int rc;
 
 	if (c->replay && c->drop)
 		return err_set(e, ERR_USAGE, "--replay and --drop exclude each other");
@@ -70,15 +67,7 @@ static int rollback_run(struct cli_call *c, struct err *e)
 	request = json_pack("{s:s, s:b}", "verb", "rollback", "drop", c->drop);
 	if (number)
 		json_object_set_new(request, "number", json_integer((json_int_t)number));
-	rc = ctl_client_ask(name, request, &answer, e);
-	json_decref(request);
-	if (rc < 0)
-		return -1;
-	if (c->json)
-		return json_out(c->out, answer, e);
-	print_answer(c->out, answer);
-	json_decref(answer);
-	return 0;
+	return cli_ask(c, name, request, print_answer, e);
 }
 
 static const struct opt opts[] = {

@@ -6,8 +6,6 @@
 
 #include "base/term.h"
 #include "cli/cli.h"
-#include "cli/ctl_client.h"
-#include "cli/json_out.h"
 
 /* uint64_t, hexadecimal with 0x, or decimal. */
 static int parse_address(const struct opt *o, const char *value, void *field, struct err *e)
@@ -96,21 +94,9 @@ static void print_answer(FILE *out, const json_t *j)
 
 static int taint_run(struct cli_call *c, struct err *e)
 {
-	json_t *request, *answer;
-	int rc;
-
 	if ((c->pid || c->length || c->at) && !(c->pid && c->length))
 		return err_set(e, ERR_USAGE, "--pid, --at and --length go together");
-	request = make_request(c);
-	rc = ctl_client_ask(c->n_operands ? c->operands[0] : NULL, request, &answer, e);
-	json_decref(request);
-	if (rc < 0)
-		return -1;
-	if (c->json)
-		return json_out(c->out, answer, e);
-	print_answer(c->out, answer);
-	json_decref(answer);
-	return 0;
+	return cli_ask(c, c->n_operands ? c->operands[0] : NULL, make_request(c), print_answer, e);
 }
 
 static const struct opt opts[] = {

@@ -411,14 +411,20 @@ static int do_set_log_base(struct vhost_session *s, struct vhost_message *m, str
 	return 0;
 }
 
+/* The message's number for a ring, and the ring. */
+static struct virtq *ring_in(struct vhost_session *s, const struct vhost_message *m, struct vring_state *ret,
+			     struct err *e)
+{
+	memcpy(ret, m->payload, sizeof(*ret));
+	return ring_of(s, ret->index, e);
+}
+
 static int do_set_vring_num(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	struct vring_state st;
-	struct virtq *q;
+	struct virtq *q = ring_in(s, m, &st, e);
 
 	(void)a;
-	memcpy(&st, m->payload, sizeof(st));
-	q = ring_of(s, st.index, e);
 	if (!q)
 		return -1;
 	if (q->running || !st.num || st.num > VIRTQ_SIZE_MAX || (st.num & (st.num - 1)))
@@ -449,11 +455,9 @@ static int do_set_vring_addr(struct vhost_session *s, struct vhost_message *m, s
 static int do_set_vring_base(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	struct vring_state st;
-	struct virtq *q;
+	struct virtq *q = ring_in(s, m, &st, e);
 
 	(void)a;
-	memcpy(&st, m->payload, sizeof(st));
-	q = ring_of(s, st.index, e);
 	if (!q)
 		return -1;
 	if (q->running || st.num > UINT16_MAX)
@@ -466,10 +470,8 @@ static int do_set_vring_base(struct vhost_session *s, struct vhost_message *m, s
 static int do_get_vring_base(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	struct vring_state st;
-	struct virtq *q;
+	struct virtq *q = ring_in(s, m, &st, e);
 
-	memcpy(&st, m->payload, sizeof(st));
-	q = ring_of(s, st.index, e);
 	if (!q)
 		return -1;
 	ring_stop(s, q);
@@ -552,11 +554,9 @@ static int do_get_queue_num(struct vhost_session *s, struct vhost_message *m, st
 static int do_set_vring_enable(struct vhost_session *s, struct vhost_message *m, struct answer *a, struct err *e)
 {
 	struct vring_state st;
-	struct virtq *q;
+	struct virtq *q = ring_in(s, m, &st, e);
 
 	(void)a;
-	memcpy(&st, m->payload, sizeof(st));
-	q = ring_of(s, st.index, e);
 	if (!q)
 		return -1;
 	q->enabled = st.num;

@@ -43,7 +43,9 @@ wait_console() {
 }
 
 wait_ready() {
-	wait_console "$1" '^guest: ready' || { cat "$T/$1.log" "$T/$1.console" && return 1; }
+	wait_console "$1" '^guest: (ready|not all services run)' && grep -aq '^guest: ready' "$T/$1.console" && return
+	cat "$T/$1.log" "$T/$1.console"
+	return 1
 }
 
 # Port in the guest of one of its programs.
