@@ -166,8 +166,8 @@ check-attacks-third: all guest-lab ## every third form of attack in the main bui
 	$(Q)BUILDS="$(MAIN_BUILDS)" JOBS="$(JOBS)" CHUNK=10 tests/attacks/matrix.sh --third
 
 .PHONY: check-recovery
-check-recovery: all guest ## engines and waiting engines killed 50 times each, checkpoints gone back to (KILLS=50)
-	$(Q)KILLS=$(or $(KILLS),50) tests/guest/run engine_killed standby_killed checkpoint_verbs rollback
+check-recovery: all guest ## engines, waiting engines and supervisors killed 50 times each, checkpoints gone back to (KILLS=50)
+	$(Q)KILLS=$(or $(KILLS),50) tests/guest/run engine_killed standby_killed supervisor_killed checkpoint_verbs rollback
 
 .PHONY: bench-recovery
 bench-recovery: all guest ## pause of checkpoints, recovery beside the paper's, latency of output (RUNS=3 SIZES="1024 8192" CHECKPOINTS=50)

@@ -63,6 +63,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: %s ADDRESS:PORT SEED COUNT\n", argv[0]);
 		return 2;
 	}
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	state = (strtoull(argv[2], NULL, 10) + 1) * UINT64_C(0x9e3779b97f4a7c15);
 	count = strtoul(argv[3], NULL, 10);
 	for (unsigned long i = 0; i < count && good; i++) {

@@ -269,43 +269,55 @@ bool blocklog_can_roll_back(const struct blocklog *b, uint64_t mark)
 	return found;
 }
 
-static int log_apply(struct blocklog *b, const struct log *log)
+uint64_t blocklog_blocks_since(const struct blocklog *b, uint64_t mark)
+{
+	const struct log *log;
+	uint64_t n = 0;
+
+	TAILQ_FOREACH (log, &b->logs, link)
+		n += log->mark >= mark ? log->n : 0;
+	return n;
+}
+
+int blocklog_visit(const struct blocklog *b, uint64_t mark, blocklog_visit_fn *fn, void *arg)
 {
 	uint8_t bytes[BLOCKLOG_BLOCK];
+	const struct log *log;
 
-	for (size_t i = 0; i < log->n; i++) {
-		uint64_t block = log->entry[i].block, len = block_len(b, block);
+	TAILQ_FOREACH_REVERSE(log, &b->logs, log_list, link)
+	{
+		for (size_t i = 0; log->mark >= mark && i < log->n; i++) {
+			uint64_t block = log->entry[i].block, len = block_len(b, block);
 
-		if (image_read(&b->store, bytes, len, (uint64_t)log->entry[i].slot * BLOCKLOG_BLOCK) < 0 ||
-		    image_write(b->image, bytes, len, block * BLOCKLOG_BLOCK) < 0)
-			return -1;
+			if (image_read(&b->store, bytes, len, (uint64_t)log->entry[i].slot * BLOCKLOG_BLOCK) < 0 ||
+			    fn(arg, block, bytes, len) < 0)
+				return -1;
+		}
 	}
 	return 0;
 }
 
+static int write_back(void *arg, uint64_t block, const uint8_t *bytes, size_t len)
+{
+	const struct blocklog *b = arg;
+
+	return image_write(b->image, bytes, len, block * BLOCKLOG_BLOCK);
+}
+
 int blocklog_roll_back(struct blocklog *b, uint64_t mark, uint64_t *ret_blocks, struct err *e)
 {
-	struct log *log, *own = NULL;
-	uint64_t blocks = 0;
+	uint64_t blocks = blocklog_blocks_since(b, mark);
+	struct log *log;
 
 	if (!blocklog_can_roll_back(b, mark))
 		return err_set(e, ERR_LIMIT, "the disk at mark %llu is not known any more", (unsigned long long)mark);
 	/* All is applied before anything is dropped. */
-	TAILQ_FOREACH_REVERSE(log, &b->logs, log_list, link)
-	{
-		if (log->mark < mark)
-			break;
-		if (log_apply(b, log) < 0)
-			return err_set_errno(e, "bringing a disk back");
-		blocks += log->n;
-		own = log;
-	}
-	assert(own && own->mark == mark);
-	if (blocks && image_flush(b->image) < 0)
+	if (blocklog_visit(b, mark, write_back, b) < 0 || (blocks && image_flush(b->image) < 0))
 		return err_set_errno(e, "bringing a disk back");
-	while (TAILQ_LAST(&b->logs, log_list) != own)
-		log_destroy(b, TAILQ_LAST(&b->logs, log_list));
-	log_empty(b, own);
+	while ((log = TAILQ_LAST(&b->logs, log_list))->mark > mark)
+		log_destroy(b, log);
+	assert(log->mark == mark);
+	log_empty(b, log);
 	*ret_blocks = blocks;
 	return 0;
 }

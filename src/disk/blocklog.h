@@ -12,6 +12,7 @@
 #define CLOUDER_DISK_BLOCKLOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -40,6 +41,12 @@ void blocklog_before_write(struct blocklog *b, uint64_t off, uint64_t len);
 void blocklog_forget(struct blocklog *b, uint64_t mark);
 /* Whether the image can be brought back to where this mark was set. */
 bool blocklog_can_roll_back(const struct blocklog *b, uint64_t mark);
+/* How many blocks going back to it would write. */
+uint64_t blocklog_blocks_since(const struct blocklog *b, uint64_t mark);
+/* Given a block as it is to be written, len bytes; less than 0 ends it, with errno set. */
+typedef int blocklog_visit_fn(void *arg, uint64_t block, const uint8_t *bytes, size_t len);
+/* What going back would write, in that order; a block may come more than once. -1 with errno set. */
+int blocklog_visit(const struct blocklog *b, uint64_t mark, blocklog_visit_fn *fn, void *arg) MUST_CHECK;
 /*
  * Brings the image back, durably; newer marks are dropped, the log of this one begins anew. *ret_blocks: written. On failure,
  * an I/O error of the host, the image is between the two; nothing is dropped, and it can be tried again.

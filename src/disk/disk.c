@@ -2,6 +2,7 @@
 /* A disk of the guest: its ring, its thread and its image. See disk.h. */
 #include "disk/disk.h"
 
+#include <limits.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -13,6 +14,7 @@
 
 #include "base/log.h"
 #include "disk/disk_internal.h"
+#include "disk/journal.h"
 #include "disk/request_internal.h"
 
 #define BIT(n) (1ull << (n))
@@ -256,16 +258,32 @@ static const struct vhost_kind writable_disk = KIND(0), readonly_disk = KIND(BIT
 
 /* ---- the public face ---- */
 
+static int open_image(struct disk *d, struct err *e)
+{
+	uint64_t blocks;
+
+	if (image_open(d->spec, &d->image, e) < 0 || journal_finish(&d->image, &blocks, e) < 0)
+		return -1;
+	if (blocks)
+		log_warn("disk %s was being brought back to a checkpoint when its VM was killed: that is finished now, "
+			 "%llu blocks",
+			 d->spec->file, (unsigned long long)blocks);
+	return image_check_format(&d->image, d->spec, e);
+}
+
 static int create_undo(struct disk *d, struct err *e)
 {
-	const char *slash = strrchr(d->spec->file, '/');
-	char dir[4096];
+	char dir[PATH_MAX];
 
 	if (d->image.readonly)
 		return 0;
-	if ((size_t)snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - d->spec->file + 1) : 1,
-			     slash ? d->spec->file : ".") >= sizeof(dir))
-		return err_set(e, ERR_LIMIT, "disk %.200s: the name is too long", d->spec->file);
+	snprintf(dir, sizeof(dir), "%s", d->image.path);
+	strrchr(dir, '/')[1] = 0; /* the name is absolute */
+	if (access(dir, W_OK) < 0)
+		log_warn("disk %s: %s cannot be written to: if clouder is killed in the middle of a rollback, the disk "
+			 "stays "
+			 "between two moments",
+			 d->spec->file, dir);
 	return blocklog_create(&d->image, dir, (uint64_t)d->spec->undo_mib << 20, &d->undo, e);
 }
 
@@ -286,7 +304,7 @@ int disk_create(struct loop *l, struct gmem *gm, const struct image_spec *spec, 
 	d->buf = malloc(REQUEST_HEADER + REQUEST_DATA_MAX);
 	if (!d->buf)
 		err_set_errno(e, "disk");
-	if (!d->buf || image_open(spec, &d->image, e) < 0 || create_undo(d, e) < 0 ||
+	if (!d->buf || open_image(d, e) < 0 || create_undo(d, e) < 0 ||
 	    worker_create(&d->image, d->undo, &d->worker, e) < 0)
 		goto fail;
 	d->work = loop_timer_add(l, 0, LOOP_OUTER, work, d, e);

@@ -70,6 +70,7 @@ struct disks {
 	struct disk *disk[DISKS_MAX];
 	unsigned n;
 	uint64_t last_mark;
+	bool half_way; /* going back failed, and journals say how it could go on */
 	uint64_t blocks_undone; /* by all rollbacks */
 };
 
@@ -85,7 +86,8 @@ bool disks_can_roll_back(struct disks *s, uint64_t mark);
 /*
  * Brings all images back to the mark, durably; no engine may have started rings. Newer marks are dropped, this one stays.
  * ERR_LIMIT: not possible any more, nothing is changed. Another error: the host
- * could not read or write, and the images are between the two moments until it is tried again.
+ * could not read or write, and the images are between the two moments until it is tried again, or until they are
+ * opened the next time, which finishes it.
  */
 int disks_roll_back(struct disks *s, uint64_t mark, struct err *e) MUST_CHECK;
 

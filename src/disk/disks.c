@@ -2,7 +2,11 @@
 /* All disks of a VM, whose marks are set and gone back to together: see disk.h. */
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "disk/disk_internal.h"
+#include "disk/journal.h"
+
+_Static_assert(DISKS_MAX <= JOURNAL_IMAGES_MAX, "all go back together");
 
 void disks_destroy(struct disks *s)
 {
@@ -66,8 +70,24 @@ bool disks_can_roll_back(struct disks *s, uint64_t mark)
 
 int disks_roll_back(struct disks *s, uint64_t mark, struct err *e)
 {
+	struct journal_part parts[DISKS_MAX];
+	unsigned n = 0;
+	struct err why;
+
 	if (!disks_can_roll_back(s, mark))
 		return err_set(e, ERR_LIMIT, "the disks at mark %llu are not known any more", (unsigned long long)mark);
+	for (unsigned i = 0; i < s->n; i++) {
+		struct blocklog *undo = undo_of(s, i);
+
+		/* One whose last try failed half way has its journal still. */
+		if (undo && (blocklog_blocks_since(undo, mark) || s->half_way))
+			parts[n++] = (struct journal_part){&s->disk[i]->image, undo};
+	}
+	/* Going back without a journal is better than not going back. */
+	s->half_way = n && journal_begin(parts, n, mark, &why) == 0;
+	if (n && !s->half_way)
+		log_warn("%s: no journal: if this process were killed just now, disks would stay between two moments",
+			 why.text);
 	for (unsigned i = 0; i < s->n; i++) {
 		struct blocklog *undo = undo_of(s, i);
 		uint64_t blocks = 0;
@@ -76,5 +96,8 @@ int disks_roll_back(struct disks *s, uint64_t mark, struct err *e)
 			return err_prefix(e, "disk %.120s", s->disk[i]->spec->file);
 		s->blocks_undone += blocks;
 	}
+	if (s->half_way && journal_end(parts, n, e) < 0)
+		return -1;
+	s->half_way = false;
 	return 0;
 }

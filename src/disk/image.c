@@ -151,8 +151,7 @@ static int lock(const struct image *i, const char *file, struct err *e)
 		       i->readonly ? " that writes to it" : "");
 }
 
-/* Content that says of itself that it is of another format, which the guest must not see (nor make up). */
-static int check_format(const struct image *i, const struct image_spec *s, struct err *e)
+int image_check_format(const struct image *i, const struct image_spec *s, struct err *e)
 {
 	static const struct {
 		const char *bytes, *name;
@@ -194,15 +193,23 @@ int image_open(const struct image_spec *s, struct image *ret, struct err *e)
 {
 	struct image i = {.readonly = s->readonly};
 
-	i.fd = open(s->file, (s->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
-	if (i.fd < 0)
+	i.path = realpath(s->file, NULL);
+	if (!i.path)
 		return err_set_errno(e, "disk %.200s", s->file);
-	if (measure(&i, s->file, e) < 0 || lock(&i, s->file, e) < 0 || check_format(&i, s, e) < 0) {
-		close(i.fd);
-		return -1;
+	i.fd = open(s->file, (s->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+	if (i.fd < 0) {
+		err_set_errno(e, "disk %.200s", s->file);
+		goto fail;
 	}
+	if (measure(&i, s->file, e) < 0 || lock(&i, s->file, e) < 0)
+		goto fail;
 	*ret = i;
 	return 0;
+fail:
+	if (i.fd >= 0)
+		close(i.fd);
+	free(i.path);
+	return -1;
 }
 
 void image_close(struct image *i)
@@ -212,7 +219,8 @@ void image_close(struct image *i)
 	if (!i->readonly)
 		fdatasync(i->fd);
 	close(i->fd);
-	i->fd = -1;
+	free(i->path);
+	image_init(i);
 }
 
 int image_read(const struct image *i, void *ret, size_t len, uint64_t off)

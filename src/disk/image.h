@@ -30,15 +30,18 @@ void image_spec_deinit(struct image_spec *s);
 
 struct image {
 	int fd;
+	char *path; /* ours; absolute, without symbolic links */
 	uint64_t size; /* bytes, whole sectors */
 	bool readonly;
 };
 
 /*
  * Opens and locks the file, so that neither another VM of ours nor QEMU's programs write to it. The lock is QEMU's own kind.
- * ERR_REFUSED: it is no raw image; ERR_STATE: somebody else has it.
+ * ERR_STATE: somebody else has it.
  */
 int image_open(const struct image_spec *s, struct image *ret, struct err *e) MUST_CHECK;
+/* ERR_REFUSED: its content says that it is no raw image, and the operator did not say that it is. */
+int image_check_format(const struct image *i, const struct image_spec *s, struct err *e) MUST_CHECK;
 /* What was written becomes durable first. Fine after image_init(), too. */
 void image_close(struct image *i);
 /* Not open. */

@@ -3,34 +3,8 @@
 # shellcheck disable=SC2154 # pid_of is of lib.sh
 # Disks that the guest writes to: what is on them after an attack is what a correct history gives.
 
-PATH=$PATH:/usr/sbin
-
-# make_disk FILE: an image of 64 MiB with an ext4 file system.
-make_disk() {
-	truncate --size 64M "$T/$1"
-	mke2fs -q -t ext4 -F "$T/$1"
-}
-
-# ledger FILE: what the guest has written there, its own numbers cut off. 1: the numbers are not 1, 2, 3, ...
-ledger() {
-	debugfs -R "cat /ledger" "$T/$1" 2>/dev/null >"$T/$1.ledger"
-	cut -d ' ' -f 1 "$T/$1.ledger" | cmp - <(seq "$(wc -l <"$T/$1.ledger")") || { cat "$T/$1.ledger" && return 1; }
-	cut -d ' ' -f 2- "$T/$1.ledger"
-}
-
-fsck() { e2fsck -fn "$T/$1" >"$T/$1.fsck" 2>&1 || { cat "$T/$1.fsck" && return 1; }; }
-
-# quit NAME PORT: the service ends, the guest unmounts its disk, and the VM is stopped.
-quit() {
-	timeout "$LIMIT" "$GUEST/ask" "127.0.0.1:$2" "echo quit" >/dev/null 2>&1
-	check "$1: the guest unmounts its disk" wait_console "$1" '^guest: data is unmounted'
-	end "$1"
-}
-
-# on_disk NAME PORT FILE,OPTIONS...: a VM that keeps a ledger on this disk.
-on_disk() {
-	protected "$1" "fig2-ledger clouder.data" "$2:7009" --disk "$T/$3" "${@:4}"
-}
+# shellcheck source=tests/guest/ledger.sh
+. "$here/ledger.sh"
 
 test_disk_attacked() {
 	local port before=12
@@ -72,21 +46,27 @@ test_disk_benign() {
 	is "lines" 12 "$(wc -l <"$T/lines")"
 }
 
-# An engine that dies: the VM goes on from the newest checkpoint, and so do its disks.
+# Engines that die, those that wait first: the VM goes on from the newest checkpoint, and so do its disks. KILLS: how many
+# times (2).
 test_disk_engine_killed() {
-	local port
+	local port i kills=${KILLS:-2}
 	port=$(free_port)
 	make_disk disk
 	check "the VM starts" on_disk vm "$port" disk
-	check "benign requests" benign "$port" 6 first
-	kill -KILL "$(status_value vm engine_pid)"
-	check "benign requests after it" benign "$port" 6 second
-	is "revivals" 1 "$(status_value vm revivals)"
-	check "the same answers" same_file first second
+	check "benign requests" benign "$port" 60 before
+	for ((i = 1; i <= kills; i++)); do
+		: >"$T/after"
+		# shellcheck disable=SC2046 # several
+		((i % 2)) || kill -KILL $(standby_pids vm)
+		check "killed under load: $i" kill_under_load "$port" 60 after
+		check "the same answers" same_file before after
+	done
+	is "revivals" "$kills" "$(status_value vm revivals)"
 	quit vm "$port"
+	check "nothing is beside the disk" [ ! -e "$T/disk.clouder-rollback" ]
 	check "the file system is whole" fsck disk
 	check "no gap in the numbers" eval 'ledger disk >"$T/lines"'
-	is "lines" 12 "$(wc -l <"$T/lines")"
+	is "lines" $((60 * (kills + 1))) "$(wc -l <"$T/lines")"
 }
 
 # What is no disk of CloudER's is refused, and says which option to use; so is an image that somebody else has.

@@ -77,24 +77,6 @@ test_rollback_refused() {
 	end vm
 }
 
-# another_engine VM PID: one that is not PID carries the VM.
-another_engine() {
-	local pid
-	pid=$(status_value "$1" engine_pid)
-	[ -n "$pid" ] && [ "$pid" -ne "$2" ] && [ "$pid" -ne 0 ]
-}
-
-# kill_under_load PORT COUNT FILE: requests, in the midst of which the engine is killed; they are answered all the same.
-kill_under_load() {
-	local requests engine
-	engine=$(status_value vm engine_pid)
-	benign "$1" "$2" "$3" &
-	requests=$!
-	# Some have come and gone, more are to come.
-	grep -q -m 1 . < <(timeout "$LIMIT" tail -n +$((RANDOM % 20 + 1)) -f -s 0.05 --pid=$requests "$T/$3" 2>/dev/null)
-	kill -KILL "$engine" && wait "$requests" && settled another_engine vm "$engine"
-}
-
 # KILLS: how many times (3).
 test_engine_killed() {
 	local port pid idle i

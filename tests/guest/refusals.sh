@@ -210,10 +210,6 @@ test_standby_killed() {
 	end vm
 }
 
-standby_pids() {
-	"$CLOUDER" status "$1" --json | tr -d ' \n' | grep -o '"standby_pids":\[[0-9,]*\]' | grep -o '[0-9]*'
-}
-
 # have_standbys VM OLD: two engines wait, and none of the old ones.
 have_standbys() {
 	local pids pid
@@ -235,10 +231,6 @@ test_supervisor_killed() {
 	check "one of the same name starts" protected vm fig2 "$port:7000"
 	check "benign requests" benign "$port" 9 answers
 	end vm
-}
-
-no_engines() {
-	! left_over | grep '^process'
 }
 
 # ---- a full disk ----

@@ -167,6 +167,33 @@ end() {
 	check "the supervisor of $1 ends with 0" wait_end "$1"
 }
 
+# another_engine VM PID: one that is not PID carries the VM.
+another_engine() {
+	local pid
+	pid=$(status_value "$1" engine_pid)
+	[ -n "$pid" ] && [ "$pid" -ne "$2" ] && [ "$pid" -ne 0 ]
+}
+
+# kill_under_load PORT COUNT FILE: requests, in the midst of which the engine is killed; they are answered all the same.
+kill_under_load() {
+	local requests engine
+	engine=$(status_value vm engine_pid)
+	benign "$1" "$2" "$3" &
+	requests=$!
+	# Some have come and gone, more are to come.
+	grep -q -m 1 . < <(timeout "$LIMIT" tail -n +$((RANDOM % 20 + 1)) -f -s 0.05 --pid=$requests "$T/$3" 2>/dev/null)
+	kill -KILL "$engine" && wait "$requests" && settled another_engine vm "$engine"
+}
+
+# Of the engines that wait.
+standby_pids() {
+	"$CLOUDER" status "$1" --json | tr -d ' \n' | grep -o '"standby_pids":\[[0-9,]*\]' | grep -o '[0-9]*'
+}
+
+no_engines() {
+	! left_over | grep '^process'
+}
+
 # one_line FILE REGEX: the messages are one line, and it is this.
 one_line() {
 	[ "$(wc -l <"$1")" -eq 1 ] && grep -qE -- "$2" "$1" && return

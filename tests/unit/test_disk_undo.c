@@ -151,8 +151,10 @@ static void test_files(void **state)
 	assert_int_equal(image_open(&dir, &i, &e), -1);
 	assert_int_equal(e.code, ERR_USAGE);
 	assert_int_equal(pwrite(fd, "QFI\xfb", 4, 0), 4);
-	assert_int_equal(image_open(&s, &i, &e), -1);
+	assert_int_equal(image_open(&s, &i, &e), 0);
+	assert_int_equal(image_check_format(&i, &s, &e), -1);
 	assert_int_equal(e.code, ERR_REFUSED);
+	image_close(&i);
 	s.raw = true; /* said so: no matter what it looks like */
 	assert_int_equal(image_open(&s, &i, &e), 0);
 	assert_int_equal(i.size, SIZE);
