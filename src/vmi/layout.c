@@ -103,6 +103,17 @@ static const struct row rows[VMI_FIELDS] = {
 	[XNODE_SLOTS] = {"xa_node", "slots", false},
 	[FOLIO_INDEX] = {"folio", "index", false},
 	[PAGE_SIZE_OF] = {"page", "", false},
+	[MODULE_LIST] = {"module", "list", false},
+	[MODULE_NAME] = {"module", "name", false},
+	[MODULE_STATE] = {"module", "state", false},
+	[MODULE_MEM] = {"module", "mem", false},
+	[MODULE_CORE] = {"module", "core_layout", false},
+	[MODULE_INIT] = {"module", "init_layout", false},
+	[MODMEM_BASE] = {"module_memory", "base", false},
+	[MODMEM_SIZE] = {"module_memory", "size", false},
+	[MODMEM_WHOLE] = {"module_memory", "", false},
+	[MODLAYOUT_BASE] = {"module_layout", "base", false},
+	[MODLAYOUT_SIZE] = {"module_layout", "size", false},
 };
 
 bool vmi_field_required(enum vmi_field_id id, const char **ret_type, const char **ret_member)

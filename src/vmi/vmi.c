@@ -15,6 +15,7 @@
  *   page cache       file pages that no page table maps yet                     pagecache.c
  *   modules          ELF headers in memory                                      module.c
  *   symbols          the kernel's own table of them                             kallsyms.c, symbols.c
+ *   the kernel's modules                                                        kmodule.c
  *   lists            processes and mappings, for people                         process.c, mapping.c
  *
  * Non-goals: 32-bit guest kernels (their address spaces can be walked, not introspected), kernels without

@@ -8,6 +8,7 @@
 /* Bounds of all walks of guest structures: well above what a working Linux guest has. */
 #define VMI_TASKS_MAX 65536u
 #define VMI_THREADS_MAX 16384u
+#define VMI_KMODULES_MAX 4096u
 #define VMI_MAPS_MAX 65536u
 #define VMI_NAME_MAX 255u
 #define VMI_PATH_DEPTH_MAX 64u
@@ -101,6 +102,17 @@ enum vmi_field_id {
 	XNODE_SLOTS,
 	FOLIO_INDEX,
 	PAGE_SIZE_OF,
+	MODULE_LIST,
+	MODULE_NAME,
+	MODULE_STATE,
+	MODULE_MEM,
+	MODULE_CORE,
+	MODULE_INIT,
+	MODMEM_BASE,
+	MODMEM_SIZE,
+	MODMEM_WHOLE,
+	MODLAYOUT_BASE,
+	MODLAYOUT_SIZE,
 	VMI_FIELDS,
 };
 
@@ -173,6 +185,11 @@ void vmi_symbols_free(struct vmi_symbols *s); /* NULL is fine */
 typedef bool vmi_symbol_fn(void *arg, const struct vmi_symbol *s);
 /* In the order of their addresses; false from fn ends it. */
 void vmi_symbols_each(const struct vmi_symbols *s, vmi_symbol_fn *fn, void *arg);
+
+/* kmodule.c */
+/* Those of the list that begins at head; else as vmi_kmodules(). */
+int vmi_kmodules_of(const struct vmi *v, struct gva head, size_t first, struct vmi_kmodule *ret, size_t max,
+		    bool *ret_whole, struct err *e) MUST_CHECK;
 
 /* fields.c */
 static inline bool vmi_has(const struct vmi *v, enum vmi_field_id f)

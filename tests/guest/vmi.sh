@@ -106,6 +106,31 @@ many_processes() {
 	[ "$(json_value complete <"$T/many")" = true ] && [ "$(grep -c '"comm": "vmilab"' "$T/many")" -ge "$PROCESSES" ]
 }
 
+# The mappings of a process that are called so: START.
+mapping_of() { awk -v name="$1" -v rights="$2" '$5 == name && $2 == rights { split($1, at, "-"); print at[1]; exit }' "$T/mapped"; }
+
+# read_matches PROGRAM: what its code is, as the guest's kernel tells it.
+read_matches() {
+	local pid at
+	pid=$(pid_in_guest "$1")
+	at=$(mapping_of "/bin/$1" r-xp)
+	in_guest wanted "dd if=/proc/$pid/mem bs=4096 skip=$((at / 4096)) count=1 2>/dev/null" &&
+		"$CLOUDER" vmi read "$pid" "$((at + 16))" 4000 vm --raw >"$T/got" || return
+	dd if="$T/wanted" bs=16 skip=1 count=250 of="$T/wanted16" 2>/dev/null
+	same_file wanted16 got && [ "$(wc -c <"$T/got")" -eq 4000 ]
+}
+
+# absent_is_told PROGRAM: the stack's last page is there, its first is not, and before all there is nothing.
+absent_is_told() {
+	local pid at
+	pid=$(pid_in_guest "$1")
+	at=$(mapping_of '[stack]' rw-p)
+	vmi missing read "$pid" "$((at - 4096))" 8192 vm && grep -q '  4096 bytes are not mapped$' "$T/missing" &&
+		grep -q '  4096 bytes are not in memory$' "$T/missing" &&
+		refused '8192 of 8192 bytes are not in the guest.s memory' read "$pid" "$((at - 4096))" 8192 vm --raw &&
+		[ "$(wc -c <"$T/refused.out")" -eq 8192 ]
+}
+
 test_vmi_processes() {
 	declare -gA port=()
 	check "the VM starts" lab_vm vmilab,taintlab-dynamic
@@ -116,6 +141,8 @@ test_vmi_processes() {
 	check "their programs" programs_match
 	check "mappings" maps_match taintlab-dynamic
 	check "build-ids" build_ids_match taintlab-dynamic
+	check "memory" read_matches taintlab-dynamic
+	check "what is not there" absent_is_told taintlab-dynamic
 	check "no such process" refused 'the guest has no process 99999$' maps 99999 vm
 	check "a kernel thread" refused 'process 2 \(kthreadd\) of the guest has no memory of its own' maps 2 vm
 	check "$PROCESSES processes" stays many "vmilab spawn $PROCESSES" spawned
@@ -136,11 +163,20 @@ symbols_match() {
 	same_file wanted got && [ "$(wc -l <"$T/got")" -eq "$SYMBOLS" ] && [ "$(wc -l <"$T/all")" -ge 50000 ]
 }
 
+# Name, size, state and address of the guest's modules.
+modules_match() {
+	in_guest loaded 'cat /proc/modules' && vmi listed modules vm || return
+	awk '{ print $1, $2, tolower($5), $6 }' "$T/loaded" >"$T/wanted"
+	awk 'NR > 1 { print $1, $2, $4, $3 }' "$T/listed" >"$T/got"
+	same_file wanted got && [ "$(wc -l <"$T/got")" -ge 3 ]
+}
+
 test_vmi_symbols() {
 	declare -gA port=()
 	check "the VM starts" lab_vm vmilab
 	check "the first look" vmi first symbols _stext vm --json
 	check "symbols" symbols_match
+	check "modules" modules_match
 	check "one by its name" vmi seen symbols _stext vm
 	is "is that of the kernel" "$(grep ' _stext$' "$T/kernels" | sed 's/^/0x/')" "$(cat "$T/seen")"
 	check "nothing is called so" vmi seen symbols no_such_symbol vm
