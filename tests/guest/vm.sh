@@ -93,6 +93,14 @@ incident_count() {
 	"$CLOUDER" incidents --json | grep -c '^ *"id":'
 }
 
+# tell_incidents [AFTER]: what is known of each, for whoever reads of a failure.
+tell_incidents() {
+	local id
+	for ((id = ${1:-0} + 1; id <= $(incident_count); id++)); do
+		"$CLOUDER" show "$id"
+	done
+}
+
 # incident_value ID NAME, status_value VM NAME
 incident_value() { "$CLOUDER" show "$1" --json | json_value "$2"; }
 status_value() { "$CLOUDER" status "$1" --json | json_value "$2"; }
