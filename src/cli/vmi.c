@@ -91,7 +91,7 @@ static int add_pid(const char *word, json_t *request, struct err *e)
 	return json_object_set_new(request, "pid", json_integer(pid));
 }
 
-static int ask_mappings(const struct cli_call *c, json_t *request, struct err *e)
+static int ask_process(const struct cli_call *c, json_t *request, struct err *e)
 {
 	return add_pid(c->operands[1], request, e);
 }
@@ -111,6 +111,47 @@ static void print_mapping(const struct cli_call *c, const json_t *row)
 	term_print(c->out, *id ? id : "-");
 	putc(' ', c->out);
 	print_name(c->out, row, "name");
+}
+
+/* ---- threads ---- */
+
+#define REGISTERS_IN_LINE 4u
+
+static void print_registers(FILE *out, const json_t *registers)
+{
+	static const char *const names[] = {"rip", "rflags", "rsp", "rbp", "rax", "rbx", "rcx", "rdx", "rsi",
+					    "rdi", "r8",     "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		uint64_t value = strtoull(text(registers, names[i]), NULL, 16);
+
+		/* The first two stand in a line of their own. */
+		fprintf(out, "%s%-6s 0x%016" PRIx64 "%s",
+			i == 0 || (i - 2) % REGISTERS_IN_LINE == 0 ? "        " : "  ", names[i], value,
+			i == 1 || (i > 1 && (i - 2) % REGISTERS_IN_LINE == 3) ? "\n" : "");
+	}
+}
+
+static void print_thread(const struct cli_call *c, const json_t *row)
+{
+	const json_t *registers = json_object_get(row, "registers");
+
+	fprintf(c->out, "%7" JSON_INTEGER_FORMAT " ", number(row, "tid"));
+	term_print(c->out, text(row, "state"));
+	putc(' ', c->out);
+	term_print(c->out, text(row, "comm"));
+	if (json_is_true(json_object_get(row, "on_processor")))
+		fputs(": on a processor; when it last came into the kernel", c->out);
+	else if (json_is_object(registers))
+		fputs(": in the kernel", c->out);
+	if (!json_is_object(registers)) {
+		fputs(": was never in user mode\n", c->out);
+		return;
+	}
+	if (number(row, "system_call") >= 0)
+		fprintf(c->out, ", system call %" JSON_INTEGER_FORMAT, number(row, "system_call"));
+	fputs(json_is_true(json_object_get(row, "is_32bit")) ? ", 32-bit code\n" : "\n", c->out);
+	print_registers(c->out, registers);
 }
 
 /* ---- symbols ---- */
@@ -272,8 +313,10 @@ static int write_memory(const struct cli_call *c, const json_t *rows, struct err
 static const struct view views[] = {
 	{"ps", "ps [NAME] [--threads]", "processes: number, parent, user, state, name, program", "processes", 0, 0,
 	 ask_processes, title_processes, print_process, NULL},
+	{"threads", "threads PID [NAME]", "a process's threads with their registers of user mode", "threads", 1, 1,
+	 ask_process, NULL, print_thread, NULL},
 	{"maps", "maps PID [NAME]", "a process's mappings: addresses, permissions, file offset, build-id, path",
-	 "mappings", 1, 1, ask_mappings, NULL, print_mapping, NULL},
+	 "mappings", 1, 1, ask_process, NULL, print_mapping, NULL},
 	{"read", "read PID ADDRESS LENGTH [NAME] [--raw]", "a process's memory, as a dump or as it is", "memory", 3, 3,
 	 ask_memory, NULL, print_memory, write_memory},
 	{"symbols", "symbols [PATTERN [NAME]]", "the kernel's symbols: address, type, name; a PATTERN may have * and ?",

@@ -114,6 +114,58 @@ static int find_process(const struct view *w, struct vmi_task *ret, struct err *
 	return vmi_task_by_pid(w->vm->vmi, (int32_t)pid, ret, e);
 }
 
+static json_t *registers(const struct vmi_thread_state *t)
+{
+	static const char *const names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+					      "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+	json_t *j = json_pack("{s:o, s:o}", "rip", hex(t->user.ip.v), "rflags", hex(t->flags));
+
+	for (unsigned i = 0; i < 16; i++)
+		json_object_set_new(j, names[i], hex(t->user.gpr[i]));
+	return j;
+}
+
+static json_t *thread_row(const struct vmi_thread_state *t)
+{
+	json_t *j = json_pack("{s:i, s:s, s:s%, s:b}", "tid", t->tid, "comm", t->comm, "state", &t->state, (size_t)1,
+			      "on_processor", t->on_processor);
+
+	if (t->has_user) {
+		json_object_set_new(j, "is_32bit", json_boolean(t->user.is_32bit));
+		json_object_set_new(j, "system_call", json_integer((json_int_t)t->user.number));
+	}
+	json_object_set_new(j, "registers", t->has_user ? registers(t) : json_null());
+	return j;
+}
+
+/* Frozen until the rows are read. */
+static int read_threads(struct view *w, struct vmi_thread_state *ret, struct err *e)
+{
+	struct vmi_task t;
+
+	if (find_process(w, &t, e) < 0)
+		return -1;
+	return vmi_thread_states(w->vm->vmi, &t, w->from, ret, ROWS_MAX, &w->whole, e);
+}
+
+static int show_threads(struct view *w, struct err *e)
+{
+	struct vmi_thread_state *t = calloc(ROWS_MAX, sizeof(*t));
+	bool needed;
+	int n;
+
+	if (!t)
+		return err_set_errno(e, "list of threads");
+	needed = freeze(w);
+	n = read_threads(w, t, e);
+	thaw(w, needed);
+	for (int i = 0; i < n; i++)
+		json_array_append_new(w->rows, thread_row(&t[i]));
+	w->more = n == ROWS_MAX;
+	free(t);
+	return n < 0 ? -1 : 0;
+}
+
 /* Frozen until the rows are read. */
 static int read_mappings(struct view *w, struct vmi_mapping *ret, struct err *e)
 {
@@ -269,11 +321,8 @@ static int show_memory(struct view *w, struct err *e)
 static const struct {
 	const char *show;
 	int (*fn)(struct view *w, struct err *e);
-} views[] = {{"ps", show_processes},
-	     {"maps", show_mappings},
-	     {"symbols", show_symbols},
-	     {"modules", show_modules},
-	     {"read", show_memory}};
+} views[] = {{"ps", show_processes},	{"threads", show_threads}, {"maps", show_mappings},
+	     {"symbols", show_symbols}, {"modules", show_modules}, {"read", show_memory}};
 
 static int show(struct view *w, struct err *e)
 {

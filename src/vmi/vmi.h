@@ -129,6 +129,25 @@ int vmi_threads_waiting(struct vmi *v, const struct vmi_task *t, struct vmi_thre
 /* Such a thread will go on at ip, with that stack pointer, when its system call ends. */
 bool vmi_thread_redirect(struct vmi *v, const struct vmi_thread *th, struct gva ip, struct gva sp) MUST_CHECK;
 
+/* A thread as it is listed. */
+struct vmi_thread_state {
+	int32_t tid;
+	char comm[VMI_COMM_MAX + 1];
+	char state; /* as in struct vmi_process */
+	/*
+	 * It was on a processor when it was looked at, in user mode or in the kernel; its registers are those of the last time it
+	 * came into the kernel. Else they are what it goes on with in user mode, but for the system call's result.
+	 */
+	bool on_processor;
+	bool has_user; /* it has been in user mode: what follows is meant */
+	struct vmi_thread user;
+	uint64_t flags;
+};
+
+/* The threads of the process of t, without the first `first`; at most max. Else as vmi_processes(). */
+int vmi_thread_states(struct vmi *v, const struct vmi_task *t, size_t first, struct vmi_thread_state *ret, size_t max,
+		      bool *ret_whole, struct err *e) MUST_CHECK;
+
 #define VMI_SYMBOL_MAX 511
 
 /* A symbol of the kernel, without those of its modules. */

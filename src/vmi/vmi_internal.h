@@ -31,6 +31,7 @@ enum vmi_field_id {
 	TASK_GROUP_LEADER,
 	TASK_THREAD_NODE,
 	TASK_STATE,
+	TASK_ON_CPU,
 	TASK_SECCOMP,
 	TASK_EXIT_STATE,
 	TASK_PARENT,
@@ -46,6 +47,7 @@ enum vmi_field_id {
 	REGS_SS,
 	REGS_SIZE,
 	REGS_SP,
+	REGS_FLAGS,
 	REGS_ORIG_AX,
 	REGS_R15,
 	REGS_R14,
@@ -170,6 +172,13 @@ struct gva vmi_task_of(const struct vmi *v, struct gva node, enum vmi_field_id m
 void vmi_task_comm(const struct vmi *v, struct gva task, char ret[VMI_COMM_MAX + 1]);
 /* The mm of a thread-group leader's process; 0: a kernel thread, or it has ended. */
 struct gva vmi_task_mm(const struct vmi *v, struct gva leader);
+
+/* The registers that a thread had in user mode, where it was saved on its kernel stack. false: there are none. */
+bool vmi_thread_saved(const struct vmi *v, struct gva task, struct vmi_thread *ret, struct gva *ret_regs) MUST_CHECK;
+
+/* process.c */
+/* As in struct vmi_process. */
+char vmi_task_state(const struct vmi *v, struct gva task);
 
 /* kallsyms.c */
 struct vmi_symbols;

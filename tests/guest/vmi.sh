@@ -106,6 +106,30 @@ many_processes() {
 	[ "$(json_value complete <"$T/many")" = true ] && [ "$(grep -c '"comm": "vmilab"' "$T/many")" -ge "$PROCESSES" ]
 }
 
+# registers_match: system call, its arguments, stack pointer and instruction of each of the six threads that wait, as the guest's
+# kernel tells them.
+registers_match() {
+	local pid
+	pid=$(awk '$7 == "/bin/vmilab" && $6 == "thread-1" { print $1 }' "$T/threads")
+	in_guest wanted "for i in /proc/$pid/task/*; do echo \${i##*/} \$(cat \$i/syscall); done" &&
+		vmi waiting threads "$pid" vm || return
+	sed -i 's/0x0*/x/g' "$T/wanted"
+	sed 's/0x0*/x/g' "$T/waiting" | awk '/: in the kernel, / { tid = $1; number = $NF; next }
+		{ for (i = 1; i < NF; i += 2) has[$i] = $(i + 1) }
+		"r15" in has { print tid, number, has["rdi"], has["rsi"], has["rdx"], has["r10"], has["r8"], has["r9"],
+			has["rsp"], has["rip"]; delete has }' >"$T/got"
+	same_file wanted got && [ "$(wc -l <"$T/got")" -eq 6 ]
+}
+
+# One that does nothing but compute is on the processor whenever that has nothing else to do.
+is_on_processor() { vmi spun threads "$1" vm && grep -q ': on a processor; when it last came' "$T/spun"; }
+
+computing() {
+	local pid
+	stays spinner "sh -c 'echo \$\$ >/tmp/spinner; echo spinning; while :; do :; done'" spinning &&
+		in_guest pid 'cat /tmp/spinner' && settled is_on_processor "$(cat "$T/pid")"
+}
+
 # The mappings of a process that are called so: START.
 mapping_of() { awk -v name="$1" -v rights="$2" '$5 == name && $2 == rights { split($1, at, "-"); print at[1]; exit }' "$T/mapped"; }
 
@@ -136,15 +160,18 @@ test_vmi_processes() {
 	check "the VM starts" lab_vm vmilab,taintlab-dynamic
 	check "a process with threads" stays threads "vmilab threads 5" running
 	check "threads" threads_match
+	cp "$T/seen" "$T/threads"
 	is "the five with a name" 5 "$(grep -c ' thread-[1-5] .* /bin/vmilab$' "$T/seen")"
 	check "processes" processes_match
 	check "their programs" programs_match
+	check "their registers" registers_match
 	check "mappings" maps_match taintlab-dynamic
 	check "build-ids" build_ids_match taintlab-dynamic
 	check "memory" read_matches taintlab-dynamic
 	check "what is not there" absent_is_told taintlab-dynamic
 	check "no such process" refused 'the guest has no process 99999$' maps 99999 vm
 	check "a kernel thread" refused 'process 2 \(kthreadd\) of the guest has no memory of its own' maps 2 vm
+	check "a thread that computes" computing
 	check "$PROCESSES processes" stays many "vmilab spawn $PROCESSES" spawned
 	check "are all listed" many_processes
 	check "in ${PAUSE:-no} us" between 1 "$PAUSE_MOST" "$PAUSE"
@@ -199,6 +226,8 @@ test_vmi_newer_kernel() {
 	check_not "and not the usual one" cmp -s "$GUEST/kernel-version" "$T/kernel"
 	check "a process with threads" stays threads "vmilab threads 5" running
 	check "threads" threads_match
+	cp "$T/seen" "$T/threads"
+	check "their registers" registers_match
 	check "processes" processes_match
 	check "their programs" programs_match
 	check "mappings" maps_match taintlab-dynamic

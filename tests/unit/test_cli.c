@@ -153,6 +153,12 @@ static json_t *answer_vmi(const json_t *request)
 	else if (strcmp(json_string_value(json_object_get(request, "show")), "symbols") == 0)
 		row = json_pack("{s:s, s:s, s:s}", "at", "0xffffffff81000000", "type", "T", "name",
 				pattern ? pattern : "all");
+	else if (strcmp(json_string_value(json_object_get(request, "show")), "threads") == 0)
+		row = from ? json_pack("{s:i, s:s, s:s, s:b, s:n}", "tid", 8, "comm", "k", "state", "R", "on_processor",
+				       1, "registers")
+			   : json_pack("{s:i, s:s, s:s, s:b, s:i, s:{s:s, s:s}}", "tid", 7, "comm", "a\033", "state",
+				       "S", "on_processor", 0, "system_call", 34, "registers", "rip", "0x401000", "r15",
+				       "0xff");
 	else if (strcmp(json_string_value(json_object_get(request, "show")), "modules") == 0)
 		row = json_pack("{s:s, s:i, s:s, s:s}", "name", "ext\0334", "size", 4096, "at", "0xffffffffc0100000",
 				"state", from ? "C" : "L");
@@ -272,6 +278,10 @@ static void test_vmi(void **state)
 	fails(ERR_USAGE, "--threads is for 'clouder vmi ps'");
 	assert_int_equal(run("vmi", "ps", "nobody", NULL), -1);
 	fails(ERR_MISSING, "no VM named");
+	assert_int_equal(run("vmi", "threads", "7", NULL), 0);
+	says("      7 S a\\x1b: in the kernel, system call 34\n        rip    0x0000000000401000  rflags 0x");
+	says("  r15    0x00000000000000ff\n");
+	says("      8 R k: on a processor; when it last came into the kernel: was never in user mode\n");
 	assert_int_equal(run("vmi", "modules", NULL), 0);
 	says("\next\\x1b4 ");
 	says(" 4096 0xffffffffc0100000 live\n");
