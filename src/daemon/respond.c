@@ -405,6 +405,25 @@ static bool can_trace(const struct response *r)
 	       r->detect.object_gva && r->detect.object_len && ladder_may_go_on(r->vm, &r->finding);
 }
 
+/*
+ * Where a run showed nothing, the next one begins a checkpoint earlier and leaves more time between connections: what the guest
+ * was in the midst of at the checkpoint, with code yet to be translated, has then come to its end when the attack comes.
+ */
+#define REPEAT_SLOWER 8u
+
+static void begin_earlier(struct response *r)
+{
+	unsigned times = 1;
+	struct err none;
+
+	for (unsigned i = 0; i < r->repeats; i++) {
+		times *= REPEAT_SLOWER;
+		if (checkpoint_older(r->vm->ring, r->checkpoint.id, &r->checkpoint, &none) < 0)
+			log_debug("%s", none.text);
+	}
+	net_slow_replays(r->vm->net, times);
+}
+
 /* Goes back with no new patch, and has the engine stop where the object is overwritten. False: that failed. */
 static bool start_trace(struct response *r)
 {
@@ -413,6 +432,7 @@ static bool start_trace(struct response *r)
 
 	if (choose_checkpoint(r, &e) < 0)
 		return false;
+	begin_earlier(r);
 	r->tracing = true;
 	if (roll_back(r, &e) < 0) {
 		note_failure(r, "running the input again", &e);
@@ -441,6 +461,7 @@ static void finish(struct response *r)
 	r->vm->trace = NULL;
 	r->tracing = false;
 	loop_timer_cancel(r->vm->trace_timer);
+	net_slow_replays(r->vm->net, 1);
 	recover(r);
 	free(r);
 }

@@ -160,6 +160,9 @@ int ladder_generate(struct vm *vm, const struct vmi_task *t, struct finding *f, 
 /* Has the program in in->detect's process looked at as it was before it was patched; in->patches are vm's. */
 void ladder_hide_patches(struct vm *vm, struct locate_input *in);
 
+/* vm_taint.c. A client's text for an address, hexadecimal with 0x or decimal; NULL is none. */
+bool vm_parse_address(const char *text, uint64_t *ret) MUST_CHECK;
+
 /* judge.c: whether a detection is an attack; may find the object that was corrupted. The engine is frozen. */
 bool judge(struct vm *vm, struct taint_msg_detect *d);
 

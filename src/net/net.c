@@ -290,6 +290,7 @@ static bool rx_early(struct net *n, const struct inlog_record *r)
 	gap = (r->time_ns - n->replay_time_ns) * PACE_SLOWER;
 	if (gap > PACE_GAP_MOST_NS)
 		gap = PACE_GAP_MOST_NS;
+	gap *= n->gap_times;
 	if (now - n->replay_given_ns >= gap)
 		return false;
 	loop_timer_set(n->gap_timer, (unsigned)((gap - (now - n->replay_given_ns)) / 1000000) + 1);
@@ -476,6 +477,7 @@ int net_create_uplink(struct loop *l, struct gmem *gm, const struct uplink_confi
 	n->arg = arg;
 	n->uplink_ops = c->ops;
 	n->pace_patience_ms = PACE_PATIENCE_MS;
+	n->gap_times = 1;
 	vhost_device_init(&n->dev, l, &kind, n);
 	if (inlog_init(&n->log, log_limit, e) < 0)
 		goto fail;
@@ -598,6 +600,11 @@ int net_replay(struct net *n, const struct net_moment *m, struct err *e)
 		return err_set(e, ERR_LIMIT, "the input log begins at frame %llu, frame %llu is gone",
 			       (unsigned long long)inlog_oldest(&n->log), (unsigned long long)m->seq);
 	return 0;
+}
+
+void net_slow_replays(struct net *n, unsigned times)
+{
+	n->gap_times = times < 1 ? 1 : times > PACE_TIMES_MOST ? PACE_TIMES_MOST : times;
 }
 
 bool net_find_origin(const struct net *n, uint32_t origin, struct net_origin *ret)

@@ -116,6 +116,11 @@ void net_moment_destroy(struct net_moment *m);
  */
 int net_replay(struct net *n, const struct net_moment *m, struct err *e) MUST_CHECK;
 /*
+ * From now on replays leave so many times as much time before a connection that is opened again (1, the least: up to 50 ms;
+ * at most 64): for a guest that did something else when all came at once.
+ */
+void net_slow_replays(struct net *n, unsigned times);
+/*
  * The guest is as it was at that moment: no frame from then up to net_position() is delivered again, now or later. TCP
  * connections (IPv4) that they belonged to are reset on both sides, unless all that they brought were acknowledgements
  * of what the guest had sent by then. *ret_reset: how many. -1: no memory; some may be delivered again.

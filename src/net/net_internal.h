@@ -45,6 +45,7 @@ struct net {
 	bool pace_overdue;
 	uint64_t replay_time_ns, replay_given_ns; /* of the last replayed frame: when it was delivered first, and now */
 	unsigned pace_patience_ms;
+	unsigned gap_times; /* as net_slow_replays() says */
 	bool replay_ends; /* replayed() is to be called when no frame of the replay is left */
 	struct net_flow blocked[NET_BLOCKED_MAX];
 	unsigned n_blocked; /* ever; the table's index is modulo */

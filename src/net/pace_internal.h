@@ -27,6 +27,8 @@
  */
 #define PACE_SLOWER 20u
 #define PACE_GAP_MOST_NS 50000000u
+/* And so many times as long where the guest came to something else all the same. */
+#define PACE_TIMES_MOST 64u
 
 struct pace_flow {
 	uint8_t guest[16], peer[16];

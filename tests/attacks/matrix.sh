@@ -174,11 +174,8 @@ listed() {
 
 # What the attacks got for answers, and the incidents that they made.
 tell() {
-	local id
 	tail -n 3 "$T"/attack*
-	for ((id = before + 1; id <= $(incident_count); id++)); do
-		"$CLOUDER" show "$id"
-	done
+	tell_incidents "$before"
 }
 
 record() {

@@ -19,9 +19,10 @@ launch_as() {
 	pid_of[$name]=$!
 }
 
-# The arguments of a guest with services RUN, in the array QEMU_ARGS; its console is CloudER's business.
+# The arguments of a guest with services RUN, in the array QEMU_ARGS; its console is CloudER's business. IMAGE and KERNEL may
+# name others than the usual ones.
 qemu_args() {
-	QEMU_ARGS=(-m 512 -nodefaults -no-reboot -kernel "$GUEST/vmlinuz" -initrd "$GUEST/${IMAGE:-initrd.img}"
+	QEMU_ARGS=(-m 512 -nodefaults -no-reboot -kernel "$GUEST/${KERNEL:-vmlinuz}" -initrd "$GUEST/${IMAGE:-initrd.img}"
 		-append "console=ttyS0 quiet panic=-1 clouder.run=$1")
 }
 
@@ -91,6 +92,14 @@ json_value() {
 
 incident_count() {
 	"$CLOUDER" incidents --json | grep -c '^ *"id":'
+}
+
+# tell_incidents [AFTER]: what is known of each, for whoever reads of a failure.
+tell_incidents() {
+	local id
+	for ((id = ${1:-0} + 1; id <= $(incident_count); id++)); do
+		"$CLOUDER" show "$id"
+	done
 }
 
 # incident_value ID NAME, status_value VM NAME

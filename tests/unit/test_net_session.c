@@ -1119,6 +1119,7 @@ static void test_replay_gap(void **state)
 {
 	struct engine *g = &w.eng[0];
 	struct net_moment *begin;
+	uint64_t start;
 	struct err e;
 
 	(void)state;
@@ -1134,6 +1135,15 @@ static void test_replay_gap(void **state)
 	w.is_replayed = false;
 	loop_run_until(w.loop, &w.is_replayed, 0);
 	assert_int_equal(used(0)->idx, 4);
+	/* More, when told to. */
+	net_slow_replays(w.net, 4);
+	offer_buffers(g, 2, 400);
+	start = loop_now_ns();
+	assert_int_equal(net_replay(w.net, begin, &e), 0);
+	w.is_replayed = false;
+	loop_run_until(w.loop, &w.is_replayed, 0);
+	assert_int_equal(used(0)->idx, 6);
+	assert_true(loop_now_ns() - start >= UINT64_C(200000000));
 	net_moment_destroy(begin);
 }
 
