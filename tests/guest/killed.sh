@@ -23,10 +23,8 @@ fresh_lines() {
 right_lines() {
 	local n same
 	n=$(wc -l <"$T/fresh")
-	same=$(diff --unchanged-line-format=$'=\n' --new-line-format=$'+\n' --old-line-format= "$T/expected" "$T/fresh" |
-		grep -c '^=')
-	cmp <(head -n "$same" "$T/expected") <(head -n "$same" "$T/fresh") && [ "$same" -ge "$1" ] &&
-		[ $((n - same)) -le "$2" ] && return
+	same=$(paste -d '\n' "$T/expected" "$T/fresh" | awk 'NR % 2 { want = $0; next } $0 != want { exit } { n++ } END { print n + 0 }')
+	[ "$same" -ge "$1" ] && [ $((n - same)) -le "$2" ] && return
 	echo "wanted the first $1 requests or more, and at most $2 others, got $same and $((n - same)):"
 	cat "$T/fresh"
 	return 1
@@ -61,7 +59,8 @@ killed_under_load() {
 
 killed_in_rollback() {
 	benign "$port" 10 answers && "$CLOUDER" checkpoint vm >/dev/null && benign "$port" 30 more || return
-	ANSWERED=10 OTHERS=0
+	# Those after the checkpoint begin with the first again.
+	ANSWERED=10 OTHERS=30
 	"$CLOUDER" rollback vm --drop >"$T/rollback" 2>&1 &
 	a_moment 60
 	kill_supervisor
@@ -94,7 +93,6 @@ test_disk_supervisor_killed() {
 		way=${ways[i % 3]}
 		port=$(free_port)
 		check "$i: the VM starts" on_disk vm "$port" disk || return
-		! grep -q 'that is finished now' "$T/vm.log" || finished=$((finished + 1))
 		if [ "$i" -eq 0 ]; then
 			# Without a kill: what the requests are.
 			check "$i: benign requests" benign "$port" 100 answers
@@ -106,7 +104,12 @@ test_disk_supervisor_killed() {
 		fi
 		check "$i: $way" "$way"
 		check "$i: no process is left" settled no_engines
-		[ ! -e "$T/disk.clouder-rollback" ] || continue # looked at when the next has finished it
+		if [ -e "$T/disk.clouder-rollback" ]; then
+			finished=$((finished + 1))
+			check "$i: the next supervisor starts" on_disk vm "$(free_port)" disk || return
+			check "$i: it finishes the rollback" grep -q 'that is finished now' "$T/vm.log"
+			end vm
+		fi
 		check "$i: the disk is whole" fresh_lines
 		check "$i: what was answered is on it" right_lines "$ANSWERED" "$OTHERS"
 		check "$i: the incidents are whole" incidents_readable
