@@ -7,10 +7,13 @@
  *   unescape  each 'a' becomes a byte 7, by comparing, in an array of 32 bytes: nothing of the input is in it
  *   illegal   what is no instruction is executed, unless the text begins with a space
  *   beyond    "COUNT LETTER": an array of 32 bytes is filled with so many; a million leave the stack
+ *   upper     the text is copied in capitals into an array of 16 bytes with a pointer to a function behind it
+ *   backward  the text is copied from its end on into an array of 32 bytes below the stack protector's word
  *   end       up to 16 bytes are copied into an array of 16 bytes, and the end is put behind them, onto a pointer to a function
  */
 #include "service.h"
 
+#include <ctype.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -127,6 +130,38 @@ static NOINLINE long name_it(const char *text)
 	return s.call(s.name);
 }
 
+static NOINLINE long shout(const char *text)
+{
+	struct {
+		char name[NAME_ROOM];
+		long (*volatile call)(const char *name);
+	} s = {"", name_length};
+	volatile char *to = s.name;
+
+	while (*text)
+		*to++ = (char)toupper((unsigned char)*text++);
+	return s.call(s.name);
+}
+
+static void see_upper(const char *text)
+{
+	say("shouted", shout(text));
+}
+
+__attribute__((noinline, stack_protect)) static int copy_backward(const char *text)
+{
+	volatile char copy[ROOM];
+
+	for (size_t n = strlen(text); n; n--)
+		copy[n - 1] = text[n - 1];
+	return copy[0];
+}
+
+static void see_backward(const char *text)
+{
+	say("copied", copy_backward(text));
+}
+
 static void see_end(const char *text)
 {
 	say("named", name_it(text));
@@ -136,8 +171,8 @@ static const struct {
 	const char *name;
 	void (*see)(const char *text);
 } errors[] = {
-	{"code", see_code},	  {"canary", see_canary}, {"unescape", see_unescape},
-	{"illegal", see_illegal}, {"beyond", see_beyond}, {"end", see_end},
+	{"code", see_code},	{"canary", see_canary}, {"unescape", see_unescape}, {"illegal", see_illegal},
+	{"beyond", see_beyond}, {"end", see_end},	{"upper", see_upper},	    {"backward", see_backward},
 };
 
 static void answer(const char *request)

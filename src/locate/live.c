@@ -272,6 +272,14 @@ static bool spared(void *arg, struct gva slot)
 	return slot.v >= l->f->start_address.v && slot.v < l->f->error_address.v && !overwritten(arg, slot);
 }
 
+/* A run that goes down has been over what lies above. */
+static bool overwritten_above(void *arg, struct gva slot)
+{
+	const struct live *l = arg;
+
+	return slot.v > l->f->error_address.v && overwritten(arg, slot);
+}
+
 /*
  * From the object's first byte on nothing is what it was: if the input chose where to write, other writes may have come before this
  * one. But where a return address is looked for on the stack, those below it count.
@@ -284,6 +292,7 @@ static void note_overrun(struct live *l)
 	if (l->f->start_address.v < l->src.overrun.v && !(l->indexed && l->in->return_hit))
 		l->src.overrun = l->f->start_address;
 	l->src.overrun_end = gva(d->object_gva + d->object_len);
+	l->src.overwritten = overwritten_above;
 	if (!l->indexed)
 		l->src.spared = spared;
 }
