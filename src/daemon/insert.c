@@ -102,7 +102,8 @@ bool insert_patches(struct response *r, struct err *ret_e)
 	*ret_e = (struct err){0};
 	r->missing = 0;
 	for (unsigned i = 0; i < vm->n_patches; i++) {
-		if (apply_to_some_task(r, &vm->patch[i].patch, &e) == 0 || ladder_superseded(vm, i))
+		if (vm->patch[i].dormant || apply_to_some_task(r, &vm->patch[i].patch, &e) == 0 ||
+		    ladder_superseded(vm, i))
 			continue;
 		good &= e.code != ERR_STATE;
 		r->missing++;
@@ -121,6 +122,7 @@ static void remember_patch(struct response *r, const struct patch *p, const stru
 
 	vm->patch[vm->n_patches++] = (struct vm_patch){
 		.patch = *p, .finding = *f, .culprit_offset = f->culprit_file_offset, .incident = r->in.id};
+	keep_patch(vm, &r->in);
 }
 
 void insert_keep(struct response *r)

@@ -197,6 +197,15 @@ int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, 
 	return 0;
 }
 
+bool patch_fits(const struct patch *p, struct vmi *v, const struct vmi_task *t)
+{
+	struct contents now;
+	struct place at;
+
+	return !p->is_private && !find_place(p, v, t, &at, NULL) && read_place(p, v, t, &at, &now) &&
+	       memcmp(now.site, p->site_before, p->site_len) == 0 && have_room(p, &now);
+}
+
 bool patch_is_applied(const struct patch *p, struct vmi *v, const struct vmi_task *t)
 {
 	struct contents now;
