@@ -17,7 +17,7 @@
 struct action {
 	const char *name;
 	const char *args, *help; /* for the usage text */
-	int operands; /* behind the action's name */
+	int operands, most; /* behind the action's name */
 	int (*run)(struct cli_call *c, struct err *e);
 };
 
@@ -316,14 +316,65 @@ static int key_run(struct cli_call *c, struct err *e)
 	return 0;
 }
 
+/* ---- revert, verify ---- */
+
+static int revert_run(struct cli_call *c, struct err *e)
+{
+	struct store *s = NULL;
+	int64_t id = 0;
+	int rc;
+
+	if (read_id(c->operands[1], &id, e) < 0 || store_open(NULL, false, &s, e) < 0)
+		return -1;
+	rc = store_revert_patch(s, id, e);
+	store_close(s);
+	if (rc == 0)
+		fprintf(c->out,
+			"patch %" PRId64 " is reverted; VMs that run take it out within moments: 'clouder patch verify "
+			"%" PRId64 "' tells\n",
+			id, id);
+	return rc;
+}
+
+static void print_processes(FILE *out, const json_t *answer)
+{
+	const json_t *list = json_object_get(answer, "processes"), *row;
+	size_t i;
+
+	json_array_foreach (list, i, row) {
+		const char *comm = json_string_value(json_object_get(row, "comm"));
+
+		fprintf(out, "%7" JSON_INTEGER_FORMAT " %-11s ", json_integer_value(json_object_get(row, "pid")),
+			json_is_true(json_object_get(row, "patched")) ? "patched" : "not patched");
+		term_print(out, comm ? comm : "");
+		putc('\n', out);
+	}
+	if (!json_array_size(list))
+		fputs("no process runs the file\n", out);
+}
+
+static int verify_run(struct cli_call *c, struct err *e)
+{
+	int64_t id = 0;
+
+	if (read_id(c->operands[1], &id, e) < 0)
+		return -1;
+	return cli_ask(c, c->n_operands > 2 ? c->operands[2] : NULL,
+		       json_pack("{s:s, s:I}", "verb", "verify", "id", (json_int_t)id), print_processes, e);
+}
+
 /* ---- all ---- */
 
 static const struct action actions[] = {
-	{"list", "list [--vm NAME] [--json]", "the patches that are kept", 0, list_run},
-	{"show", "show ID [--json]", "all about one", 1, show_run},
-	{"export", "export ID [--output FILE]", "one as a file, signed with this host's key", 1, export_run},
-	{"import", "import FILE [--allow-unsigned]", "take one from elsewhere; its key must be trusted", 1, import_run},
-	{"key", "key", "this host's key, for STATE_DIR/trusted-keys/NAME.pub elsewhere", 0, key_run},
+	{"list", "list [--vm NAME] [--json]", "the patches that are kept", 0, 0, list_run},
+	{"show", "show ID [--json]", "all about one", 1, 1, show_run},
+	{"export", "export ID [--output FILE]", "one as a file, signed with this host's key", 1, 1, export_run},
+	{"import", "import FILE [--allow-unsigned]", "take one from elsewhere; its key must be trusted", 1, 1,
+	 import_run},
+	{"key", "key", "this host's key, for STATE_DIR/trusted-keys/NAME.pub elsewhere", 0, 0, key_run},
+	{"revert", "revert ID", "take one out of all VMs of the host, and do not put it in again", 1, 1, revert_run},
+	{"verify", "verify ID [NAME] [--json]", "which processes of a VM run the file, patched or not", 1, 2,
+	 verify_run},
 };
 
 #define N_ACTIONS (sizeof(actions) / sizeof(actions[0]))
@@ -341,7 +392,7 @@ static int patch_run(struct cli_call *c, struct err *e)
 	for (size_t i = 0; i < N_ACTIONS; i++) {
 		if (strcmp(actions[i].name, word) != 0)
 			continue;
-		if (c->n_operands != 1 + actions[i].operands)
+		if (c->n_operands < 1 + actions[i].operands || c->n_operands > 1 + actions[i].most)
 			return err_set(e, ERR_USAGE, "usage: clouder patch %s", actions[i].args);
 		return actions[i].run(c, e);
 	}
@@ -370,7 +421,7 @@ static const struct opt opts[] = {
 const struct cli_verb cli_patch_verb = {
 	.name = "patch",
 	.args = "ACTION [ARGUMENTS] [--json]",
-	.help = "the patches that are kept: list, show, export, import",
+	.help = "the patches that are kept: list, show, export, import, revert, verify",
 	.opts = opts,
 	.n_opts = sizeof(opts) / sizeof(opts[0]),
 	.list = list_actions,

@@ -214,12 +214,23 @@ static bool load_one(void *arg, const struct patch_record *r)
 	return true;
 }
 
-static void load_new(struct vm *vm)
+static void mark_reverted(void *arg, int64_t id)
+{
+	struct vm *vm = arg;
+
+	for (unsigned i = 0; i < vm->n_patches; i++)
+		if (vm->patch[i].stored == id)
+			vm->patch[i].reverted = true;
+}
+
+static void follow_store(struct vm *vm)
 {
 	struct err e;
 
 	if (store_each_patch(vm->store, NULL, vm->newest_stored, load_one, vm, &e) < 0)
 		log_debug("stored patches: %s", e.text);
+	if (store_each_reverted(vm->store, mark_reverted, vm, &e) < 0)
+		log_debug("reverted patches: %s", e.text);
 }
 
 /* ---- into the guest ---- */
@@ -227,7 +238,8 @@ static void load_new(struct vm *vm)
 /* What one look at the guest's processes has found. */
 struct look {
 	struct vm *vm;
-	bool in_place[VM_PATCHES_MAX], wanted[VM_PATCHES_MAX];
+	bool in_place[VM_PATCHES_MAX]; /* or, if it was reverted, out of it */
+	bool wanted[VM_PATCHES_MAX];
 	struct vmi_vma vma[MAPS_MAX];
 	struct vmi_task task[TASKS_MAX];
 };
@@ -253,8 +265,10 @@ static void look_at_patch(struct look *l, unsigned i, const struct vmi_task *t, 
 	p->site = gva_add(vma->start, p->site_offset - vma->file_offset);
 	if (patch_place(p, l->vm->vmi, t, &p->site, &guard, NULL) < 0)
 		return;
-	if (patch_is_applied(p, l->vm->vmi, t))
+	if (patch_is_applied(p, l->vm->vmi, t) != vp->reverted)
 		l->in_place[i] = true;
+	else if (vp->reverted)
+		l->wanted[i] = vp->tries < TRIES_MAX;
 	else if (vp->tries < TRIES_MAX && patch_fits(p, l->vm->vmi, t))
 		l->wanted[i] = true;
 	else
@@ -321,7 +335,7 @@ bool keep_look(struct vm *vm)
 
 	if (start < vm->next_look_ns || vm->cfg->respond == CONFIG_RESPOND_OBSERVE)
 		return false;
-	load_new(vm);
+	follow_store(vm);
 	if (!vm->n_patches) {
 		vm->next_look_ns = start + LOOK_MS * 1000000ull;
 		return false;
@@ -329,7 +343,42 @@ bool keep_look(struct vm *vm)
 	wanted = look(vm);
 	took = loop_now_ns() - start;
 	vm->next_look_ns = start + took * LOOK_SHARE;
-	log_debug("looked for %u patches in %llu us: %u are to be put in", vm->n_patches,
+	log_debug("looked for %u patches in %llu us: %u are to be put in or taken out", vm->n_patches,
 		  (unsigned long long)(took / 1000), wanted);
 	return wanted;
+}
+
+/* ---- what the operator asks ---- */
+
+static json_t *verify_rows(struct vm *vm, const struct vm_patch *vp)
+{
+	struct vmi_task *task = calloc(TASKS_MAX, sizeof(*task));
+	json_t *rows = json_array();
+	int n = task ? vmi_tasks(vm->vmi, task, TASKS_MAX, NULL) : -1;
+
+	for (int k = 0; k < n; k++)
+		if (task[k].mm.v && patch_concerns(&vp->patch, vm->vmi, &task[k]))
+			json_array_append_new(rows, json_pack("{s:i, s:s, s:b}", "pid", (int)task[k].tgid, "comm",
+							      task[k].comm, "patched",
+							      patch_is_applied(&vp->patch, vm->vmi, &task[k])));
+	free(task);
+	return rows;
+}
+
+json_t *vm_verify(struct vm *vm, const json_t *request)
+{
+	json_int_t id = json_integer_value(json_object_get(request, "id"));
+	struct err e;
+
+	follow_store(vm);
+	for (unsigned i = 0; i < vm->n_patches; i++) {
+		if (vm->patch[i].stored != id)
+			continue;
+		if (vm_find_kernel(vm, &e) < 0)
+			return json_pack("{s:b, s:s}", "ok", 0, "error", e.text);
+		return json_pack("{s:b, s:s, s:I, s:o}", "ok", 1, "name", vm->cfg->name, "id", id, "processes",
+				 verify_rows(vm, &vm->patch[i]));
+	}
+	return json_pack("{s:b, s:s}", "ok", 0, "error",
+			 "the VM does not know that patch: 'clouder patch list' lists those that are kept");
 }

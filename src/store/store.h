@@ -34,4 +34,12 @@ int store_get_patch(struct store *s, int64_t id, struct patch_record *ret, char 
 int store_each_patch(struct store *s, const char *vm, int64_t after, bool (*fn)(void *arg, const struct patch_record *),
 		     void *arg, struct err *e) MUST_CHECK;
 
+/*
+ * The patch is not to be in any guest any more. ERR_STATE: it is not already, or another was made over it, which must go first.
+ * ERR_REFUSED: it is in the memory of processes.
+ */
+int store_revert_patch(struct store *s, int64_t id, struct err *e) MUST_CHECK;
+/* The numbers of the patches that were reverted. */
+int store_each_reverted(struct store *s, void (*fn)(void *arg, int64_t id), void *arg, struct err *e) MUST_CHECK;
+
 #endif

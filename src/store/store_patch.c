@@ -9,6 +9,11 @@
 
 static const char columns[] = "SELECT id, state, file FROM patch ";
 
+static bool same_bytes(const struct field_bytes *a, const struct field_bytes *b)
+{
+	return a->len == b->len && memcmp(a->byte, b->byte, a->len) == 0;
+}
+
 static bool parse_state(const char *text, enum patch_state *ret)
 {
 	for (enum patch_state s = PATCH_ACTIVE; s <= PATCH_REVERTED; s++) {
@@ -173,4 +178,66 @@ int store_each_patch(struct store *s, const char *vm, int64_t after, bool (*fn)(
 		rc = store_fail(s, e, "read it");
 	sqlite3_finalize(st);
 	return rc;
+}
+
+struct over {
+	const struct patch_record *r;
+	int64_t found; /* 0: none */
+};
+
+static bool is_over(void *arg, const struct patch_record *other)
+{
+	struct over *o = arg;
+	const struct patch_record *r = o->r;
+
+	if (other->state == PATCH_ACTIVE && other->site_offset == r->site_offset &&
+	    same_bytes(&other->build_id, &r->build_id) && same_bytes(&other->before, &r->after))
+		o->found = other->id;
+	return !o->found;
+}
+
+static int check_revert(struct store *s, int64_t id, struct err *e)
+{
+	struct patch_record r;
+	struct over o = {&r, 0};
+
+	if (store_get_patch(s, id, &r, NULL, e) < 0)
+		return -1;
+	if (r.state == PATCH_REVERTED)
+		return err_set(e, ERR_STATE, "patch %lld is reverted already", (long long)id);
+	if (strcmp(r.home, "cave") != 0)
+		return err_set(
+			e, ERR_REFUSED,
+			"patch %lld is in the memory of processes only: it goes with them, and does not come back",
+			(long long)id);
+	if (store_each_patch(s, NULL, id, is_over, &o, NULL) < 0 && !o.found)
+		return 0; /* a damaged row is put in nowhere */
+	if (o.found)
+		return err_set(e, ERR_STATE, "patch %lld was made over patch %lld: revert that first",
+			       (long long)o.found, (long long)id);
+	return 0;
+}
+
+int store_revert_patch(struct store *s, int64_t id, struct err *e)
+{
+	char sql[96];
+
+	if (check_revert(s, id, e) < 0)
+		return -1;
+	snprintf(sql, sizeof(sql), "UPDATE patch SET state = 'reverted' WHERE id = %lld", (long long)id);
+	return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : store_fail(s, e, "write to it");
+}
+
+int store_each_reverted(struct store *s, void (*fn)(void *arg, int64_t id), void *arg, struct err *e)
+{
+	static const char sql[] = "SELECT id FROM patch WHERE state = 'reverted'";
+	sqlite3_stmt *st = NULL;
+	int step;
+
+	if (sqlite3_prepare_v2(s->db, sql, -1, &st, NULL) != SQLITE_OK)
+		return store_fail(s, e, "read it");
+	while ((step = sqlite3_step(st)) == SQLITE_ROW)
+		fn(arg, sqlite3_column_int64(st, 0));
+	sqlite3_finalize(st);
+	return step == SQLITE_DONE ? 0 : store_fail(s, e, "read it");
 }

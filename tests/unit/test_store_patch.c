@@ -116,6 +116,62 @@ static void test_add_and_get(void **state)
 	store_close(s);
 }
 
+static void collect_id(void *arg, int64_t id)
+{
+	char *text = arg;
+
+	sprintf(text + strlen(text), "%lld ", (long long)id);
+}
+
+static int64_t add_record(struct store *s, struct patch_record *r)
+{
+	char *file = patch_file_write(r, NULL, NULL);
+	struct err e;
+	bool is_new;
+
+	assert_non_null(file);
+	if (store_add_patch(s, r, file, &is_new, &e) < 0)
+		fail_msg("%s", e.text);
+	free(file);
+	return r->id;
+}
+
+static void test_revert(void **state)
+{
+	struct patch_record below = sample_record(), over = below, other = below;
+	struct store *s = open_store();
+	char all[64] = "", reverted[64] = "";
+	struct err e;
+
+	(void)state;
+	over.before = below.after;
+	over.guard_offset -= 32;
+	over.after.byte[1] -= 32;
+	strcpy(other.home, "process");
+	other.bits = 32;
+	other.site_offset += 64, other.culprit_offset += 64, other.guard_offset += 64;
+	assert_int_equal(add_record(s, &below), 1);
+	assert_int_equal(add_record(s, &over), 2);
+	assert_int_equal(add_record(s, &other), 3);
+	assert_int_equal(store_revert_patch(s, 1, &e), -1);
+	assert_non_null(strstr(e.text, "patch 2 was made over"));
+	assert_int_equal(store_revert_patch(s, 3, &e), -1);
+	assert_int_equal(e.code, ERR_REFUSED);
+	assert_int_equal(store_revert_patch(s, 4, &e), -1);
+	assert_int_equal(e.code, ERR_MISSING);
+	assert_int_equal(store_revert_patch(s, 2, &e), 0);
+	assert_int_equal(store_revert_patch(s, 2, &e), -1);
+	assert_int_equal(e.code, ERR_STATE);
+	assert_int_equal(store_revert_patch(s, 1, &e), 0);
+	assert_int_equal(store_each_patch(s, NULL, 0, collect, all, &e), 0);
+	assert_string_equal(all, "1r 2r 3 ");
+	assert_int_equal(store_each_reverted(s, collect_id, reverted, &e), 0);
+	assert_string_equal(reverted, "1 2 ");
+	/* what was reverted can come anew */
+	assert_int_equal(add_record(s, &below), 4);
+	store_close(s);
+}
+
 static void test_damage(void **state)
 {
 	struct store *s = open_store();
@@ -162,6 +218,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_add_and_get, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_revert, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_damage, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_older_store, set_up, tear_down),
 	};
