@@ -137,6 +137,10 @@ guest: ## build the guest image and the drivers beside it
 guest-lab: ## the guest image with all builds of the attack lab
 	$(Q)tools/build-image lab
 
+.PHONY: guest-newer
+guest-newer: ## the guest image with a newer kernel, of Debian's backports
+	$(Q)tools/build-image newer
+
 .PHONY: guest-real
 guest-real: ## the guest image with programs of Debian and re-created ones
 	$(Q)tools/build-image real
@@ -147,7 +151,7 @@ demo: ## install what is missing, build, and show the main job
 	$(Q)+MAKE="$(MAKE)" tools/demo
 
 .PHONY: check-guest
-check-guest: all guest guest-lab guest-real ## run the guest tests
+check-guest: all guest guest-lab guest-newer guest-real ## run the guest tests
 	$(Q)tests/guest/run
 
 .PHONY: check-attack20

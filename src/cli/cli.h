@@ -21,7 +21,7 @@ struct cli_call {
 	FILE *out;
 	bool colour; /* out wants it */
 	bool json;
-	bool threads;
+	bool threads, raw;
 	bool replay, drop;
 	bool allow_unsigned;
 	const char *output;
@@ -65,6 +65,9 @@ int cli_main(int argc, char **argv, FILE *out, struct err *e) MUST_CHECK;
  */
 int cli_ask(const struct cli_call *c, const char *name, json_t *request, void (*print)(FILE *out, const json_t *answer),
 	    struct err *e) MUST_CHECK;
+
+/* uint64_t, hexadecimal with 0x, or decimal; for a table of options (o may be NULL). */
+int cli_parse_address(const struct opt *o, const char *value, void *field, struct err *e) MUST_CHECK;
 
 /* Common rows: --json. */
 #define CLI_OPT_JSON                                                                                                   \

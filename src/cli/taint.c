@@ -7,8 +7,7 @@
 #include "base/term.h"
 #include "cli/cli.h"
 
-/* uint64_t, hexadecimal with 0x, or decimal. */
-static int parse_address(const struct opt *o, const char *value, void *field, struct err *e)
+int cli_parse_address(const struct opt *o, const char *value, void *field, struct err *e)
 {
 	bool is_hex = strncmp(value, "0x", 2) == 0;
 	const char *digits = is_hex ? value + 2 : value;
@@ -110,7 +109,7 @@ static const struct opt opts[] = {
 	{.name = "at",
 	 .arg = "ADDRESS",
 	 .help = "from this virtual address on",
-	 .parse = parse_address,
+	 .parse = cli_parse_address,
 	 .offset = offsetof(struct cli_call, at)},
 	{.name = "length",
 	 .arg = "N",

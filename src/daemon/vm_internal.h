@@ -182,6 +182,9 @@ bool keep_look(struct vm *vm);
 void keep_record(const struct patch *p, const struct finding *f, const struct incident *in, struct patch_record *ret);
 void keep_load(const struct patch_record *r, struct vm_patch *ret);
 
+/* vm_taint.c. A client's text for an address, hexadecimal with 0x or decimal; NULL is none. */
+bool vm_parse_address(const char *text, uint64_t *ret) MUST_CHECK;
+
 /* judge.c: whether a detection is an attack; may find the object that was corrupted. The engine is frozen. */
 bool judge(struct vm *vm, struct taint_msg_detect *d);
 

@@ -44,7 +44,7 @@ struct look {
 	unsigned n_known;
 };
 
-static bool parse_address(const char *text, uint64_t *ret)
+bool vm_parse_address(const char *text, uint64_t *ret)
 {
 	size_t digits = text ? strspn(text, "0123456789abcdefx") : 0;
 	char *end;
@@ -65,7 +65,7 @@ static int parse_query(const json_t *request, struct taint_query *ret, struct er
 		return 0;
 	if (json_integer_value(pid) < 1 || json_integer_value(pid) > INT32_MAX)
 		return err_set(e, ERR_USAGE, "\"pid\" is not a process id");
-	if (!parse_address(json_string_value(json_object_get(request, "at")), &ret->at))
+	if (!vm_parse_address(json_string_value(json_object_get(request, "at")), &ret->at))
 		return err_set(e, ERR_USAGE, "\"at\" is not an address");
 	if (len < 1 || len > RANGE_MAX || ret->at > UINT64_MAX - (uint64_t)len)
 		return err_set(e, ERR_USAGE, "\"length\" is not from 1 to %d, or leads past the last address",

@@ -18,6 +18,8 @@
 #define ROWS_MAX 1024
 #define FROM_MAX 100000000
 #define PATTERN_MAX 200
+#define READ_MAX (1 << 20) /* bytes in all */
+#define READ_ROWS 32u /* in an answer; each is of a page */
 
 /* One request, and what comes of it. */
 struct view {
@@ -102,15 +104,74 @@ static json_t *mapping_row(const struct vmi_mapping *m)
 			 m->deleted, "build_id", id);
 }
 
-/* Frozen until the rows are read. */
-static int read_mappings(struct view *w, struct vmi_mapping *ret, struct err *e)
+/* The process that the request names. The guest is frozen. */
+static int find_process(const struct view *w, struct vmi_task *ret, struct err *e)
 {
 	json_int_t pid = json_integer_value(json_object_get(w->request, "pid"));
-	struct vmi_task t;
 
 	if (pid < 1 || pid > INT32_MAX)
 		return err_set(e, ERR_USAGE, "\"pid\" is not a process id");
-	if (vmi_task_by_pid(w->vm->vmi, (int32_t)pid, &t, e) < 0)
+	return vmi_task_by_pid(w->vm->vmi, (int32_t)pid, ret, e);
+}
+
+static json_t *registers(const struct vmi_thread_state *t)
+{
+	static const char *const names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+					      "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+	json_t *j = json_pack("{s:o, s:o}", "rip", hex(t->user.ip.v), "rflags", hex(t->flags));
+
+	for (unsigned i = 0; i < 16; i++)
+		json_object_set_new(j, names[i], hex(t->user.gpr[i]));
+	return j;
+}
+
+static json_t *thread_row(const struct vmi_thread_state *t)
+{
+	json_t *j = json_pack("{s:i, s:s, s:s%, s:b}", "tid", t->tid, "comm", t->comm, "state", &t->state, (size_t)1,
+			      "on_processor", t->on_processor);
+
+	if (t->has_user) {
+		json_object_set_new(j, "is_32bit", json_boolean(t->user.is_32bit));
+		json_object_set_new(j, "system_call", json_integer((json_int_t)t->user.number));
+	}
+	json_object_set_new(j, "registers", t->has_user ? registers(t) : json_null());
+	return j;
+}
+
+/* Frozen until the rows are read. */
+static int read_threads(struct view *w, struct vmi_thread_state *ret, struct err *e)
+{
+	struct vmi_task t;
+
+	if (find_process(w, &t, e) < 0)
+		return -1;
+	return vmi_thread_states(w->vm->vmi, &t, w->from, ret, ROWS_MAX, &w->whole, e);
+}
+
+static int show_threads(struct view *w, struct err *e)
+{
+	struct vmi_thread_state *t = calloc(ROWS_MAX, sizeof(*t));
+	bool needed;
+	int n;
+
+	if (!t)
+		return err_set_errno(e, "list of threads");
+	needed = freeze(w);
+	n = read_threads(w, t, e);
+	thaw(w, needed);
+	for (int i = 0; i < n; i++)
+		json_array_append_new(w->rows, thread_row(&t[i]));
+	w->more = n == ROWS_MAX;
+	free(t);
+	return n < 0 ? -1 : 0;
+}
+
+/* Frozen until the rows are read. */
+static int read_mappings(struct view *w, struct vmi_mapping *ret, struct err *e)
+{
+	struct vmi_task t;
+
+	if (find_process(w, &t, e) < 0)
 		return -1;
 	return vmi_mappings(w->vm->vmi, &t, w->from, ret, ROWS_MAX, &w->whole, e);
 }
@@ -154,10 +215,114 @@ static int show_symbols(struct view *w, struct err *e)
 	return n < 0 ? -1 : 0;
 }
 
+static int show_modules(struct view *w, struct err *e)
+{
+	struct vmi_kmodule *m = calloc(ROWS_MAX, sizeof(*m));
+	bool needed;
+	int n;
+
+	if (!m)
+		return err_set_errno(e, "list of modules");
+	needed = freeze(w);
+	n = vmi_kmodules(w->vm->vmi, w->from, m, ROWS_MAX, &w->whole, e);
+	thaw(w, needed);
+	for (int i = 0; i < n; i++)
+		json_array_append_new(w->rows, json_pack("{s:s, s:I, s:o, s:s%}", "name", m[i].name, "size",
+							 (json_int_t)m[i].size, "at", hex(m[i].at.v), "state",
+							 &m[i].state, (size_t)1));
+	w->more = n == ROWS_MAX;
+	free(m);
+	return n < 0 ? -1 : 0;
+}
+
+/* Memory of a process: rows are of a page each, the first and the last perhaps of less. */
+struct range {
+	struct gva at;
+	uint64_t len;
+	uint8_t bytes[READ_ROWS][GUEST_PAGE_SIZE];
+	enum vmi_presence presence[READ_ROWS];
+};
+
+static json_t *range_row(struct gva at, size_t len, enum vmi_presence p, const uint8_t *bytes)
+{
+	static const char *const states[] = {
+		[VMI_PRESENT] = "present", [VMI_ABSENT] = "absent", [VMI_UNMAPPED] = "unmapped"};
+	static const char digits[] = "0123456789abcdef";
+	char text[2 * GUEST_PAGE_SIZE + 1];
+
+	for (size_t i = 0; i < len; i++) {
+		text[2 * i] = digits[bytes[i] >> 4];
+		text[2 * i + 1] = digits[bytes[i] & 15];
+	}
+	return json_pack("{s:o, s:I, s:s, s:s#}", "at", hex(at.v), "length", (json_int_t)len, "state", states[p],
+			 "bytes", text, p == VMI_PRESENT ? 2 * len : (size_t)0);
+}
+
+/* Where row i of the range begins and how long it is; false: the range has no such row. */
+static bool row_of(const struct range *r, size_t i, struct gva *ret_at, size_t *ret_len)
+{
+	uint64_t head = GUEST_PAGE_SIZE - (r->at.v & GUEST_PAGE_MASK),
+		 from = i ? head + (i - 1) * (uint64_t)GUEST_PAGE_SIZE : 0;
+
+	if (from >= r->len)
+		return false;
+	*ret_at = gva_add(r->at, from);
+	*ret_len = i ? GUEST_PAGE_SIZE : head;
+	if (*ret_len > r->len - from)
+		*ret_len = r->len - from;
+	return true;
+}
+
+/* Frozen until the rows are read. */
+static int read_range(struct view *w, struct range *r, struct err *e)
+{
+	struct vmi_task t;
+	struct gva at;
+	size_t len;
+
+	if (find_process(w, &t, e) < 0)
+		return -1;
+	if (!t.mm.v)
+		return err_set(e, ERR_MISSING, "process %d (%s) of the guest has no memory of its own", t.pid, t.comm);
+	for (size_t i = 0; i < READ_ROWS && row_of(r, w->from + i, &at, &len); i++)
+		r->presence[i] = vmi_task_peek(w->vm->vmi, &t, at, r->bytes[i], len);
+	return 0;
+}
+
+static int show_memory(struct view *w, struct err *e)
+{
+	json_int_t len = json_integer_value(json_object_get(w->request, "length"));
+	struct range *r;
+	struct gva at;
+	size_t n, part;
+	bool needed;
+	int rc;
+
+	if (!vm_parse_address(json_string_value(json_object_get(w->request, "at")), &at.v))
+		return err_set(e, ERR_USAGE, "\"at\" is not an address");
+	if (len < 1 || len > READ_MAX || at.v > UINT64_MAX - (uint64_t)len)
+		return err_set(e, ERR_USAGE, "\"length\" is not from 1 to %d, or leads past the last address",
+			       READ_MAX);
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return err_set_errno(e, "memory of the guest");
+	r->at = at;
+	r->len = (uint64_t)len;
+	needed = freeze(w);
+	rc = read_range(w, r, e);
+	thaw(w, needed);
+	for (n = 0; rc == 0 && n < READ_ROWS && row_of(r, w->from + n, &at, &part); n++)
+		json_array_append_new(w->rows, range_row(at, part, r->presence[n], r->bytes[n]));
+	w->more = rc == 0 && row_of(r, w->from + n, &at, &part);
+	free(r);
+	return rc;
+}
+
 static const struct {
 	const char *show;
 	int (*fn)(struct view *w, struct err *e);
-} views[] = {{"ps", show_processes}, {"maps", show_mappings}, {"symbols", show_symbols}};
+} views[] = {{"ps", show_processes},	{"threads", show_threads}, {"maps", show_mappings},
+	     {"symbols", show_symbols}, {"modules", show_modules}, {"read", show_memory}};
 
 static int show(struct view *w, struct err *e)
 {

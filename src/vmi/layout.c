@@ -32,6 +32,7 @@ static const struct row rows[VMI_FIELDS] = {
 	[TASK_GROUP_LEADER] = {"task_struct", "group_leader", true},
 	[TASK_THREAD_NODE] = {"task_struct", "thread_node", true},
 	[TASK_STATE] = {"task_struct", "__state", false},
+	[TASK_ON_CPU] = {"task_struct", "on_cpu", false},
 	[TASK_SECCOMP] = {"task_struct", "seccomp", false},
 	[TASK_EXIT_STATE] = {"task_struct", "exit_state", false},
 	[TASK_PARENT] = {"task_struct", "real_parent", false},
@@ -47,6 +48,7 @@ static const struct row rows[VMI_FIELDS] = {
 	[REGS_SS] = {"pt_regs", "ss", true},
 	[REGS_SIZE] = {"pt_regs", "", true},
 	[REGS_SP] = {"pt_regs", "sp", true},
+	[REGS_FLAGS] = {"pt_regs", "flags", true},
 	[REGS_ORIG_AX] = {"pt_regs", "orig_ax", true},
 	[REGS_R15] = {"pt_regs", "r15", true},
 	[REGS_R14] = {"pt_regs", "r14", true},
@@ -103,6 +105,17 @@ static const struct row rows[VMI_FIELDS] = {
 	[XNODE_SLOTS] = {"xa_node", "slots", false},
 	[FOLIO_INDEX] = {"folio", "index", false},
 	[PAGE_SIZE_OF] = {"page", "", false},
+	[MODULE_LIST] = {"module", "list", false},
+	[MODULE_NAME] = {"module", "name", false},
+	[MODULE_STATE] = {"module", "state", false},
+	[MODULE_MEM] = {"module", "mem", false},
+	[MODULE_CORE] = {"module", "core_layout", false},
+	[MODULE_INIT] = {"module", "init_layout", false},
+	[MODMEM_BASE] = {"module_memory", "base", false},
+	[MODMEM_SIZE] = {"module_memory", "size", false},
+	[MODMEM_WHOLE] = {"module_memory", "", false},
+	[MODLAYOUT_BASE] = {"module_layout", "base", false},
+	[MODLAYOUT_SIZE] = {"module_layout", "size", false},
 };
 
 bool vmi_field_required(enum vmi_field_id id, const char **ret_type, const char **ret_member)

@@ -190,6 +190,15 @@ bool vmi_task_read(struct vmi *v, const struct vmi_task *t, struct gva at, void 
 	return true;
 }
 
+enum vmi_presence vmi_task_peek(struct vmi *v, const struct vmi_task *t, struct gva at, void *ret, size_t len)
+{
+	struct vmi_raw_vma vma;
+
+	if (vmi_task_read(v, t, at, ret, len))
+		return VMI_PRESENT;
+	return t->mm.v && vmi_vma_at(v, t->mm, at, &vma) ? VMI_ABSENT : VMI_UNMAPPED;
+}
+
 /* One page's part of the bytes of a file: where it is, and how long. False: not in the cache. */
 static bool file_piece(struct vmi *v, const struct vmi_task *t, struct gva inode, uint64_t offset, uint64_t left,
 		       struct gpa *ret_at, uint64_t *ret_len)

@@ -17,7 +17,7 @@ struct process_list {
 };
 
 /* The kernel's letters: the first for none of the bits, then one for each, the lowest first. */
-static char state_letter(const struct vmi *v, struct gva task)
+char vmi_task_state(const struct vmi *v, struct gva task)
 {
 	static const char letters[] = "RSDTtXZP";
 	uint64_t state, ended = 0;
@@ -73,7 +73,7 @@ static bool fill_process(const struct vmi *v, struct gva task, struct vmi_proces
 	ret->tid = (int32_t)tid;
 	ret->parent = parent_of(v, task);
 	ret->uid = user_of(v, task);
-	ret->state = state_letter(v, task);
+	ret->state = vmi_task_state(v, task);
 	ret->is_kernel = flags & PF_KTHREAD;
 	vmi_task_comm(v, task, ret->comm);
 	find_program(v, leader, ret);

@@ -304,6 +304,21 @@ static bool read_saved(const struct vmi *v, struct gva regs, struct vmi_thread *
 	return true;
 }
 
+bool vmi_thread_saved(const struct vmi *v, struct gva task, struct vmi_thread *ret, struct gva *ret_regs)
+{
+	struct vmi_thread th = {.task = task, .stack_size = kernel_stack_size(v)};
+	struct gva regs;
+	uint64_t pid;
+
+	if (!vmi_get(v, task, TASK_PID, &pid) || !vmi_get_ptr(v, task, TASK_STACK, &th.stack) ||
+	    !saved_regs(v, th.stack, &regs) || !read_saved(v, regs, &th))
+		return false;
+	th.pid = (int32_t)pid;
+	*ret = th;
+	*ret_regs = regs;
+	return true;
+}
+
 struct stack_search {
 	const struct vmi *v;
 	uint64_t rsp;
@@ -365,18 +380,13 @@ static bool is_waiting(const struct vmi *v, struct gva task)
 static bool add_waiting(void *arg, struct gva node)
 {
 	struct waiting_list *l = arg;
-	struct vmi_thread th = {.task = vmi_task_of(l->v, node, TASK_THREAD_NODE),
-				.stack_size = kernel_stack_size(l->v)};
-	struct gva regs;
-	uint64_t pid;
+	struct gva task = vmi_task_of(l->v, node, TASK_THREAD_NODE), regs;
+	struct vmi_thread th;
 
-	if (!is_waiting(l->v, th.task) || !vmi_get(l->v, th.task, TASK_PID, &pid) ||
-	    !vmi_get_ptr(l->v, th.task, TASK_STACK, &th.stack) || !saved_regs(l->v, th.stack, &regs) ||
-	    !read_saved(l->v, regs, &th) || (int64_t)th.number < 0) {
+	if (!is_waiting(l->v, task) || !vmi_thread_saved(l->v, task, &th, &regs) || (int64_t)th.number < 0) {
 		l->n_other++;
 		return true;
 	}
-	th.pid = (int32_t)pid;
 	l->threads[l->n++] = th;
 	return l->n < l->max;
 }

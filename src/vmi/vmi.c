@@ -15,7 +15,8 @@
  *   page cache       file pages that no page table maps yet                     pagecache.c
  *   modules          ELF headers in memory                                      module.c
  *   symbols          the kernel's own table of them                             kallsyms.c, symbols.c
- *   lists            processes and mappings, for people                         process.c, mapping.c
+ *   the kernel's modules                                                        kmodule.c
+ *   lists            processes, threads and mappings, for people                process.c, thread.c, mapping.c
  *
  * Non-goals: 32-bit guest kernels (their address spaces can be walked, not introspected), kernels without
  * BTF. The guest writes all of this memory while it is read; every member is

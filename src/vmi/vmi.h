@@ -129,6 +129,25 @@ int vmi_threads_waiting(struct vmi *v, const struct vmi_task *t, struct vmi_thre
 /* Such a thread will go on at ip, with that stack pointer, when its system call ends. */
 bool vmi_thread_redirect(struct vmi *v, const struct vmi_thread *th, struct gva ip, struct gva sp) MUST_CHECK;
 
+/* A thread as it is listed. */
+struct vmi_thread_state {
+	int32_t tid;
+	char comm[VMI_COMM_MAX + 1];
+	char state; /* as in struct vmi_process */
+	/*
+	 * It was on a processor when it was looked at, in user mode or in the kernel; its registers are those of the last time it
+	 * came into the kernel. Else they are what it goes on with in user mode, but for the system call's result.
+	 */
+	bool on_processor;
+	bool has_user; /* it has been in user mode: what follows is meant */
+	struct vmi_thread user;
+	uint64_t flags;
+};
+
+/* The threads of the process of t, without the first `first`; at most max. Else as vmi_processes(). */
+int vmi_thread_states(struct vmi *v, const struct vmi_task *t, size_t first, struct vmi_thread_state *ret, size_t max,
+		      bool *ret_whole, struct err *e) MUST_CHECK;
+
 #define VMI_SYMBOL_MAX 511
 
 /* A symbol of the kernel, without those of its modules. */
@@ -144,6 +163,23 @@ struct vmi_symbol {
  */
 int vmi_symbols(struct vmi *v, const char *pattern, size_t first, struct vmi_symbol *ret, size_t max,
 		struct err *e) MUST_CHECK;
+
+#define VMI_KMODULE_NAME_MAX 63
+
+/* A module of the kernel. */
+struct vmi_kmodule {
+	char name[VMI_KMODULE_NAME_MAX + 1]; /* printable */
+	struct gva at; /* of its code */
+	uint64_t size; /* bytes, of all its parts */
+	char state; /* L: live, C: being loaded, G: being unloaded; ?: not to be told */
+};
+
+/*
+ * The modules that the kernel has loaded, the newest first, without the first `first`; at most max. Else as vmi_processes().
+ * ERR_GUEST: the kernel's list is not to be found, or was built without modules.
+ */
+int vmi_kmodules(struct vmi *v, size_t first, struct vmi_kmodule *ret, size_t max, bool *ret_whole,
+		 struct err *e) MUST_CHECK;
 
 struct vmi_vma {
 	struct gva start, end;
@@ -176,6 +212,15 @@ int vmi_mappings(struct vmi *v, const struct vmi_task *t, size_t first, struct v
  * (.eh_frame, cold headers) in the guest's page cache. What was copied before a false is undefined.
  */
 bool vmi_task_read(struct vmi *v, const struct vmi_task *t, struct gva at, void *ret, size_t len) MUST_CHECK;
+
+enum vmi_presence {
+	VMI_PRESENT,
+	VMI_ABSENT, /* mapped, but not in memory: never touched, or on a disk */
+	VMI_UNMAPPED, /* not mapped at all, or where no memory is */
+};
+
+/* As vmi_task_read(), of a part of one page, and tells why it cannot be read. */
+enum vmi_presence vmi_task_peek(struct vmi *v, const struct vmi_task *t, struct gva at, void *ret, size_t len);
 
 /*
  * Writes where vmi_task_read() would read: into the page cache for a page of a file that the process has not touched, so

@@ -8,6 +8,7 @@
 /* Bounds of all walks of guest structures: well above what a working Linux guest has. */
 #define VMI_TASKS_MAX 65536u
 #define VMI_THREADS_MAX 16384u
+#define VMI_KMODULES_MAX 4096u
 #define VMI_MAPS_MAX 65536u
 #define VMI_NAME_MAX 255u
 #define VMI_PATH_DEPTH_MAX 64u
@@ -30,6 +31,7 @@ enum vmi_field_id {
 	TASK_GROUP_LEADER,
 	TASK_THREAD_NODE,
 	TASK_STATE,
+	TASK_ON_CPU,
 	TASK_SECCOMP,
 	TASK_EXIT_STATE,
 	TASK_PARENT,
@@ -45,6 +47,7 @@ enum vmi_field_id {
 	REGS_SS,
 	REGS_SIZE,
 	REGS_SP,
+	REGS_FLAGS,
 	REGS_ORIG_AX,
 	REGS_R15,
 	REGS_R14,
@@ -101,6 +104,17 @@ enum vmi_field_id {
 	XNODE_SLOTS,
 	FOLIO_INDEX,
 	PAGE_SIZE_OF,
+	MODULE_LIST,
+	MODULE_NAME,
+	MODULE_STATE,
+	MODULE_MEM,
+	MODULE_CORE,
+	MODULE_INIT,
+	MODMEM_BASE,
+	MODMEM_SIZE,
+	MODMEM_WHOLE,
+	MODLAYOUT_BASE,
+	MODLAYOUT_SIZE,
 	VMI_FIELDS,
 };
 
@@ -159,6 +173,13 @@ void vmi_task_comm(const struct vmi *v, struct gva task, char ret[VMI_COMM_MAX +
 /* The mm of a thread-group leader's process; 0: a kernel thread, or it has ended. */
 struct gva vmi_task_mm(const struct vmi *v, struct gva leader);
 
+/* The registers that a thread had in user mode, where it was saved on its kernel stack. false: there are none. */
+bool vmi_thread_saved(const struct vmi *v, struct gva task, struct vmi_thread *ret, struct gva *ret_regs) MUST_CHECK;
+
+/* process.c */
+/* As in struct vmi_process. */
+char vmi_task_state(const struct vmi *v, struct gva task);
+
 /* kallsyms.c */
 struct vmi_symbols;
 
@@ -173,6 +194,11 @@ void vmi_symbols_free(struct vmi_symbols *s); /* NULL is fine */
 typedef bool vmi_symbol_fn(void *arg, const struct vmi_symbol *s);
 /* In the order of their addresses; false from fn ends it. */
 void vmi_symbols_each(const struct vmi_symbols *s, vmi_symbol_fn *fn, void *arg);
+
+/* kmodule.c */
+/* Those of the list that begins at head; else as vmi_kmodules(). */
+int vmi_kmodules_of(const struct vmi *v, struct gva head, size_t first, struct vmi_kmodule *ret, size_t max,
+		    bool *ret_whole, struct err *e) MUST_CHECK;
 
 /* fields.c */
 static inline bool vmi_has(const struct vmi *v, enum vmi_field_id f)

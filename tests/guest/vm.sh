@@ -19,9 +19,10 @@ launch_as() {
 	pid_of[$name]=$!
 }
 
-# The arguments of a guest with services RUN, in the array QEMU_ARGS; its console is CloudER's business.
+# The arguments of a guest with services RUN, in the array QEMU_ARGS; its console is CloudER's business. IMAGE and KERNEL may
+# name others than the usual ones.
 qemu_args() {
-	QEMU_ARGS=(-m 512 -nodefaults -no-reboot -kernel "$GUEST/vmlinuz" -initrd "$GUEST/${IMAGE:-initrd.img}"
+	QEMU_ARGS=(-m 512 -nodefaults -no-reboot -kernel "$GUEST/${KERNEL:-vmlinuz}" -initrd "$GUEST/${IMAGE:-initrd.img}"
 		-append "console=ttyS0 quiet panic=-1 clouder.run=$1")
 }
 

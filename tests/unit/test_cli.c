@@ -153,6 +153,20 @@ static json_t *answer_vmi(const json_t *request)
 	else if (strcmp(json_string_value(json_object_get(request, "show")), "symbols") == 0)
 		row = json_pack("{s:s, s:s, s:s}", "at", "0xffffffff81000000", "type", "T", "name",
 				pattern ? pattern : "all");
+	else if (strcmp(json_string_value(json_object_get(request, "show")), "threads") == 0)
+		row = from ? json_pack("{s:i, s:s, s:s, s:b, s:n}", "tid", 8, "comm", "k", "state", "R", "on_processor",
+				       1, "registers")
+			   : json_pack("{s:i, s:s, s:s, s:b, s:i, s:{s:s, s:s}}", "tid", 7, "comm", "a\033", "state",
+				       "S", "on_processor", 0, "system_call", 34, "registers", "rip", "0x401000", "r15",
+				       "0xff");
+	else if (strcmp(json_string_value(json_object_get(request, "show")), "modules") == 0)
+		row = json_pack("{s:s, s:i, s:s, s:s}", "name", "ext\0334", "size", 4096, "at", "0xffffffffc0100000",
+				"state", from ? "C" : "L");
+	else if (strcmp(json_string_value(json_object_get(request, "show")), "read") == 0)
+		row = from ? json_pack("{s:s, s:i, s:s, s:s}", "at", "0x2000", "length", 4, "state", "absent", "bytes",
+				       "")
+			   : json_pack("{s:o, s:i, s:s, s:s}", "at", json_incref(json_object_get(request, "at")),
+				       "length", 4, "state", "present", "bytes", "7e41ff0a");
 	else
 		row = json_pack("{s:i, s:i, s:i, s:i, s:s, s:s, s:b, s:s}", "pid", 10 + (int)from, "tid", 77, "parent",
 				1, "uid", -1, "state", "S", "comm", "a", "kernel", 0, "program", "/bin/a");
@@ -264,8 +278,49 @@ static void test_vmi(void **state)
 	fails(ERR_USAGE, "--threads is for 'clouder vmi ps'");
 	assert_int_equal(run("vmi", "ps", "nobody", NULL), -1);
 	fails(ERR_MISSING, "no VM named");
+	assert_int_equal(run("vmi", "threads", "7", NULL), 0);
+	says("      7 S a\\x1b: in the kernel, system call 34\n        rip    0x0000000000401000  rflags 0x");
+	says("  r15    0x00000000000000ff\n");
+	says("      8 R k: on a processor; when it last came into the kernel: was never in user mode\n");
+	assert_int_equal(run("vmi", "modules", NULL), 0);
+	says("\next\\x1b4 ");
+	says(" 4096 0xffffffffc0100000 live\n");
+	says(" loading\n");
 	assert_int_equal(run("vmi", "--help", NULL), 0);
 	says("\n  ps [NAME] [--threads] ");
+}
+
+static void test_vmi_read(void **state)
+{
+	static const struct {
+		const char *pid, *at, *length, *error;
+	} wrong[] = {
+		{"x", "0x1000", "1", "is not a process id"},
+		{"1", "0x", "1", "is not an address"},
+		{"1", "0x1000", "0", "is not a number of bytes from 1 to 1048576"},
+		{"1", "0x1000", "1048577", "is not a number of bytes"},
+		{"1", "0x1000", "1k", "is not a number of bytes"},
+		{"1", "0xffffffffffffffff", "1", "past the last address"},
+	};
+
+	(void)state;
+	start_supervisor(false, false);
+	assert_int_equal(run("vmi", "read", "1", "0x1ffe", "8", NULL), 0);
+	says("0x0000000000001ff0                                            7e 41");
+	says("  |              ~A|\n");
+	says("0x0000000000002000  4 bytes are not in memory\n");
+	assert_int_equal(run("vmi", "read", "1", "0x1ffc", "8", "web", "--raw", NULL), -1);
+	fails(ERR_MISSING, "4 of 8 bytes are not in the guest's memory");
+	assert_memory_equal(out, "~A\xff\n\0\0\0\0", 8);
+	assert_int_equal(run("vmi", "read", "99", "0x1ffc", "4", "web", "--raw", NULL), 0);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		assert_int_equal(run("vmi", "read", wrong[i].pid, wrong[i].at, wrong[i].length, NULL), -1);
+		fails(ERR_USAGE, wrong[i].error);
+	}
+	assert_int_equal(run("vmi", "ps", "--raw", NULL), -1);
+	fails(ERR_USAGE, "--raw is for 'clouder vmi read'");
+	assert_int_equal(run("vmi", "read", "1", "0x1ffc", "4", "--raw", "--json", NULL), -1);
+	fails(ERR_USAGE, "--raw is for 'clouder vmi read'");
 }
 
 /* ---- help and usage ---- */
@@ -699,16 +754,27 @@ static void test_garbage_store(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		T(test_vmi),	      T(test_help),
-		T(test_usage_errors), T(test_nothing_runs),
-		T(test_status),	      T(test_dead_supervisor),
-		T(test_checkpoints),  T(test_rollback),
-		T(test_stop),	      T(test_stop_times_out),
-		T(test_events),	      T(test_events_json),
-		T(test_hangs_up),     T(test_no_json),
-		T(test_refusal),      T(test_endless_line),
-		T(test_no_incidents), T(test_incidents),
-		T(test_show),	      T(test_garbage_store),
+		T(test_vmi),
+		T(test_vmi_read),
+		T(test_help),
+		T(test_usage_errors),
+		T(test_nothing_runs),
+		T(test_status),
+		T(test_dead_supervisor),
+		T(test_checkpoints),
+		T(test_rollback),
+		T(test_stop),
+		T(test_stop_times_out),
+		T(test_events),
+		T(test_events_json),
+		T(test_hangs_up),
+		T(test_no_json),
+		T(test_refusal),
+		T(test_endless_line),
+		T(test_no_incidents),
+		T(test_incidents),
+		T(test_show),
+		T(test_garbage_store),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,6 +52,7 @@ static const struct vmi_field guest_layout[VMI_FIELDS] = {
 	[TASK_GROUP_LEADER] = {128, 8},
 	[TASK_THREAD_NODE] = {136, 16},
 	[TASK_STATE] = {152, 4},
+	[TASK_ON_CPU] = {156, 4},
 	[TASK_SECCOMP] = {160, 16},
 	[TASK_EXIT_STATE] = {176, 4},
 	[TASK_PARENT] = {184, 8},
@@ -67,6 +68,7 @@ static const struct vmi_field guest_layout[VMI_FIELDS] = {
 	[REGS_SS] = {160, 8},
 	[REGS_SIZE] = {0, 168},
 	[REGS_SP] = {152, 8},
+	[REGS_FLAGS] = {144, 8},
 	[REGS_ORIG_AX] = {120, 8},
 	[REGS_R15] = {0, 8},
 	[REGS_R14] = {8, 8},
@@ -123,6 +125,17 @@ static const struct vmi_field guest_layout[VMI_FIELDS] = {
 	[XNODE_SLOTS] = {40, 512},
 	[FOLIO_INDEX] = {32, 8},
 	[PAGE_SIZE_OF] = {0, 64},
+	[MODULE_LIST] = {8, 16},
+	[MODULE_NAME] = {24, 56},
+	[MODULE_STATE] = {0, 4},
+	[MODULE_MEM] = {128, 96},
+	[MODULE_CORE] = {0, 0},
+	[MODULE_INIT] = {0, 0},
+	[MODMEM_BASE] = {0, 8},
+	[MODMEM_SIZE] = {8, 4},
+	[MODMEM_WHOLE] = {0, 32},
+	[MODLAYOUT_BASE] = {0, 8},
+	[MODLAYOUT_SIZE] = {8, 4},
 };
 
 static inline void guest_put(struct guest *g, uint64_t phys, const void *data, size_t len)
@@ -360,6 +373,20 @@ static inline void guest_deinit(struct guest *g)
 	vmi_destroy(g->vmi);
 	gmem_destroy(g->gm);
 	close(g->fd);
+}
+
+/* A live module of the kernel at the end of the list with this head. */
+static inline uint64_t guest_add_module(struct guest *g, uint64_t head, const char *name, uint64_t at)
+{
+	uint64_t module = guest_alloc(g, 256), part = guest_member(module, MODULE_MEM);
+
+	guest_put(g, guest_member(module, MODULE_NAME), name, strlen(name) + 1);
+	for (unsigned i = 0; i < 3; i++) {
+		guest_set(g, part + 32ul * i, MODMEM_BASE, at + 0x10000 * i);
+		guest_set(g, part + 32ul * i, MODMEM_SIZE, 0x1000 * (i + 1));
+	}
+	guest_list_add_tail(g, head, guest_member(module, MODULE_LIST));
+	return module;
 }
 
 #define PROG_BASE 0x555500000000ull

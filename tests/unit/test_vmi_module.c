@@ -246,6 +246,20 @@ static void reads_untouched_pages_from_the_cache(void **state)
 	assert_false(vmi_task_read(p->g.vmi, &p->t, gva(PROG_BASE), c, 4));
 }
 
+static void looks_at_what_is_there(void **state)
+{
+	struct guest_prog *p = *state;
+	char c[16];
+
+	memcpy(p->g.ram + p->page[1] + 0x100, "what is there", 13);
+	assert_int_equal(vmi_task_peek(p->g.vmi, &p->t, gva(PROG_BASE + 0x1100), c, 13), VMI_PRESENT);
+	assert_memory_equal(c, "what is there", 13);
+	assert_int_equal(vmi_task_peek(p->g.vmi, &p->t, gva(PROG_BASE + 0x4000), c, 13), VMI_ABSENT);
+	assert_int_equal(vmi_task_peek(p->g.vmi, &p->t, gva(PROG_BASE + 0x2000), c, 13), VMI_UNMAPPED);
+	assert_int_equal(vmi_task_peek(p->g.vmi, &p->t, gva(1ull << 60), c, 13), VMI_UNMAPPED);
+	assert_int_equal(vmi_task_peek(p->g.vmi, &p->t, gva(UINT64_MAX - 3), c, 13), VMI_UNMAPPED);
+}
+
 static void pages_of_one_folio(void **state)
 {
 	struct guest_prog *p = *state;
@@ -271,6 +285,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(refuses_hostile_headers, setup, teardown),
 		cmocka_unit_test_setup_teardown(ignores_hostile_notes_and_unwind_tables, setup, teardown),
 		cmocka_unit_test_setup_teardown(reads_untouched_pages_from_the_cache, setup, teardown),
+		cmocka_unit_test_setup_teardown(looks_at_what_is_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(pages_of_one_folio, setup, teardown),
 	};
 

@@ -228,6 +228,76 @@ static void mappings_with_a_purpose(void **state)
 	assert_string_equal(m[3].name, "[stack]");
 }
 
+/* Registers of user mode at the top of the task's kernel stack. Register k of the kernel's order has the value 0x100 + k. */
+static uint64_t save_registers(struct guest *g, uint64_t task, uint64_t cs)
+{
+	uint64_t stack, regs;
+
+	memcpy(&stack, g->ram + guest_member(task, TASK_STACK), 8);
+	regs = guest_phys(stack) + 16384 - guest_layout[REGS_SIZE].size;
+	for (uint64_t k = 0; k < guest_layout[REGS_SIZE].size / 8; k++)
+		guest_put64(g, regs + 8 * k, 0x100 + k);
+	guest_set(g, regs, REGS_CS, cs);
+	guest_set(g, regs, REGS_SS, 0x2b);
+	return regs;
+}
+
+static void registers_of_threads(void **state)
+{
+	struct guest_prog *p = *state;
+	struct guest *g = &p->g;
+	struct vmi_thread_state got[4];
+	struct err e = {0};
+	uint64_t regs;
+	bool whole;
+
+	regs = save_registers(g, guest_phys(p->t.task.v), 0x33);
+	guest_set(g, add_thread(g, guest_phys(p->t.task.v), 100), TASK_ON_CPU, 1);
+	assert_int_equal(vmi_thread_states(g->vmi, &p->t, 0, got, 4, &whole, &e), 2);
+	assert_true(whole);
+	assert_true(got[0].has_user);
+	assert_false(got[0].on_processor);
+	assert_true(got[1].on_processor);
+	assert_int_equal(got[1].tid, 100);
+	assert_string_equal(got[0].comm, "prog");
+	assert_int_equal(got[0].user.ip.v, 0x110);
+	assert_int_equal(got[0].flags, 0x112);
+	assert_int_equal(got[0].user.gpr[4], 0x113); /* rsp */
+	assert_int_equal(got[0].user.gpr[7], 0x10e); /* rdi */
+	assert_int_equal(got[0].user.gpr[15], 0x100);
+	assert_int_equal(got[0].user.number, 0x10f);
+	guest_put64(g, regs, 0x1234567890); /* r15, of which 32-bit code has the lower half */
+	guest_set(g, regs, REGS_CS, 0x23);
+	assert_int_equal(vmi_thread_states(g->vmi, &p->t, 0, got, 1, &whole, &e), 1);
+	assert_true(got[0].user.is_32bit);
+	assert_int_equal(got[0].user.gpr[15], 0x34567890);
+	guest_set(g, regs, REGS_CS, 0x10); /* the kernel's */
+	assert_int_equal(vmi_thread_states(g->vmi, &p->t, 0, got, 4, &whole, &e), 2);
+	assert_false(got[0].has_user);
+	assert_int_equal(vmi_thread_states(g->vmi, &p->t, 1, got, 4, &whole, &e), 1);
+	assert_int_equal(got[0].tid, 100);
+}
+
+static void hostile_threads(void **state)
+{
+	struct guest_prog *p = *state;
+	struct guest *g = &p->g;
+	uint64_t task = guest_phys(p->t.task.v), thread = add_thread(g, task, 100);
+	struct vmi_thread_state got[4];
+	struct err e = {0};
+	bool whole;
+
+	guest_put64(g, guest_member(thread, TASK_THREAD_NODE), guest_kva(guest_member(thread, TASK_THREAD_NODE)));
+	assert_in_range(vmi_thread_states(g->vmi, &p->t, 0, got, 4, &whole, &e), 2, 4);
+	assert_false(whole);
+	guest_set(g, task, TASK_STACK, 0xffffffffffffe000); /* its end is past the last address */
+	assert_in_range(vmi_thread_states(g->vmi, &p->t, 0, got, 4, &whole, &e), 2, 4);
+	assert_false(got[0].has_user);
+	guest_set(g, task, TASK_SIGNAL, 0x1000);
+	assert_int_equal(vmi_thread_states(g->vmi, &p->t, 0, got, 4, &whole, &e), -1);
+	assert_int_equal(e.code, ERR_GUEST);
+}
+
 static void hostile_maps_are_not_whole(void **state)
 {
 	struct guest_prog *p = *state;
@@ -257,6 +327,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(threads_of_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(hostile_lists_are_not_whole, setup, teardown),
 		cmocka_unit_test_setup_teardown(by_pid, setup, teardown),
+		cmocka_unit_test_setup_teardown(registers_of_threads, setup, teardown),
+		cmocka_unit_test_setup_teardown(hostile_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(mappings, setup, teardown),
 		cmocka_unit_test_setup_teardown(mappings_with_a_purpose, setup, teardown),
 		cmocka_unit_test_setup_teardown(hostile_maps_are_not_whole, setup, teardown),
