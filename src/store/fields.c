@@ -112,7 +112,7 @@ static json_t *name_out(const struct field *f, const void *at)
 
 	assert(f->size == sizeof(value));
 	memcpy(&value, at, sizeof(value));
-	while (f->names[n] && n < value)
+	while (n < value && f->names[n])
 		n++;
 	return json_string(f->names[n] ? f->names[n] : "unknown");
 }
