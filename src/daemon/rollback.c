@@ -221,7 +221,7 @@ void vm_renew(struct vm *vm, const struct checkpoint_info *from)
 		return;
 	}
 	if (go_back(r, false, &reset, &e) == 0)
-		log_info("patches of the store were put in: another engine goes on, %llu ms",
+		log_info("patches of the store were put in or taken out: another engine goes on, %llu ms",
 			 (unsigned long long)(loop_now_ns() - start) / 1000000);
 	free(r);
 }

@@ -103,7 +103,7 @@ test_patch_travels() {
 	end first
 	check "it is exported" "$CLOUDER" patch export 1 --output "$T/patch.json"
 	check "no file is overwritten" refused 'cannot make .*File exists' export 1 --output "$T/patch.json"
-	check "there is no other" refused 'there is no patch 2' export 2
+	check "there is no other" refused 'there is no patch 99' export 99
 	"$CLOUDER" patch key >"$T/key"
 	sed '/"signature"/,/}/d; s/^  },$/  }/' "$T/patch.json" >"$T/unsigned.json"
 	sed 's/"reason": "/&not /' "$T/patch.json" >"$T/changed.json"
