@@ -67,6 +67,9 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclouder.a
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcmocka $(LDFLAGS)
 
+# A guest whose memory changes from one read to the next.
+$(BUILD)/unit/test_vmi_change: LDFLAGS += -Wl,--wrap=gmem_read
+
 # What runs guards for tests, in both modes of the processor; at fixed addresses for its assembly.
 $(BUILD)/unit/guard_runner%: tests/unit/guard_runner.c tests/unit/guard_runner.h
 	@mkdir -p $(@D)
