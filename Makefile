@@ -11,7 +11,7 @@ BUILD ?= build
 CSTD = -std=gnu17
 WARN = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 OPT ?= -O2 -g
-PKGS = glib-2.0 slirp jansson sqlite3 libbpf libelf
+PKGS = glib-2.0 slirp jansson sqlite3 libbpf libelf libsodium
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lZydis
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -Isrc
@@ -66,6 +66,9 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclouder.a
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lcmocka $(LDFLAGS)
+
+# A guest whose memory changes from one read to the next.
+$(BUILD)/unit/test_vmi_change: LDFLAGS += -Wl,--wrap=gmem_read
 
 # What runs guards for tests, in both modes of the processor; at fixed addresses for its assembly.
 $(BUILD)/unit/guard_runner%: tests/unit/guard_runner.c tests/unit/guard_runner.h

@@ -87,7 +87,8 @@ static unsigned read_node(const struct vmi *v, uint64_t p, const struct maple_ki
 	return n;
 }
 
-static void walk_maple(struct vma_walk *w, uint64_t p, uint64_t max, unsigned depth)
+/* p covers min to max. A slot outside of that is none: so nodes that point to each other are not walked again and again. */
+static void walk_maple(struct vma_walk *w, uint64_t p, uint64_t min, uint64_t max, unsigned depth)
 {
 	const struct maple_kind *k = &maple_kinds[MAPLE_TYPE(p)];
 	uint64_t pivot[MAPLE_SLOTS_MAX], slot[MAPLE_SLOTS_MAX];
@@ -98,13 +99,17 @@ static void walk_maple(struct vma_walk *w, uint64_t p, uint64_t max, unsigned de
 	w->broken |= !n;
 	for (unsigned i = 0; i < n && !w->done && w->n_nodes <= MAPLE_NODES_MAX; i++) {
 		bool last = i == n - 1 || (i && !pivot[i]) || pivot[i] >= max;
+		uint64_t end = last ? max : pivot[i];
 
-		if (k->leaf && gva_is_kernel(gva(slot[i])))
+		if (end < min)
+			w->broken = true;
+		else if (k->leaf && gva_is_kernel(gva(slot[i])))
 			visit_vma(w, gva(slot[i]));
 		else if (!k->leaf && gva_is_kernel(gva(slot[i])))
-			walk_maple(w, slot[i], last ? max : pivot[i], depth + 1);
+			walk_maple(w, slot[i], min, end, depth + 1);
 		if (last)
 			return;
+		min = end < min ? min : end + 1;
 	}
 }
 
@@ -115,7 +120,7 @@ static void walk_tree(struct vma_walk *w, struct gva mm)
 	if (!vmi_get_ptr(w->v, vmi_member(w->v, mm, MM_MT), MT_ROOT, &root))
 		w->broken = true;
 	else if (MAPLE_IS_NODE(root.v))
-		walk_maple(w, root.v, UINT64_MAX, 0);
+		walk_maple(w, root.v, 0, UINT64_MAX, 0);
 	else
 		visit_vma(w, root);
 }

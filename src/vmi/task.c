@@ -7,6 +7,8 @@
 #define PF_KTHREAD 0x00200000u
 #define KERNEL_STACK_SIZE 16384u /* where BTF does not tell */
 #define PTI_USER_HALF 0x1000ull
+#define MM_THREADS_MAX                                                                                                 \
+	64u /* that are asked for their process's memory; hostile processes may all have the same long list */
 
 /* Frame of the top table that a CR3 value names: without PCID and flags. */
 static uint64_t root_frame(uint64_t cr3)
@@ -41,7 +43,7 @@ struct gva vmi_task_mm(const struct vmi *v, struct gva leader)
 	if (!vmi_get(v, leader, TASK_FLAGS, &flags) || (flags & PF_KTHREAD))
 		return gva(0);
 	if (!vmi_get_ptr(v, leader, TASK_MM, &s.mm) && vmi_get_ptr(v, leader, TASK_SIGNAL, &signal))
-		vmi_list_each(v, vmi_member(v, signal, SIGNAL_THREAD_HEAD), VMI_THREADS_MAX, thread_has_mm, &s);
+		vmi_list_each(v, vmi_member(v, signal, SIGNAL_THREAD_HEAD), MM_THREADS_MAX, thread_has_mm, &s);
 	return s.mm;
 }
 
