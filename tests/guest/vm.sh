@@ -102,6 +102,14 @@ tell_incidents() {
 	done
 }
 
+# The next VM is one of a host that has no patches.
+forget_patches() {
+	local id
+	for id in $("$CLOUDER" patch list | awk 'NR > 1 && $4 != "reverted" { print $1 }'); do
+		"$CLOUDER" patch revert "$id" || return
+	done
+}
+
 # incident_value ID NAME, status_value VM NAME
 incident_value() { "$CLOUDER" show "$1" --json | json_value "$2"; }
 status_value() { "$CLOUDER" status "$1" --json | json_value "$2"; }
