@@ -617,12 +617,41 @@ static void answer(struct vm *vm)
 	free(r);
 }
 
+/*
+ * How long a vCPU that is just changing a memory map may go on with that before the map is taken as it is: it may be that the change
+ * is made, and it waits for the vCPU that is held to forget the old one.
+ */
+#define MAP_WAIT_MS 1u
+#define MAP_WAITS_MAX 50u
+
+static bool wait_for_map(struct vm *vm)
+{
+	if (vm->map_waits >= MAP_WAITS_MAX || vm->active.dead || !judge_again(vm, &vm->detect))
+		return false;
+	if (!vm->map_waits++)
+		log_debug("a memory map is just being changed: it is looked at again");
+	vm->state = VM_RUNNING;
+	engine_thaw(vm->active.en);
+	loop_timer_set(vm->respond_timer, MAP_WAIT_MS);
+	return true;
+}
+
 void respond(struct vm *vm)
 {
+	struct taint_msg_detect seen = vm->detect;
+	bool attack;
+
 	if (!vm->detect_pending || vm->state != VM_RUNNING)
 		return;
 	vm->state = VM_RESPONDING;
-	if (!judge(vm, &vm->detect))
+	if (vm->map_waits)
+		engine_freeze(vm->active.en);
+	attack = judge(vm, &seen);
+	if (attack && wait_for_map(vm))
+		return;
+	vm->detect = seen;
+	vm->map_waits = 0;
+	if (!attack)
 		let_go(vm, &vm->detect);
 	else if (vm->trace)
 		trace_stopped(vm->trace);

@@ -91,6 +91,7 @@ struct vm {
 
 	/* the detection being answered */
 	bool detect_pending;
+	unsigned map_waits; /* how often it waited for a vCPU that was changing a memory map */
 	struct taint_msg_detect detect;
 	struct taint_msg_detect
 		waiting[TAINT_VCPU_MAX]; /* those of other vCPUs that came meanwhile: they are held too */
@@ -187,6 +188,8 @@ bool vm_parse_address(const char *text, uint64_t *ret) MUST_CHECK;
 
 /* judge.c: whether a detection is an attack; may find the object that was corrupted. The engine is frozen. */
 bool judge(struct vm *vm, struct taint_msg_detect *d);
+/* Whether another vCPU is just changing the memory map that this detection is judged by. */
+bool judge_again(const struct vm *vm, const struct taint_msg_detect *d);
 
 /* describe.c: fills parts of an incident. */
 void describe_detection(const struct vm *vm, const struct taint_msg_detect *d, struct incident *in);
