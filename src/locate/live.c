@@ -272,12 +272,14 @@ static bool spared(void *arg, struct gva slot)
 	return slot.v >= l->f->start_address.v && slot.v < l->f->error_address.v && !overwritten(arg, slot);
 }
 
+#define RUN_MAX (64u << 10) /* bytes of a run that goes down */
+
 /* A run that goes down has been over what lies above. */
 static bool overwritten_above(void *arg, struct gva slot)
 {
 	const struct live *l = arg;
 
-	return slot.v > l->f->error_address.v && overwritten(arg, slot);
+	return slot.v > l->f->error_address.v && slot.v - l->f->error_address.v < RUN_MAX && overwritten(arg, slot);
 }
 
 /*
