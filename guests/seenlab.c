@@ -9,6 +9,7 @@
  *   beyond    "COUNT LETTER": an array of 32 bytes is filled with so many; a million leave the stack
  *   upper     the text is copied in capitals into an array of 16 bytes with a pointer to a function behind it
  *   backward  the text is copied from its end on into an array of 32 bytes below the stack protector's word
+ *   last      the last word's length: eight words are kept, but all are counted, and what is beside the eight is the text itself
  *   end       up to 16 bytes are copied into an array of 16 bytes, and the end is put behind them, onto a pointer to a function
  */
 #include "service.h"
@@ -167,12 +168,37 @@ static void see_end(const char *text)
 	say("named", name_it(text));
 }
 
+#define WORDS 8
+
+static NOINLINE long last_word(const char *text)
+{
+	const char *volatile word[WORDS];
+	volatile int n = 0;
+
+	for (; *text; text += strcspn(text, ","), text += *text == ',', n++)
+		if (n < WORDS)
+			word[n] = text;
+	return n ? (long)strcspn(word[n - 1], ",") : 0;
+}
+
+static void see_last(const char *text)
+{
+	volatile char line[256];
+	size_t n = strlen(text);
+
+	for (size_t i = 0; i <= n && i < sizeof(line); i++)
+		line[i] = text[i];
+	line[sizeof(line) - 1] = '\0';
+	say("last", last_word((const char *)line));
+}
+
 static const struct {
 	const char *name;
 	void (*see)(const char *text);
 } errors[] = {
-	{"code", see_code},	{"canary", see_canary}, {"unescape", see_unescape}, {"illegal", see_illegal},
-	{"beyond", see_beyond}, {"end", see_end},	{"upper", see_upper},	    {"backward", see_backward},
+	{"code", see_code},	  {"canary", see_canary},     {"unescape", see_unescape},
+	{"illegal", see_illegal}, {"beyond", see_beyond},     {"end", see_end},
+	{"upper", see_upper},	  {"backward", see_backward}, {"last", see_last},
 };
 
 static void answer(const char *request)

@@ -8,6 +8,7 @@
  * leaving the VM frozen (when there is nothing to go back to). The attack is never let through, but for
  * `respond = observe`, where the operator wants just that.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,20 @@ static int locate_now(struct response *r, const struct locate_input *in)
 	return locate_live(in, &nothing, &r->finding, &e);
 }
 
+/* What the failed pointer was read from is as it should be: to look for who wrote it would lead to the wrong one. */
+static int refuse_strayed(struct response *r, const struct locate_input *in, struct err *e)
+{
+	uint64_t word = r->detect.object_gva;
+
+	if (r->detect.detector != TAINT_DETECT_FAULT || !word || !locate_strayed(in))
+		return 0;
+	r->detect.object_gva = 0;
+	return err_set_addr(e, ERR_REFUSED, word,
+			    "the pointer was read from 0x%" PRIx64
+			    ", where an index has led out of its table: there is no guard for loads",
+			    word);
+}
+
 static int locate(struct response *r, struct locate_input *in, struct err *e)
 {
 	int rc;
@@ -94,7 +109,7 @@ static int locate(struct response *r, struct locate_input *in, struct err *e)
 	ladder_hide_patches(r->vm, in);
 	rc = locate_now(r, in);
 	if (rc < 0)
-		rc = locate_culprit(in, &r->finding, e);
+		rc = refuse_strayed(r, in, e) < 0 ? -1 : locate_culprit(in, &r->finding, e);
 	r->have_finding = r->finding.culprit.v != 0;
 	if (r->have_finding)
 		describe_finding(&r->finding, &r->in);

@@ -463,6 +463,19 @@ bool locate_fails_bound(const struct locate_input *in)
 	return fails;
 }
 
+bool locate_strayed(const struct locate_input *in)
+{
+	struct finding f = {0};
+	struct live l = {.in = in, .f = &f};
+	struct err e;
+	bool strayed = !unwind(&l, &e) && live_strayed(&l);
+
+	machine_destroy(l.machine);
+	free(l.chain);
+	free(l.maps);
+	return strayed;
+}
+
 int locate_overrun(const struct locate_input *in, struct taint_msg_detect *d, struct err *e)
 {
 	struct finding f = {0};
