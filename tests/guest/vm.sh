@@ -102,11 +102,12 @@ tell_incidents() {
 	done
 }
 
-# The next VM is one of a host that has no patches.
+# The next VM is one of a host that has no patches: the newest first, which may be made over others. Those of a process's own memory
+# do not come back.
 forget_patches() {
 	local id
-	for id in $("$CLOUDER" patch list | awk 'NR > 1 && $4 != "reverted" { print $1 }'); do
-		"$CLOUDER" patch revert "$id" || return
+	for id in $("$CLOUDER" patch list | awk '$4 == "active" && $5 == "cave" { print $1 }' | sort -rn); do
+		"$CLOUDER" patch revert "$id" >"$T/revert" || return
 	done
 }
 
