@@ -7,10 +7,14 @@
  *   unescape  each 'a' becomes a byte 7, by comparing, in an array of 32 bytes: nothing of the input is in it
  *   illegal   what is no instruction is executed, unless the text begins with a space
  *   beyond    "COUNT LETTER": an array of 32 bytes is filled with so many; a million leave the stack
+ *   upper     the text is copied in capitals into an array of 16 bytes with a pointer to a function behind it
+ *   backward  the text is copied from its end on into an array of 32 bytes below the stack protector's word
+ *   last      the last word's length: eight words are kept, but all are counted, and what is beside the eight is the text itself
  *   end       up to 16 bytes are copied into an array of 16 bytes, and the end is put behind them, onto a pointer to a function
  */
 #include "service.h"
 
+#include <ctype.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -127,17 +131,74 @@ static NOINLINE long name_it(const char *text)
 	return s.call(s.name);
 }
 
+static NOINLINE long shout(const char *text)
+{
+	struct {
+		char name[NAME_ROOM];
+		long (*volatile call)(const char *name);
+	} s = {"", name_length};
+	volatile char *to = s.name;
+
+	while (*text)
+		*to++ = (char)toupper((unsigned char)*text++);
+	return s.call(s.name);
+}
+
+static void see_upper(const char *text)
+{
+	say("shouted", shout(text));
+}
+
+__attribute__((noinline, stack_protect)) static int copy_backward(const char *text)
+{
+	volatile char copy[ROOM];
+
+	for (size_t n = strlen(text); n; n--)
+		copy[n - 1] = text[n - 1];
+	return copy[0];
+}
+
+static void see_backward(const char *text)
+{
+	say("copied", copy_backward(text));
+}
+
 static void see_end(const char *text)
 {
 	say("named", name_it(text));
+}
+
+#define WORDS 8
+
+static NOINLINE long last_word(const char *text)
+{
+	const char *volatile word[WORDS];
+	volatile int n = 0;
+
+	for (; *text; text += strcspn(text, ","), text += *text == ',', n++)
+		if (n < WORDS)
+			word[n] = text;
+	return n ? (long)strcspn(word[n - 1], ",") : 0;
+}
+
+static void see_last(const char *text)
+{
+	volatile char line[256];
+	size_t n = strlen(text);
+
+	for (size_t i = 0; i <= n && i < sizeof(line); i++)
+		line[i] = text[i];
+	line[sizeof(line) - 1] = '\0';
+	say("last", last_word((const char *)line));
 }
 
 static const struct {
 	const char *name;
 	void (*see)(const char *text);
 } errors[] = {
-	{"code", see_code},	  {"canary", see_canary}, {"unescape", see_unescape},
-	{"illegal", see_illegal}, {"beyond", see_beyond}, {"end", see_end},
+	{"code", see_code},	  {"canary", see_canary},     {"unescape", see_unescape},
+	{"illegal", see_illegal}, {"beyond", see_beyond},     {"end", see_end},
+	{"upper", see_upper},	  {"backward", see_backward}, {"last", see_last},
 };
 
 static void answer(const char *request)

@@ -10,7 +10,7 @@
 static const struct cli_verb *const verbs[] = {
 	&cli_run_verb,	       &cli_status_verb,   &cli_incidents_verb, &cli_show_verb,
 	&cli_stop_verb,	       &cli_events_verb,   &cli_taint_verb,	&cli_checkpoint_verb,
-	&cli_checkpoints_verb, &cli_rollback_verb, &cli_vmi_verb,
+	&cli_checkpoints_verb, &cli_rollback_verb, &cli_vmi_verb,	&cli_patch_verb,
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))

@@ -23,6 +23,8 @@ struct cli_call {
 	bool json;
 	bool threads, raw;
 	bool replay, drop;
+	bool allow_unsigned;
+	const char *output;
 	const char *vm;
 	int64_t since_ms;
 	unsigned timeout_s;
@@ -48,7 +50,8 @@ struct cli_verb {
 };
 
 extern const struct cli_verb cli_run_verb, cli_status_verb, cli_incidents_verb, cli_show_verb, cli_stop_verb,
-	cli_events_verb, cli_taint_verb, cli_checkpoint_verb, cli_checkpoints_verb, cli_rollback_verb, cli_vmi_verb;
+	cli_events_verb, cli_taint_verb, cli_checkpoint_verb, cli_checkpoints_verb, cli_rollback_verb, cli_vmi_verb,
+	cli_patch_verb;
 
 /*
  * Runs the verb of argv[1]; results go to out. Returns the exit status, or -1 with *e filled (ERR_USAGE: the status is

@@ -125,6 +125,11 @@ static json_t *do_vmi(struct daemon *d, const json_t *request)
 	return d->vm ? vm_vmi(d->vm, request) : not_yet();
 }
 
+static json_t *do_verify(struct daemon *d, const json_t *request)
+{
+	return d->vm ? vm_verify(d->vm, request) : not_yet();
+}
+
 static json_t *handle_request(void *arg, const char *verb, const json_t *request)
 {
 	static const struct {
@@ -136,7 +141,8 @@ static json_t *handle_request(void *arg, const char *verb, const json_t *request
 		     {"checkpoint", do_checkpoint},
 		     {"checkpoints", do_checkpoints},
 		     {"rollback", do_rollback},
-		     {"vmi", do_vmi}};
+		     {"vmi", do_vmi},
+		     {"verify", do_verify}};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		if (!strcmp(verbs[i].verb, verb))

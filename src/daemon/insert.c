@@ -93,6 +93,27 @@ static bool under_way(struct response *r)
 	return found;
 }
 
+/* Those that were reverted, the newest first: another may be below it. */
+static void take_out(struct response *r)
+{
+	static struct vmi_task tasks[TASKS_MAX];
+	struct vm *vm = r->vm;
+	struct err e;
+	int n = -1;
+
+	for (unsigned i = vm->n_patches; i-- > 0;) {
+		if (!vm->patch[i].reverted || vm->patch[i].dormant)
+			continue;
+		if (n < 0)
+			n = vmi_tasks(vm->vmi, tasks, TASKS_MAX, &e);
+		for (int k = 0; k < n; k++)
+			if (tasks[k].mm.v && patch_remove(&vm->patch[i].patch, vm->vmi, &tasks[k], &e) < 0 &&
+			    e.code != ERR_REFUSED)
+				log_debug("patch of incident %lld is not taken out: %s",
+					  (long long)vm->patch[i].incident, e.text);
+	}
+}
+
 bool insert_patches(struct response *r, struct err *ret_e)
 {
 	struct vm *vm = r->vm;
@@ -101,8 +122,10 @@ bool insert_patches(struct response *r, struct err *ret_e)
 
 	*ret_e = (struct err){0};
 	r->missing = 0;
+	take_out(r);
 	for (unsigned i = 0; i < vm->n_patches; i++) {
-		if (apply_to_some_task(r, &vm->patch[i].patch, &e) == 0 || ladder_superseded(vm, i))
+		if (vm->patch[i].dormant || vm->patch[i].reverted ||
+		    apply_to_some_task(r, &vm->patch[i].patch, &e) == 0 || ladder_superseded(vm, i))
 			continue;
 		good &= e.code != ERR_STATE;
 		r->missing++;
@@ -121,6 +144,7 @@ static void remember_patch(struct response *r, const struct patch *p, const stru
 
 	vm->patch[vm->n_patches++] = (struct vm_patch){
 		.patch = *p, .finding = *f, .culprit_offset = f->culprit_file_offset, .incident = r->in.id};
+	keep_patch(vm, &r->in);
 }
 
 void insert_keep(struct response *r)

@@ -10,13 +10,9 @@
 #include "daemon/vm_internal.h"
 #include "locate/locate.h"
 
-#define MAPS_MAX 4096u
 #define VM_WRITE 0x2u
 #define VM_EXEC 0x4u
 #define VM_ANY 0x7u
-#define VM_GROWSDOWN 0x100u
-/* How far below its mapping a stack may be touched: the default limit. */
-#define STACK_MAX (8ull << 20)
 
 /* Of a page fault's error code. */
 #define ERROR_WRITE 0x02u
@@ -25,33 +21,20 @@
 /* What is mapped at an address. */
 enum mapped { MAPPED_UNKNOWN, MAPPED_NOTHING, MAPPED_BARRED, MAPPED_ALLOWED };
 
-/* permissions: one of them the access needs. A stack is mapped already where it may grow to. */
-static enum mapped mapping_at(const struct vmi_vma *vma, int n, uint64_t at, uint64_t permissions)
-{
-	for (int i = 0; i < n; i++) {
-		uint64_t start = vma[i].start.v;
-
-		if (vma[i].flags & VM_GROWSDOWN)
-			start = start > STACK_MAX ? start - STACK_MAX : 0;
-		if (at >= start && at < vma[i].end.v)
-			return vma[i].flags & permissions ? MAPPED_ALLOWED : MAPPED_BARRED;
-	}
-	return MAPPED_NOTHING;
-}
-
+/* permissions: one of them the access needs. */
 static enum mapped find_mapping(struct vm *vm, const struct vmi_task *t, uint64_t at, uint64_t permissions)
 {
-	struct vmi_vma *vma = calloc(MAPS_MAX, sizeof(*vma));
-	enum mapped ret = MAPPED_UNKNOWN;
-	int n;
+	uint64_t flags;
 
-	if (vma) {
-		n = vmi_maps(vm->vmi, t, vma, MAPS_MAX, NULL);
-		if (n > 0 && n < (int)MAPS_MAX)
-			ret = mapping_at(vma, n, at, permissions);
+	switch (vmi_mapped_at(vm->vmi, t, gva(at), &flags)) {
+	case VMI_MAPPED:
+		return flags & permissions ? MAPPED_ALLOWED : MAPPED_BARRED;
+	case VMI_NOT_MAPPED:
+		return MAPPED_NOTHING;
+	case VMI_MAPPED_UNKNOWN:
+		break;
 	}
-	free(vma);
-	return ret;
+	return MAPPED_UNKNOWN;
 }
 
 /* In doubt it is an ordinary page fault. */
@@ -153,4 +136,12 @@ bool judge(struct vm *vm, struct taint_msg_detect *d)
 	default:
 		return true;
 	}
+}
+
+bool judge_again(const struct vm *vm, const struct taint_msg_detect *d)
+{
+	struct vmi_task task;
+
+	return (d->detector == TAINT_DETECT_FAULT || d->detector == TAINT_DETECT_STRAY) && vm->vmi &&
+	       vmi_task_by_cr3(vm->vmi, d->cr3, &task, NULL) == 0 && vmi_maps_change(vm->vmi, &task);
 }

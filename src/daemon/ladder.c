@@ -7,7 +7,8 @@
 
 static bool is_at(const struct vm_patch *p, const struct finding *f)
 {
-	return p->culprit_offset == f->culprit_file_offset && p->patch.build_id_len == f->module.build_id_len &&
+	return !p->dormant && !p->reverted && p->culprit_offset == f->culprit_file_offset &&
+	       p->patch.build_id_len == f->module.build_id_len &&
 	       !memcmp(p->patch.build_id, f->module.build_id, p->patch.build_id_len) &&
 	       !strcmp(p->patch.path, f->module.path);
 }
@@ -34,7 +35,8 @@ bool ladder_superseded(const struct vm *vm, unsigned i)
 	const struct patch *p = &vm->patch[i].patch;
 
 	for (unsigned k = i + 1; k < vm->n_patches; k++)
-		if (vm->patch[k].patch.site_offset == p->site_offset && !strcmp(vm->patch[k].patch.path, p->path))
+		if (!vm->patch[k].dormant && !vm->patch[k].reverted &&
+		    vm->patch[k].patch.site_offset == p->site_offset && !strcmp(vm->patch[k].patch.path, p->path))
 			return true;
 	return false;
 }
@@ -85,5 +87,5 @@ void ladder_hide_patches(struct vm *vm, struct locate_input *in)
 	if (!vm->vmi || vmi_task_by_cr3(vm->vmi, in->detect->cr3, &t, NULL))
 		return;
 	for (unsigned i = 0; i < vm->n_patches; i++)
-		in->n_patches += place(vm, &t, &vm->patch[i], &vm->placed[in->n_patches]);
+		in->n_patches += !vm->patch[i].dormant && place(vm, &t, &vm->patch[i], &vm->placed[in->n_patches]);
 }

@@ -8,6 +8,7 @@
  * leaving the VM frozen (when there is nothing to go back to). The attack is never let through, but for
  * `respond = observe`, where the operator wants just that.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,20 @@ static int locate_now(struct response *r, const struct locate_input *in)
 	return locate_live(in, &nothing, &r->finding, &e);
 }
 
+/* What the failed pointer was read from is as it should be: to look for who wrote it would lead to the wrong one. */
+static int refuse_strayed(struct response *r, const struct locate_input *in, struct err *e)
+{
+	uint64_t word = r->detect.object_gva;
+
+	if (r->detect.detector != TAINT_DETECT_FAULT || !word || !locate_strayed(in))
+		return 0;
+	r->detect.object_gva = 0;
+	return err_set_addr(e, ERR_REFUSED, word,
+			    "the pointer was read from 0x%" PRIx64
+			    ", where an index has led out of its table: there is no guard for loads",
+			    word);
+}
+
 static int locate(struct response *r, struct locate_input *in, struct err *e)
 {
 	int rc;
@@ -94,7 +109,7 @@ static int locate(struct response *r, struct locate_input *in, struct err *e)
 	ladder_hide_patches(r->vm, in);
 	rc = locate_now(r, in);
 	if (rc < 0)
-		rc = locate_culprit(in, &r->finding, e);
+		rc = refuse_strayed(r, in, e) < 0 ? -1 : locate_culprit(in, &r->finding, e);
 	r->have_finding = r->finding.culprit.v != 0;
 	if (r->have_finding)
 		describe_finding(&r->finding, &r->in);
@@ -617,12 +632,41 @@ static void answer(struct vm *vm)
 	free(r);
 }
 
+/*
+ * How long a vCPU that is just changing a memory map may go on with that before the map is taken as it is: it may be that the change
+ * is made, and it waits for the vCPU that is held to forget the old one.
+ */
+#define MAP_WAIT_MS 1u
+#define MAP_WAITS_MAX 50u
+
+static bool wait_for_map(struct vm *vm)
+{
+	if (vm->map_waits >= MAP_WAITS_MAX || vm->active.dead || !judge_again(vm, &vm->detect))
+		return false;
+	if (!vm->map_waits++)
+		log_debug("a memory map is just being changed: it is looked at again");
+	vm->state = VM_RUNNING;
+	engine_thaw(vm->active.en);
+	loop_timer_set(vm->respond_timer, MAP_WAIT_MS);
+	return true;
+}
+
 void respond(struct vm *vm)
 {
+	struct taint_msg_detect seen = vm->detect;
+	bool attack;
+
 	if (!vm->detect_pending || vm->state != VM_RUNNING)
 		return;
 	vm->state = VM_RESPONDING;
-	if (!judge(vm, &vm->detect))
+	if (vm->map_waits)
+		engine_freeze(vm->active.en);
+	attack = judge(vm, &seen);
+	if (attack && wait_for_map(vm))
+		return;
+	vm->detect = seen;
+	vm->map_waits = 0;
+	if (!attack)
 		let_go(vm, &vm->detect);
 	else if (vm->trace)
 		trace_stopped(vm->trace);

@@ -200,6 +200,44 @@ json_t *vm_rollback(struct vm *vm, const json_t *request)
 	return answer;
 }
 
+/* ---- patches of the store ---- */
+
+void vm_renew(struct vm *vm, const struct checkpoint_info *from)
+{
+	struct response *r = calloc(1, sizeof(*r));
+	uint64_t start = loop_now_ns();
+	unsigned reset;
+	struct err e;
+
+	if (!r)
+		return;
+	r->vm = vm;
+	if (from) {
+		r->checkpoint = *from;
+	} else if (vm_take_checkpoint(vm, CHECKPOINT_OPERATOR, &r->checkpoint, &e) < 0 ||
+		   check_calm(vm, false, &e) < 0) {
+		log_debug("patches of the store are not put in now: %s", e.text);
+		free(r);
+		return;
+	}
+	if (go_back(r, false, &reset, &e) == 0)
+		log_info("patches of the store were put in or taken out: another engine goes on, %llu ms",
+			 (unsigned long long)(loop_now_ns() - start) / 1000000);
+	free(r);
+}
+
+void vm_keep(void *arg, uint32_t events)
+{
+	struct vm *vm = arg;
+	struct err e;
+
+	(void)events;
+	if (check_calm(vm, false, &e) == 0 && vm->guest_seen && keep_look(vm))
+		vm_renew(vm, NULL);
+	if (vm->state != VM_ENDED)
+		loop_timer_set(vm->keep_timer, VM_KEEP_MS);
+}
+
 /* ---- an engine that died ---- */
 
 /* How it ended, and that the VM is over. */

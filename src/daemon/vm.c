@@ -69,6 +69,11 @@ int vm_take_checkpoint(struct vm *vm, enum checkpoint_why why, struct checkpoint
 	return rc;
 }
 
+static bool is_calm(const struct vm *vm)
+{
+	return vm->state == VM_RUNNING && !vm->detect_pending && !vm->trace && !vm->active.dead;
+}
+
 static void take_checkpoint(void *arg, uint32_t events)
 {
 	struct vm *vm = arg;
@@ -76,11 +81,13 @@ static void take_checkpoint(void *arg, uint32_t events)
 	struct err e;
 
 	(void)events;
-	if (vm->state != VM_RUNNING || vm->detect_pending || vm->trace || vm->active.dead)
+	if (!is_calm(vm))
 		return;
 	if (vm_take_checkpoint(vm, vm->input_waits ? CHECKPOINT_INPUT : CHECKPOINT_OUTPUT, &info, &e) < 0 &&
 	    !vm->detect_pending && !vm->active.dead)
 		log_warn("checkpoint: %s", e.text);
+	else if (is_calm(vm) && keep_look(vm))
+		vm_renew(vm, &info);
 }
 
 static bool may_deliver(void *arg, uint64_t seq)
@@ -379,6 +386,7 @@ static int create_timers(struct vm *vm, struct err *e)
 		{&vm->trace_timer, end_trace, 0},
 		{&vm->vmi_timer, prepare_vmi, 0},
 		{&vm->revive_timer, vm_revive, 0},
+		{&vm->keep_timer, vm_keep, VM_KEEP_MS},
 		{&vm->boot_timer, boot_timeout, vm->cfg->boot_timeout_s * 1000},
 	};
 
@@ -440,6 +448,7 @@ void vm_destroy(struct vm *vm)
 	loop_remove(&vm->trace_timer);
 	loop_remove(&vm->vmi_timer);
 	loop_remove(&vm->revive_timer);
+	loop_remove(&vm->keep_timer);
 	respond_forget(vm);
 	loop_remove(&vm->boot_timer);
 	if (vm->undo)

@@ -56,5 +56,7 @@ json_t *vm_vmi(struct vm *vm, const json_t *request);
 json_t *vm_checkpoint(struct vm *vm);
 json_t *vm_checkpoints(struct vm *vm);
 json_t *vm_rollback(struct vm *vm, const json_t *request);
+/* "processes" that run the file of patch "id", and whether each runs patched code. */
+json_t *vm_verify(struct vm *vm, const json_t *request);
 
 #endif

@@ -36,6 +36,7 @@ struct vm_arrival {
 
 #define VM_ARRIVALS 1024u
 #define VM_PATCHES_MAX 1024u /* more than one module's caves have room for */
+#define VM_KEEP_MS 1000u /* between looks for patches to put in, while no checkpoints are taken */
 #define VM_STANDBYS 2u /* engines that wait */
 
 /* A patch that is in the guest, and must be put in again after a rollback. */
@@ -44,6 +45,10 @@ struct vm_patch {
 	struct finding finding; /* that it was made for */
 	uint64_t culprit_offset;
 	int64_t incident;
+	int64_t stored; /* its number in the store; 0: it is not there */
+	bool dormant; /* no process of this guest has been seen to run what it is for: it is not in the guest */
+	bool reverted; /* it is to be taken out where it is */
+	unsigned tries; /* times that it was to be put in, and was not in place the next time */
 };
 
 struct vm {
@@ -67,7 +72,7 @@ struct vm {
 	struct checkpoint_ring *ring;
 	struct vm_engine active, standby[VM_STANDBYS];
 	struct loop_source *standby_timer, *checkpoint_timer, *respond_timer, *trace_timer, *boot_timer, *vmi_timer,
-		*revive_timer;
+		*revive_timer, *keep_timer;
 
 	bool guest_seen; /* the guest's network driver has started */
 	uint64_t last_checkpoint_ns; /* or of the last attempt */
@@ -80,10 +85,13 @@ struct vm {
 	struct vmi *vmi;
 	struct vm_patch patch[VM_PATCHES_MAX];
 	unsigned n_patches;
+	int64_t newest_stored; /* patches of the store up to this number are known */
+	uint64_t next_look_ns;
 	struct locate_patch placed[VM_PATCHES_MAX]; /* where they are in the process that is looked at */
 
 	/* the detection being answered */
 	bool detect_pending;
+	unsigned map_waits; /* how often it waited for a vCPU that was changing a memory map */
 	struct taint_msg_detect detect;
 	struct taint_msg_detect
 		waiting[TAINT_VCPU_MAX]; /* those of other vCPUs that came meanwhile: they are held too */
@@ -136,6 +144,13 @@ int vm_next_engine(struct vm *vm, struct err *e) MUST_CHECK;
 void vm_kill_active(struct vm *vm);
 /* The active engine, which has taken a checkpoint over, and the network go on. */
 int vm_go_on(struct vm *vm, struct err *e) MUST_CHECK;
+/*
+ * Puts in what keep_look() wants: another engine goes on from the checkpoint that was just taken (NULL: from one that is taken
+ * now).
+ */
+void vm_renew(struct vm *vm, const struct checkpoint_info *from);
+/* Timer: looks for patches to put in. */
+void vm_keep(void *vm, uint32_t events);
 /* Timer: the active engine died. An engine that waits goes on from the newest checkpoint. */
 void vm_revive(void *vm, uint32_t events);
 
@@ -160,11 +175,21 @@ int ladder_generate(struct vm *vm, const struct vmi_task *t, struct finding *f, 
 /* Has the program in in->detect's process looked at as it was before it was patched; in->patches are vm's. */
 void ladder_hide_patches(struct vm *vm, struct locate_input *in);
 
+/* keep.c. The newest patch of vm, which went in after this incident, goes to the store. */
+void keep_patch(struct vm *vm, const struct incident *in);
+/* Whether another engine should go on with patches that the guest does not have yet; no more often than it costs little. */
+bool keep_look(struct vm *vm);
+/* A patch as it is stored, and back: then it is dormant. */
+void keep_record(const struct patch *p, const struct finding *f, const struct incident *in, struct patch_record *ret);
+void keep_load(const struct patch_record *r, struct vm_patch *ret);
+
 /* vm_taint.c. A client's text for an address, hexadecimal with 0x or decimal; NULL is none. */
 bool vm_parse_address(const char *text, uint64_t *ret) MUST_CHECK;
 
 /* judge.c: whether a detection is an attack; may find the object that was corrupted. The engine is frozen. */
 bool judge(struct vm *vm, struct taint_msg_detect *d);
+/* Whether another vCPU is just changing the memory map that this detection is judged by. */
+bool judge_again(const struct vm *vm, const struct taint_msg_detect *d);
 
 /* describe.c: fills parts of an incident. */
 void describe_detection(const struct vm *vm, const struct taint_msg_detect *d, struct incident *in);

@@ -135,6 +135,15 @@ static json_t *detector_status(const struct vm *vm)
 	return j;
 }
 
+static int patches_in_guest(const struct vm *vm)
+{
+	int n = 0;
+
+	for (unsigned i = 0; i < vm->n_patches; i++)
+		n += !vm->patch[i].dormant && !vm->patch[i].reverted;
+	return n;
+}
+
 json_t *vm_status(struct vm *vm)
 {
 	return json_pack("{s:s, s:s, s:I, s:i, s:o, s:b, s:s, s:o, s:I, s:I, s:i, s:I, s:o, s:o, s:o, s:o}", "name",
@@ -143,7 +152,7 @@ json_t *vm_status(struct vm *vm)
 			 vm->active.en ? (int)engine_pid(vm->active.en) : 0, "standby_pids", standby_pids(vm),
 			 "introspection", vm->vmi != NULL, "respond", config_respond_name(vm->cfg->respond),
 			 "detectors", detector_status(vm), "detections", (json_int_t)vm->detections, "recoveries",
-			 (json_int_t)vm->recoveries, "patches", (int)vm->n_patches, "flows_blocked",
+			 (json_int_t)vm->recoveries, "patches", patches_in_guest(vm), "flows_blocked",
 			 (json_int_t)vm->flows_blocked, "taint", taint_status(vm), "network", net_status(vm), "disks",
 			 disks_status(vm), "checkpoints", checkpoint_status(vm));
 }

@@ -4,7 +4,7 @@
  * call instruction in a module's code, and the number of steps and of words looked at is bounded. A wrong chain
  * is possible where the guest wants one; it is about its own process only.
  */
-#include "locate/chain.h"
+#include "locate/chain_internal.h"
 
 #include <string.h>
 
@@ -276,6 +276,37 @@ static bool is_overrun(const struct walk *w, struct gva slot)
 	return w->src->overwritten && w->src->overwritten(w->src->arg, slot);
 }
 
+/* Whether the word at `at` is an address that f's function may return to. */
+static bool may_return(const struct walk *w, const struct chain_frame *f, uint64_t at)
+{
+	uint64_t pc, target;
+	struct gva call;
+
+	if (!read_word(w->src, at, &pc) || !chain_behind_call(w->src, w->c, gva(pc), &call))
+		return false;
+	target = call_target(w, call);
+	return !target || target == f->function.v || f->module != text_module(w->src, w->c, gva(target));
+}
+
+/* Takes the code for true where the frame information leads to no return address and the code does. */
+static void check_depth(const struct walk *w, const struct chain_frame *f, struct cfi_row *row, uint64_t *cfa)
+{
+	uint16_t written;
+	int64_t depth;
+	uint64_t by_code;
+
+	if (!f->exact || row->cfa_reg != X86_RSP || row->cfa_deref || may_return(w, f, *cfa - w->word) ||
+	    !chain_code_depth(w->src, f, &depth, &written))
+		return;
+	by_code = (f->sp.v + (uint64_t)depth) & word_mask(w->src);
+	if (by_code == *cfa || !may_return(w, f, by_code - w->word))
+		return;
+	*cfa = by_code;
+	for (unsigned k = 0; k < CFI_RA; k++)
+		if (row->reg[k].rule == CFI_SAME && (written >> k & 1))
+			row->reg[k].rule = CFI_UNDEFINED;
+}
+
 static enum outcome by_cfi(const struct walk *w, struct chain_frame *f, struct chain_frame *next)
 {
 	struct gva call;
@@ -289,6 +320,7 @@ static enum outcome by_cfi(const struct walk *w, struct chain_frame *f, struct c
 		return ENDED; /* the outermost function says so */
 	if (row.reg[CFI_RA].rule != CFI_SAVED || !compute_cfa(w, f, &row, &cfa) || cfa <= f->sp.v)
 		return FAILED;
+	check_depth(w, f, &row, &cfa);
 	f->slot = gva(cfa + (uint64_t)row.reg[CFI_RA].offset);
 	f->cfa = gva(cfa);
 	if (is_overrun(w, f->slot))

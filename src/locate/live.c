@@ -272,6 +272,16 @@ static bool spared(void *arg, struct gva slot)
 	return slot.v >= l->f->start_address.v && slot.v < l->f->error_address.v && !overwritten(arg, slot);
 }
 
+#define RUN_MAX (64u << 10) /* bytes of a run that goes down */
+
+/* A run that goes down has been over what lies above. */
+static bool overwritten_above(void *arg, struct gva slot)
+{
+	const struct live *l = arg;
+
+	return slot.v > l->f->error_address.v && slot.v - l->f->error_address.v < RUN_MAX && overwritten(arg, slot);
+}
+
 /*
  * From the object's first byte on nothing is what it was: if the input chose where to write, other writes may have come before this
  * one. But where a return address is looked for on the stack, those below it count.
@@ -284,6 +294,7 @@ static void note_overrun(struct live *l)
 	if (l->f->start_address.v < l->src.overrun.v && !(l->indexed && l->in->return_hit))
 		l->src.overrun = l->f->start_address;
 	l->src.overrun_end = gva(d->object_gva + d->object_len);
+	l->src.overwritten = overwritten_above;
 	if (!l->indexed)
 		l->src.spared = spared;
 }
@@ -450,6 +461,19 @@ bool locate_fails_bound(const struct locate_input *in)
 	free(l.chain);
 	free(l.maps);
 	return fails;
+}
+
+bool locate_strayed(const struct locate_input *in)
+{
+	struct finding f = {0};
+	struct live l = {.in = in, .f = &f};
+	struct err e;
+	bool strayed = !unwind(&l, &e) && live_strayed(&l);
+
+	machine_destroy(l.machine);
+	free(l.chain);
+	free(l.maps);
+	return strayed;
 }
 
 int locate_overrun(const struct locate_input *in, struct taint_msg_detect *d, struct err *e)

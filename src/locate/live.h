@@ -101,6 +101,9 @@ unsigned live_frame_by_behaviour(struct live *l, unsigned first);
 /* The function in that program's library that does what vsnprintf does. false: not found. */
 bool live_vsnprintf(struct live *l, struct gva *ret);
 
+/* Whether the pointer that failed was read by an index from outside of its table, in a frame: nothing is wrong where it was read. */
+bool live_strayed(struct live *l);
+
 /* Where the object is, in terms of the culprit's frame: fills the object's fields of l->f. */
 int live_find_bounds(struct live *l, struct err *e) MUST_CHECK;
 

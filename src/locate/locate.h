@@ -76,6 +76,12 @@ int locate_heap(const struct locate_input *in, struct taint_msg_detect *d, struc
 bool locate_fails_bound(const struct locate_input *in);
 
 /*
+ * At a fault whose pointer was read from in->detect->object_gva: whether an index led there, out of a table of a frame, so that
+ * what that place holds is right.
+ */
+bool locate_strayed(const struct locate_input *in);
+
+/*
  * When a program is about to end: makes the innermost return address of its stack that was overwritten from the outside the object of
  * *d; if there is none, and a store has run into memory that is not there, the bytes before. ERR_GUEST: there are none.
  */

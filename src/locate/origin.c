@@ -475,6 +475,17 @@ void origin_destroy(struct origin *o)
 	free(o);
 }
 
+bool origin_at_entry(const struct origin_roots *r, unsigned i, struct origin_place *ret)
+{
+	uint32_t place = (uint32_t)r->root[i];
+
+	if (!(r->root[i] & ENTRY))
+		return false;
+	*ret = place & 16 ? (struct origin_place){X86_NO_REG, (int32_t)place >> 8}
+			  : (struct origin_place){(uint8_t)place, 0};
+	return true;
+}
+
 bool origin_in_frame(const struct origin_roots *r, int64_t *ret)
 {
 	int64_t lowest = INT64_MAX;

@@ -23,7 +23,8 @@ struct origin_place {
 /* What made a value. */
 struct origin_roots {
 	unsigned n; /* 0: it is a number, no pointer */
-	uint64_t root[ORIGIN_ROOTS_MAX]; /* each stands for one place in the code, without order */
+	uint64_t root[ORIGIN_ROOTS_MAX]; /* each stands for one place in the code, without order: an instruction, by
+					    number, or something else that is more than all of these */
 	int64_t disp; /* origin_of_store(): what the store adds to it */
 	bool summed; /* something variable was added on some way */
 	unsigned n_steps;
@@ -57,6 +58,9 @@ bool origin_of_store(struct origin *o, uint32_t k, const struct x86_store *st, s
 
 /* Whether it is an address that was made of the frame's own place, on every way: the lowest such place, from the CFA. */
 bool origin_in_frame(const struct origin_roots *r, int64_t *ret);
+
+/* Whether root i is what a place held when the function was entered. */
+bool origin_at_entry(const struct origin_roots *r, unsigned i, struct origin_place *ret);
 
 /* Whether both are pointers that the same instructions made. */
 bool origin_same(const struct origin_roots *a, const struct origin_roots *b);

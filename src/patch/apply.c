@@ -106,18 +106,19 @@ static bool have_room(const struct patch *p, const struct contents *c)
 	       (all_zero(c->routine, p->routine_len) || memcmp(c->routine, p->routine, p->routine_len) == 0);
 }
 
-/* Whether ip is inside bytes like those to displace, at the same place of a page: wherever the file is mapped there. */
-static bool is_inside(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct gva site, struct gva ip)
+/* Whether ip is inside bytes like those to replace, at the same place of a page: wherever the file is mapped there. */
+static bool is_inside(const struct patch *p, const uint8_t *bytes, struct vmi *v, const struct vmi_task *t,
+		      struct gva site, struct gva ip)
 {
 	uint64_t k = (ip.v - site.v) & GUEST_PAGE_MASK;
 	uint8_t code[PATCH_SITE_MAX];
 
 	return k > 0 && k < p->site_len && vmi_task_read(v, t, gva(ip.v - k), code, p->site_len) &&
-	       memcmp(code, p->site_before, p->site_len) == 0;
+	       memcmp(code, bytes, p->site_len) == 0;
 }
 
-static int check_threads(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct gva site,
-			 struct gva *ip, struct err *e)
+static int check_threads(const struct patch *p, const uint8_t *bytes, struct vmi *v, const struct vmi_task *t,
+			 struct gva site, struct gva *ip, struct err *e)
 {
 	int n = vmi_thread_ips(v, t, ip, THREADS_MAX, e);
 
@@ -126,14 +127,14 @@ static int check_threads(const struct patch *p, struct vmi *v, const struct vmi_
 	if (n == THREADS_MAX)
 		return err_set(e, ERR_LIMIT, "process %d has too many threads to look at", t->tgid);
 	for (int k = 0; k < n; k++)
-		if (is_inside(p, v, t, site, ip[k]))
+		if (is_inside(p, bytes, v, t, site, ip[k]))
 			return err_set_addr(e, ERR_STATE, ip[k].v,
 					    "a thread of process %d stands inside the bytes to displace", t->tgid);
 	return 0;
 }
 
 /* What is written may be in the page cache: seen by all processes that run the file. */
-static int check_processes(const struct patch *p, struct vmi *v, struct gva site, struct err *e)
+static int check_processes(const struct patch *p, const uint8_t *bytes, struct vmi *v, struct gva site, struct err *e)
 {
 	struct vmi_task *t = calloc(PROCESSES_MAX, sizeof(*t));
 	struct gva *ip = calloc(THREADS_MAX, sizeof(*ip));
@@ -145,7 +146,7 @@ static int check_processes(const struct patch *p, struct vmi *v, struct gva site
 		err_set_errno(e, "no memory for the guest's threads");
 	for (int k = 0; k < n && !rc; k++)
 		if (t[k].mm.v)
-			rc = check_threads(p, v, &t[k], site, ip, e);
+			rc = check_threads(p, bytes, v, &t[k], site, ip, e);
 	if (n == PROCESSES_MAX)
 		rc = err_set(e, ERR_LIMIT, "the guest has too many processes to look at");
 	free(t);
@@ -160,7 +161,7 @@ static int enter(const struct patch *p, struct vmi *v, const struct vmi_task *t,
 
 	if (!ip)
 		return err_set_errno(e, "no memory for the process's threads");
-	rc = check_threads(p, v, t, at->site, ip, e);
+	rc = check_threads(p, p->site_before, v, t, at->site, ip, e);
 	free(ip);
 	return rc ? rc : home_enter(p, v, t, at->site, at->guard, e);
 }
@@ -186,7 +187,7 @@ int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, 
 	if (!have_room(p, &now))
 		return err_set_addr(e, ERR_REFUSED, at.guard.v, "the guard's place at 0x%" PRIx64 " is in use",
 				    at.guard.v);
-	if (check_processes(p, v, at.site, e))
+	if (check_processes(p, p->site_before, v, at.site, e))
 		return -1;
 	if ((p->routine_len && !vmi_task_write(v, t, at.routine, p->routine, p->routine_len)) ||
 	    !vmi_task_write(v, t, at.guard, p->guard, p->guard_len) ||
@@ -195,6 +196,36 @@ int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, 
 	if (!read_place(p, v, t, &at, &now) || !in_place(p, &now))
 		return err_set_addr(e, ERR_GUEST, at.site.v, "the patch did not stay as it was written");
 	return 0;
+}
+
+int patch_remove(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e)
+{
+	uint8_t now[PATCH_SITE_MAX];
+	struct place at;
+
+	if (p->is_private)
+		return err_set(e, ERR_REFUSED, "the patch is in the memory of the process, and goes with it");
+	if (find_place(p, v, t, &at, e))
+		return -1;
+	if (!vmi_task_read(v, t, at.site, now, p->site_len))
+		return err_set_addr(e, ERR_GUEST, at.site.v, "the patched code is not in memory");
+	if (memcmp(now, p->site_after, p->site_len) != 0)
+		return 0;
+	if (check_processes(p, p->site_after, v, at.site, e))
+		return -1;
+	if (!vmi_task_write(v, t, at.site, p->site_before, p->site_len) ||
+	    !vmi_task_read(v, t, at.site, now, p->site_len) || memcmp(now, p->site_before, p->site_len) != 0)
+		return err_set_addr(e, ERR_GUEST, at.site.v, "the bytes could not be written back");
+	return 0;
+}
+
+bool patch_fits(const struct patch *p, struct vmi *v, const struct vmi_task *t)
+{
+	struct contents now;
+	struct place at;
+
+	return !p->is_private && !find_place(p, v, t, &at, NULL) && read_place(p, v, t, &at, &now) &&
+	       memcmp(now.site, p->site_before, p->site_len) == 0 && have_room(p, &now);
 }
 
 bool patch_is_applied(const struct patch *p, struct vmi *v, const struct vmi_task *t)

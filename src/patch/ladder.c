@@ -15,7 +15,8 @@ static bool overlap(const struct finding *a, const struct finding *b)
 
 static bool same_frame(const struct finding *a, const struct finding *b)
 {
-	return a->cfa.reg == b->cfa.reg && a->cfa.offset == b->cfa.offset && a->caller_return.v == b->caller_return.v &&
+	return a->cfa.reg == b->cfa.reg && a->cfa.offset == b->cfa.offset &&
+	       a->caller_return.v - a->module.bias == b->caller_return.v - b->module.bias &&
 	       a->caller_slot == b->caller_slot;
 }
 

@@ -74,6 +74,13 @@ bool patch_concerns(const struct patch *p, struct vmi *v, const struct vmi_task 
  * request. Only where no process runs it. Checks build-id and original bytes. t: any process.
  */
 int patch_apply_to_file(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e) MUST_CHECK;
+/*
+ * Writes back what was at the site of a patch that is not private; the guard stays, for who is in it. Refuses what
+ * patch_apply() refuses. Nothing is done where the patch is not in place.
+ */
+int patch_remove(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e) MUST_CHECK;
+/* Whether a patch that is not private would go in by its bytes: the site is as it was, and the guard's place is free. */
+bool patch_fits(const struct patch *p, struct vmi *v, const struct vmi_task *t);
 /* Whether site and guard are in place in process t. */
 bool patch_is_applied(const struct patch *p, struct vmi *v, const struct vmi_task *t);
 

@@ -13,7 +13,7 @@
  *   abort     the program sends itself SIGABRT
  *
  * (The return address is looked at in follow.c and stray.c.) An address that was computed from the input, a table's entry at an
- * index from the network say, is no attack; one that is the input's bytes is. Registers have labels but no place, so
+ * index from the network say, is no attack; one that is the input's bytes is, decoded or not. Registers have labels but no place, so
  * the vCPU remembers where a register's tainted content was loaded from: the object is there.
  *
  * Where the input chose the place of a byte but not its value (TAINT_LABEL_BY_ADDRESS), a return address or a register that a
@@ -68,6 +68,35 @@ static uint64_t masked(uint64_t v, unsigned n)
 	return n < 8 ? v & ((1ull << 8 * n) - 1) : v;
 }
 
+/*
+ * Whether a word was computed from the input (a stack pointer after alloca(n), an entry of a table), and is not the
+ * input's own bytes: arithmetic gives several bytes the label of one.
+ */
+static bool is_computed(const struct taint_label *labels, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned k = 0; k < i; k++)
+			if (labels[i].origin && labels[i].origin == labels[k].origin)
+				return true;
+	return false;
+}
+
+/* Fewer bytes than that are no pointer that was decoded. */
+#define DECODED_MIN 3u
+
+/*
+ * How many of the bytes were read from a table at as many places (toupper(), base64), each chosen by input of its own; 0 if two
+ * have one label: an entry of a table has one at all its bytes, and so has what was computed from it.
+ */
+static unsigned decoded_bytes(const struct taint_label *labels, unsigned n)
+{
+	unsigned decoded = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		decoded += (labels[i].origin & TAINT_BY_INDEX) && !(labels[i].flags & TAINT_LABEL_BY_ADDRESS);
+	return decoded >= DECODED_MIN && !is_computed(labels, n) ? decoded : 0;
+}
+
 /* How many of the bytes are data from the outside; labels NULL: none. */
 static unsigned data_bytes(const struct taint_label *labels, unsigned n)
 {
@@ -75,7 +104,7 @@ static unsigned data_bytes(const struct taint_label *labels, unsigned n)
 
 	for (unsigned i = 0; labels && i < n; i++)
 		tainted += labels[i].origin && !(labels[i].origin & TAINT_BY_INDEX);
-	return tainted;
+	return tainted || !labels ? tainted : decoded_bytes(labels, n);
 }
 
 /* Labels of a register, as those of memory. Returns how many of its bytes are data from the outside. */
@@ -109,19 +138,6 @@ static bool shares_origin(const struct taint_label *a, const struct taint_label 
 	for (unsigned i = 0; i < n; i++)
 		for (unsigned k = 0; k < n; k++)
 			if (a[i].origin && a[i].origin == b[k].origin)
-				return true;
-	return false;
-}
-
-/*
- * Whether a word was computed from the input (a stack pointer after alloca(n), an entry of a table), and is not the
- * input's own bytes: arithmetic gives several bytes the label of one.
- */
-static bool is_computed(const struct taint_label *labels, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		for (unsigned k = 0; k < i; k++)
-			if (labels[i].origin && labels[i].origin == labels[k].origin)
 				return true;
 	return false;
 }

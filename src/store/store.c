@@ -2,7 +2,8 @@
 /*
  * The incident store: see store.h.
  *
- * One table; an incident is kept whole as JSON text, beside the columns that are searched by. Write-ahead log, because
+ * A table of incidents and one of patches; each is kept whole as JSON text, a patch as its signed file, beside the columns
+ * that are searched by. Write-ahead log, because
  * with it a reader (a pager left open on `clouder incidents`) never makes a supervisor wait, and a commit is one
  * sync; synchronous FULL, so that what was put is there after a power cut. Writers wait for each other for up to
  * BUSY_MS. user_version is the number of migrations applied; application_id tells our files from others.
@@ -11,8 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/paths.h"
+#include "store/store_internal.h"
 
 #define APPLICATION_ID 0x434c4452 /* "CLDR" */
 #define BUSY_MS 5000
@@ -34,14 +34,17 @@ static const char *const migrations[] = {
 	" state TEXT NOT NULL,"
 	" json TEXT NOT NULL);"
 	"CREATE INDEX incident_time ON incident (time_ms, id);",
+	"CREATE TABLE patch ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" vm TEXT NOT NULL,"
+	" time_ms INTEGER NOT NULL,"
+	" build_id TEXT NOT NULL,"
+	" state TEXT NOT NULL,"
+	" file TEXT NOT NULL);"
+	"CREATE INDEX patch_build_id ON patch (build_id);",
 };
 
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
-
-struct store {
-	sqlite3 *db;
-	char path[PATH_MAX];
-};
 
 /* What a failure of SQLite means to the operator. */
 static const struct {
@@ -57,7 +60,7 @@ static const struct {
 	{SQLITE_CANTOPEN, ERR_SYSTEM, ": check who may read and write there"},
 };
 
-static int fail(const struct store *s, struct err *e, const char *doing)
+int store_fail(const struct store *s, struct err *e, const char *doing)
 {
 	int code = s->db ? sqlite3_errcode(s->db) : SQLITE_NOMEM;
 	const char *why = s->db ? sqlite3_errmsg(s->db) : "out of memory";
@@ -71,7 +74,7 @@ static int fail(const struct store *s, struct err *e, const char *doing)
 
 static int run_sql(struct store *s, const char *sql, const char *doing, struct err *e)
 {
-	return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(s, e, doing);
+	return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : store_fail(s, e, doing);
 }
 
 /* The first column of the first row, or 0 without a row. */
@@ -87,7 +90,7 @@ static int query_number(struct store *s, const char *sql, int *ret, struct err *
 			n = sqlite3_column_int(st, 0);
 	}
 	if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
-		fail(s, e, "read it");
+		store_fail(s, e, "read it");
 		sqlite3_finalize(st);
 		return -1;
 	}
@@ -162,7 +165,7 @@ static int prepare_writer(struct store *s, struct err *e)
 	else if (errno != EEXIST)
 		return err_set_errno(e, "cannot make the incident store %.200s", s->path);
 	if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
-		return fail(s, e, "open it");
+		return store_fail(s, e, "open it");
 	sqlite3_busy_timeout(s->db, BUSY_MS);
 	if (check_version(s, &version, e) < 0) /* before anything is written to a file that may not be ours */
 		return -1;
@@ -205,7 +208,7 @@ static int open_reader(struct store *s, struct err *e)
 		return err_set(e, ERR_MISSING, "no incident store yet (%.250s)", s->path);
 	/* Not SQLITE_OPEN_READONLY: a reader may have to finish what a dead writer left in the log. */
 	if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
-		return fail(s, e, "open it");
+		return store_fail(s, e, "open it");
 	sqlite3_busy_timeout(s->db, BUSY_MS);
 	if (run_sql(s, "PRAGMA query_only = 1", "open it", e) < 0 || check_version(s, &version, e) < 0)
 		return -1;
@@ -283,7 +286,7 @@ int store_put_incident(struct store *s, struct incident *in, struct err *e)
 	if (!text)
 		return err_set(e, ERR_SYSTEM, "incident store: out of memory");
 	if (sqlite3_prepare_v2(s->db, in->id ? update : insert, -1, &st, NULL) != SQLITE_OK) {
-		fail(s, e, "write to it");
+		store_fail(s, e, "write to it");
 		goto out;
 	}
 	sqlite3_bind_text(st, 1, in->vm, (int)strnlen(in->vm, sizeof(in->vm)), SQLITE_STATIC);
@@ -293,7 +296,7 @@ int store_put_incident(struct store *s, struct incident *in, struct err *e)
 	if (in->id)
 		sqlite3_bind_int64(st, 5, in->id);
 	if (sqlite3_step(st) != SQLITE_DONE) {
-		fail(s, e, "write to it");
+		store_fail(s, e, "write to it");
 	} else if (!sqlite3_changes(s->db)) {
 		err_set(e, ERR_MISSING, "incident store %.200s: no incident %lld to update", s->path,
 			(long long)in->id);
@@ -338,7 +341,7 @@ int store_get_incident(struct store *s, int64_t id, struct incident *ret, struct
 	int rc = -1, step;
 
 	if (sqlite3_prepare_v2(s->db, "SELECT id, json FROM incident WHERE id = ?1", -1, &st, NULL) != SQLITE_OK)
-		return fail(s, e, "read it");
+		return store_fail(s, e, "read it");
 	sqlite3_bind_int64(st, 1, id);
 	step = sqlite3_step(st);
 	if (step == SQLITE_ROW)
@@ -346,7 +349,7 @@ int store_get_incident(struct store *s, int64_t id, struct incident *ret, struct
 	else if (step == SQLITE_DONE)
 		err_set(e, ERR_MISSING, "there is no incident %lld: 'clouder incidents' lists them", (long long)id);
 	else
-		fail(s, e, "read it");
+		store_fail(s, e, "read it");
 	sqlite3_finalize(st);
 	return rc;
 }
@@ -366,7 +369,7 @@ int store_each_incident(struct store *s, const char *vm, int64_t since_ms,
 	bool more = true;
 
 	if (sqlite3_prepare_v2(s->db, sql, -1, &st, NULL) != SQLITE_OK)
-		return fail(s, e, "read it");
+		return store_fail(s, e, "read it");
 	if (vm)
 		sqlite3_bind_text(st, 1, vm, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(st, 2, since_ms ? since_ms : INT64_MIN);
@@ -377,7 +380,7 @@ int store_each_incident(struct store *s, const char *vm, int64_t since_ms,
 			more = fn(arg, &in);
 	}
 	if (more && step != SQLITE_DONE)
-		rc = fail(s, e, "read it");
+		rc = store_fail(s, e, "read it");
 	sqlite3_finalize(st);
 	return rc;
 }

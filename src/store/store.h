@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The incident store: one SQLite file for all VMs of a user, crash-safe, schema versioned. */
+/* The store of incidents and patches: one SQLite file for all VMs of a user, crash-safe, schema versioned. */
 #ifndef CLOUDER_STORE_STORE_H
 #define CLOUDER_STORE_STORE_H
 
@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "store/incident.h"
+#include "store/patch_record.h"
 
 struct store;
 
@@ -21,5 +22,24 @@ int store_get_incident(struct store *s, int64_t id, struct incident *ret, struct
 /* Newest last; vm NULL: all; since_ms 0: all. Calls fn for each; stops when it returns false. */
 int store_each_incident(struct store *s, const char *vm, int64_t since_ms,
 			bool (*fn)(void *arg, const struct incident *), void *arg, struct err *e) MUST_CHECK;
+
+/*
+ * Keeps a patch, active, with `file` as it is to be handed on (its text, see patch_file.h). One that writes the same and is
+ * active already is not kept twice. r->id becomes the patch's number; *ret_new: it was not there.
+ */
+int store_add_patch(struct store *s, struct patch_record *r, const char *file, bool *ret_new, struct err *e) MUST_CHECK;
+/* ret_file, if not NULL: the file's text, a new string. */
+int store_get_patch(struct store *s, int64_t id, struct patch_record *ret, char **ret_file, struct err *e) MUST_CHECK;
+/* Those with a number above `after`, in their order; vm NULL: of all. Else as store_each_incident(). */
+int store_each_patch(struct store *s, const char *vm, int64_t after, bool (*fn)(void *arg, const struct patch_record *),
+		     void *arg, struct err *e) MUST_CHECK;
+
+/*
+ * The patch is not to be in any guest any more. ERR_STATE: it is not already, or another was made over it, which must go first.
+ * ERR_REFUSED: it is in the memory of processes.
+ */
+int store_revert_patch(struct store *s, int64_t id, struct err *e) MUST_CHECK;
+/* The numbers of the patches that were reverted. */
+int store_each_reverted(struct store *s, void (*fn)(void *arg, int64_t id), void *arg, struct err *e) MUST_CHECK;
 
 #endif

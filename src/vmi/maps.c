@@ -18,6 +18,8 @@
 #define MAPLE_SLOTS_MAX 32u
 #define FILE_PAGES_MAX (1ull << 40)
 #define FIND_PAGES_MAX (1u << 20) /* 4 GiB of code */
+#define VM_GROWSDOWN 0x100u
+#define STACK_MAX (8ull << 20) /* how far below its mapping a stack may be touched: the default limit */
 
 struct vma_walk {
 	const struct vmi *v;
@@ -215,6 +217,48 @@ int vmi_maps(struct vmi *v, const struct vmi_task *t, struct vmi_vma *ret, size_
 		return err_set_addr(e, ERR_GUEST, t->mm.v, "the memory map of process %d (%s) cannot be read", t->pid,
 				    t->comm);
 	return (int)l.n;
+}
+
+struct mapped_search {
+	uint64_t at;
+	uint64_t flags;
+	bool found;
+};
+
+static bool is_mapped(void *arg, const struct vmi_raw_vma *vma)
+{
+	struct mapped_search *s = arg;
+	uint64_t start = vma->start.v;
+
+	if (vma->end.v <= s->at)
+		return true;
+	if (vma->flags & VM_GROWSDOWN)
+		start = start > STACK_MAX ? start - STACK_MAX : 0;
+	s->found = start <= s->at;
+	s->flags = vma->flags;
+	return false;
+}
+
+enum vmi_mapped vmi_mapped_at(const struct vmi *v, const struct vmi_task *t, struct gva at, uint64_t *ret_flags)
+{
+	struct mapped_search s = {.at = at.v};
+	struct err e;
+
+	if (check_has_mm(t, &e) || !vmi_vma_each(v, t->mm, is_mapped, &s))
+		return VMI_MAPPED_UNKNOWN;
+	*ret_flags = s.flags;
+	return s.found ? VMI_MAPPED : VMI_NOT_MAPPED;
+}
+
+/* Who writes has set this bit of the lock's count; many may read at a time. */
+#define RWSEM_WRITER 1u
+
+bool vmi_maps_change(const struct vmi *v, const struct vmi_task *t)
+{
+	uint64_t count;
+
+	return t->mm.v && vmi_has(v, MM_LOCK) && vmi_has(v, RWSEM_COUNT) &&
+	       vmi_get(v, vmi_member(v, t->mm, MM_LOCK), RWSEM_COUNT, &count) && (count & RWSEM_WRITER);
 }
 
 struct code_search {

@@ -192,6 +192,20 @@ struct vmi_vma {
 /* The process's memory map in address order, at most max entries; returns how many, or -1. */
 int vmi_maps(struct vmi *v, const struct vmi_task *t, struct vmi_vma *ret, size_t max, struct err *e) MUST_CHECK;
 
+/* What is mapped at an address. */
+enum vmi_mapped {
+	VMI_MAPPED,
+	VMI_NOT_MAPPED,
+	VMI_MAPPED_UNKNOWN, /* the memory map is broken, or cannot be read */
+};
+
+/* A stack is mapped already where it may grow to. *ret_flags, if it is mapped: as in struct vmi_vma. */
+enum vmi_mapped vmi_mapped_at(const struct vmi *v, const struct vmi_task *t, struct gva at,
+			      uint64_t *ret_flags) MUST_CHECK;
+
+/* Whether the kernel is just changing the process's memory map: what is read of it is neither the old nor the new one. */
+bool vmi_maps_change(const struct vmi *v, const struct vmi_task *t);
+
 /* A mapping of a process, as it is listed. */
 struct vmi_mapping {
 	struct gva start, end;

@@ -90,6 +90,7 @@ vm_down() {
 	[ -n "${VM:-}" ] || return 0
 	"$CLOUDER" stop "$VM" >"$T/stop" 2>&1 || stop "$VM"
 	wait_end "$VM" >"$T/stop" 2>&1
+	check "the patches are forgotten" forget_patches
 	VM=
 }
 

@@ -43,6 +43,7 @@ attack_round() {
 	is "round $1: the same boot" "$boot" "$(fact "$port" boot_id)"
 	end "$vm"
 	check "round $1: nothing is left" settled nothing_left
+	check "round $1: its patches are forgotten" forget_patches
 }
 
 test_attack_then_benign() {

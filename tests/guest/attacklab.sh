@@ -90,6 +90,11 @@ test_lab_detectors() {
 		"format-log-ret abort" "format-snprintf-crash tainted-fault"
 }
 
+# The 32-bit memcpy() of a static program pushes a register of which its frame information does not tell.
+test_lab_pushes() {
+	healed lab-32-O2-static "heap-pointer-ret-memcpy tainted-pointer" "stack-jump-param-memcpy tainted-branch"
+}
+
 is_recovered() { [ "$(incident_value "$1" state)" = recovered ]; }
 
 # heals BUILD FORM: two attacks, the first of which makes one incident more, with a patch, and the second none.

@@ -95,6 +95,12 @@ test_detectors_seen() {
 	seen tainted-canary "canary abc" "ok child 24832" "canary $seen_long"
 	seen stray-return "unescape aab" "ok plain 10" "unescape $seen_long"
 	seen tainted-index "end abcdefghijklmno" "ok named 15" "end abcdefghijklmnop"
+	seen tainted-branch "upper abc" "ok shouted 3" "upper abcdefghijklmnopqrstuvwx"
+	seen tainted-canary "backward ab" "ok copied 97" "backward $seen_long"
+	is "it is the store that ran down from outside" store-guard "$(incident_value "$(incident_count)" strategy)"
+	seen tainted-fault "last a,b,cd" "ok last 2" "last $(printf 'abcdefg,%.0s' {1..24})"
+	is "no patch for what is beside the table" "" "$(incident_value "$(incident_count)" strategy)"
+	check "the reason" grep -q "out of its table" <("$CLOUDER" show "$(incident_count)")
 	seen tainted-fault "illegal  x" "ok legal 2" "illegal x"
 	seen tainted-fault "beyond 32 A" "ok filled 65" "beyond 1000000 A"
 	is "it is the store that ran out of the stack" store-guard "$(incident_value "$(incident_count)" strategy)"

@@ -18,7 +18,7 @@
 /* What the guest says: of each patch, by the incident's number in its path. */
 static struct {
 	enum err_code refuses[3];
-	unsigned applied;
+	unsigned applied, removed;
 	bool superseded, waits;
 	uint64_t stack[4]; /* above the waiting thread's stack pointer */
 } guest;
@@ -35,6 +35,22 @@ int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, 
 	if (code != ERR_OK)
 		return err_set(e, code, "patch %s does not go in", p->path);
 	guest.applied++;
+	return 0;
+}
+
+void keep_patch(struct vm *v, const struct incident *in)
+{
+	(void)v;
+	(void)in;
+}
+
+int patch_remove(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e)
+{
+	(void)p;
+	(void)v;
+	(void)t;
+	(void)e;
+	guest.removed++;
 	return 0;
 }
 
@@ -154,6 +170,25 @@ static void test_reasons(void **state)
 	assert_int_equal(r.missing, 0);
 }
 
+/* A patch that is not in this guest is let be, one that was reverted is taken out. */
+static void test_others(void **state)
+{
+	struct err e;
+
+	(void)state;
+	vm.patch[0].dormant = true;
+	guest.refuses[0] = ERR_STATE;
+	assert_true(insert_patches(&r, &e));
+	assert_int_equal(guest.applied, 1);
+	assert_int_equal(r.missing, 0);
+	assert_int_equal(guest.removed, 0);
+	vm.patch[0].dormant = false;
+	vm.patch[0].reverted = true;
+	assert_true(insert_patches(&r, &e));
+	assert_int_equal(guest.applied, 2);
+	assert_int_equal(guest.removed, 1); /* from one process: the other is the kernel's */
+}
+
 /* A call that was made without the guard, and has not returned. */
 static void test_under_way(void **state)
 {
@@ -175,6 +210,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_all_go_in, setup),
 		cmocka_unit_test_setup(test_reasons, setup),
+		cmocka_unit_test_setup(test_others, setup),
 		cmocka_unit_test_setup(test_under_way, setup),
 	};
 

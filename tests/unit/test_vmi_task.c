@@ -369,6 +369,50 @@ static void hostile_trees_end(void **state)
 	assert_int_equal(vmi_maps(g->vmi, &t, m, 4, &e), 1);
 }
 
+#define GROWS_DOWN 0x100
+
+static void what_is_mapped_where(void **state)
+{
+	struct guest *g = *state;
+	uint64_t mm = guest_add_mm(g);
+	uint64_t vma[] = {guest_add_vma(g, 0x400000, 0x402000, 5, 0, 0),
+			  guest_add_vma(g, 0x7fff00000000, 0x7fff00021000, 3 | GROWS_DOWN, 0, 0)};
+	const uint64_t stack = 0x7fff00000000, most = 8 << 20;
+	struct vmi_task t = task_of_mm(g, mm), kernel_thread = {0};
+	uint64_t flags = 0;
+
+	guest_set_maps(g, mm, vma, 2);
+	assert_int_equal(vmi_mapped_at(g->vmi, &t, gva(0x3fffff), &flags), VMI_NOT_MAPPED);
+	assert_int_equal(vmi_mapped_at(g->vmi, &t, gva(0x401fff), &flags), VMI_MAPPED);
+	assert_int_equal(flags, 5);
+	assert_int_equal(vmi_mapped_at(g->vmi, &t, gva(0x402000), &flags), VMI_NOT_MAPPED);
+	assert_int_equal(vmi_mapped_at(g->vmi, &t, gva(stack - most - 1), &flags), VMI_NOT_MAPPED);
+	assert_int_equal(vmi_mapped_at(g->vmi, &t, gva(stack - most), &flags), VMI_MAPPED);
+	assert_int_equal(flags, 3 | GROWS_DOWN);
+	assert_int_equal(vmi_mapped_at(g->vmi, &t, gva(stack + 0x21000), &flags), VMI_NOT_MAPPED);
+	assert_int_equal(vmi_mapped_at(g->vmi, &kernel_thread, gva(0x401000), &flags), VMI_MAPPED_UNKNOWN);
+	guest_set(g, vma[0], VMA_END, 0x1000); /* before its beginning */
+	assert_int_equal(vmi_mapped_at(g->vmi, &t, gva(0x500000), &flags), VMI_MAPPED_UNKNOWN);
+	set_root(g, mm, 0xffffa00000000000ull | 2 << 3 | 2);
+	assert_int_equal(vmi_mapped_at(g->vmi, &t, gva(0x401000), &flags), VMI_MAPPED_UNKNOWN);
+}
+
+static void who_changes_the_map_is_seen(void **state)
+{
+	struct guest *g = *state;
+	uint64_t mm = guest_add_mm(g), count = guest_member(mm, MM_LOCK) + guest_layout[RWSEM_COUNT].offset;
+	struct vmi_task t = task_of_mm(g, mm), kernel_thread = {0};
+
+	assert_false(vmi_maps_change(g->vmi, &t));
+	guest_put64(g, count, 3 << 8); /* three read */
+	assert_false(vmi_maps_change(g->vmi, &t));
+	guest_put64(g, count, 1 | 2); /* one writes, others wait */
+	assert_true(vmi_maps_change(g->vmi, &t));
+	assert_false(vmi_maps_change(g->vmi, &kernel_thread));
+	g->vmi->layout.f[RWSEM_COUNT].size = 0; /* a lock of another kind */
+	assert_false(vmi_maps_change(g->vmi, &t));
+}
+
 static void maps_of_older_kernels(void **state)
 {
 	struct guest *g = *state;
@@ -471,6 +515,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(vdso, setup, teardown),
 		cmocka_unit_test_setup_teardown(maps_in_address_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(two_level_tree, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_mapped_where, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_changes_the_map_is_seen, setup, teardown),
 		cmocka_unit_test_setup_teardown(hostile_trees_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(maps_of_older_kernels, setup, teardown),
 		cmocka_unit_test_setup_teardown(paths, setup, teardown),

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Patches that outlive the guest they were made in.
+ *
+ * What went in after an incident is stored, signed. A VM knows the active patches of the store from its start, and those that
+ * come to it later; each is dormant until a process of the guest runs the build that it is for. That is looked for after
+ * checkpoints, the first of which is taken before any input is delivered, and by a timer. The code of a running engine cannot
+ * be changed (it has translated it already), so another engine goes on from that checkpoint with the patches in place: input
+ * is delivered again, and nothing is lost. What was dropped with the page cache or a restart of the guest is found in the same
+ * way.
+ *
+ * A look costs some reads for each mapping of each process; looks take at most a hundredth of the time.
+ */
+#include <assert.h>
+#include <glib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "daemon/vm_internal.h"
+#include "store/patch_file.h"
+
+#define TASKS_MAX 1024u
+#define MAPS_MAX 1024u
+#define VM_EXEC 4u
+/* Times between looks, and how often another engine takes over for a patch that does not go in. */
+#define LOOK_MS 1000u
+#define LOOK_SHARE 100u
+#define TRIES_MAX 3u
+
+static_assert(CALL_FORMAT == 10 && BOUND_ARGUMENT == 4 && FINDING_CALL == 1, "the names in a record are in this order");
+static_assert(FIELD_BYTES_MAX >= PATCH_GUARD_MAX && FIELD_BYTES_MAX >= VMI_BUILD_ID_MAX, "a patch fits a record");
+
+/* ---- to the store ---- */
+
+static struct field_bytes bytes(const uint8_t *p, size_t n)
+{
+	struct field_bytes b = {.len = (uint8_t)n};
+
+	memcpy(b.byte, p, n);
+	return b;
+}
+
+static void record_bounds(const struct finding *f, struct patch_record *r)
+{
+	r->culprit_offset = f->culprit_file_offset;
+	r->culprit_len = f->culprit_len;
+	r->kind = f->kind;
+	r->effect = f->effect;
+	r->bound = f->bound;
+	r->cfa_reg = f->cfa.reg;
+	r->cfa_offset = f->cfa.offset;
+	r->start_offset = f->start_offset;
+	r->end_offset = f->end_offset;
+	r->caller_return = f->caller_return.v ? f->caller_return.v - f->module.bias : 0;
+	r->caller_slot = f->caller_slot;
+	r->part_of = f->part_of;
+	r->error_offset = f->bound == BOUND_MODULE ? f->error_address.v - f->module.bias : 0;
+	r->error_length = f->error_length;
+	r->pointer_store = f->pointer_store;
+}
+
+void keep_record(const struct patch *p, const struct finding *f, const struct incident *in, struct patch_record *ret)
+{
+	struct patch_record r = {.incident = in->id, .time_ms = (int64_t)time(NULL) * 1000};
+
+	snprintf(r.vm, sizeof(r.vm), "%s", in->vm);
+	snprintf(r.reason, sizeof(r.reason), "%s: %s", in->detector, in->object_text);
+	snprintf(r.path, sizeof(r.path), "%s", p->path);
+	snprintf(r.strategy, sizeof(r.strategy), "%s", p->strategy);
+	snprintf(r.home, sizeof(r.home), "%s", p->home);
+	r.build_id = bytes(p->build_id, p->build_id_len);
+	r.bits = p->is_32bit ? 32 : 64;
+	r.site_offset = p->site_offset;
+	r.original = bytes(p->site_original, p->site_len);
+	r.before = bytes(p->site_before, p->site_len);
+	r.after = bytes(p->site_after, p->site_len);
+	r.guard_offset = p->guard_offset;
+	r.guard = bytes(p->guard, p->guard_len);
+	r.routine_offset = p->routine_offset;
+	r.routine = bytes(p->routine, p->routine_len);
+	r.part_at = p->part_at;
+	r.culprit_at = p->culprit_at;
+	r.lower = p->lower;
+	record_bounds(f, &r);
+	r.history[0] = (struct patch_event){.time_ms = r.time_ms};
+	snprintf(r.history[0].text, sizeof(r.history[0].text), "made in VM %s, incident %lld", in->vm,
+		 (long long)in->id);
+	r.n_history = 1;
+	*ret = r;
+}
+
+/* The patch is that number of the store. It may be one that was not in the guest yet: then it is no other any more. */
+static void settle(struct vm *vm, unsigned i, int64_t id)
+{
+	for (unsigned k = 0; k < vm->n_patches; k++) {
+		if (k == i || vm->patch[k].stored != id)
+			continue;
+		vm->n_patches--;
+		memmove(&vm->patch[k], &vm->patch[k + 1], (vm->n_patches - k) * sizeof(vm->patch[0]));
+		i -= k < i;
+		break;
+	}
+	vm->patch[i].stored = id;
+}
+
+void keep_patch(struct vm *vm, const struct incident *in)
+{
+	unsigned newest = vm->n_patches - 1;
+	struct patch_key k;
+	struct patch_record r;
+	struct err e;
+	char *file;
+	bool is_new, have_key = patch_key_load(&k, &e) == 0;
+
+	if (!have_key)
+		log_warn("the patch is not signed: %s", e.text);
+	keep_record(&vm->patch[newest].patch, &vm->patch[newest].finding, in, &r);
+	file = patch_file_write(&r, have_key ? &k : NULL, &e);
+	if (!file || store_add_patch(vm->store, &r, file, &is_new, &e) < 0)
+		log_error("the patch could not be stored, and will be lost with the guest's memory: %s", e.text);
+	else
+		settle(vm, newest, r.id);
+	free(file);
+}
+
+/* ---- from the store ---- */
+
+static void put_bytes(uint8_t *to, size_t size, const struct field_bytes *b)
+{
+	memcpy(to, b->byte, b->len < size ? b->len : size);
+}
+
+static void load_finding(const struct patch_record *r, struct finding *f)
+{
+	snprintf(f->module.path, sizeof(f->module.path), "%s", r->path);
+	put_bytes(f->module.build_id, sizeof(f->module.build_id), &r->build_id);
+	f->module.build_id_len = r->build_id.len;
+	f->kind = (enum finding_kind)r->kind;
+	f->is_32bit = r->bits == 32;
+	f->bug = gva(r->site_offset);
+	f->bug_len = r->before.len;
+	f->culprit = gva(r->culprit_offset);
+	f->culprit_file_offset = r->culprit_offset;
+	f->culprit_len = (uint8_t)r->culprit_len;
+	f->effect = (enum call_effect)r->effect;
+	f->bound = (enum bound_kind)r->bound;
+	f->cfa = (struct finding_cfa){(uint8_t)r->cfa_reg, r->cfa_offset};
+	f->start_offset = r->start_offset;
+	f->end_offset = r->end_offset;
+	f->caller_return = gva(r->caller_return);
+	f->caller_slot = r->caller_slot;
+	f->part_of = r->part_of;
+	f->error_address = gva(r->error_offset);
+	f->error_length = r->error_length;
+	f->pointer_store = r->pointer_store;
+}
+
+void keep_load(const struct patch_record *r, struct vm_patch *ret)
+{
+	struct vm_patch vp = {.culprit_offset = r->culprit_offset, .incident = r->incident, .stored = r->id};
+	struct patch *p = &vp.patch;
+
+	snprintf(p->path, sizeof(p->path), "%s", r->path);
+	put_bytes(p->build_id, sizeof(p->build_id), &r->build_id);
+	p->build_id_len = r->build_id.len;
+	p->is_32bit = r->bits == 32;
+	p->strategy = g_intern_string(r->strategy);
+	p->home = g_intern_string(r->home);
+	p->is_private = strcmp(r->home, "process") == 0;
+	p->site_offset = r->site_offset;
+	p->site_len = r->before.len;
+	put_bytes(p->site_original, sizeof(p->site_original), &r->original);
+	put_bytes(p->site_before, sizeof(p->site_before), &r->before);
+	put_bytes(p->site_after, sizeof(p->site_after), &r->after);
+	p->guard_offset = r->guard_offset;
+	p->guard_len = r->guard.len;
+	put_bytes(p->guard, sizeof(p->guard), &r->guard);
+	p->routine_offset = r->routine_offset;
+	p->routine_len = r->routine.len;
+	put_bytes(p->routine, sizeof(p->routine), &r->routine);
+	p->part_at = (uint8_t)r->part_at;
+	p->culprit_at = (uint8_t)r->culprit_at;
+	p->lower = (uint16_t)r->lower;
+	load_finding(r, &vp.finding);
+	vp.dormant = true;
+	*ret = vp;
+}
+
+static bool is_known(const struct vm *vm, int64_t id)
+{
+	for (unsigned i = 0; i < vm->n_patches; i++)
+		if (vm->patch[i].stored == id)
+			return true;
+	return false;
+}
+
+/* A patch in one process's own memory is of no use to another. */
+static bool load_one(void *arg, const struct patch_record *r)
+{
+	struct vm *vm = arg;
+
+	if (r->state == PATCH_ACTIVE && strcmp(r->home, "cave") == 0 && !is_known(vm, r->id)) {
+		if (vm->n_patches == VM_PATCHES_MAX) {
+			log_warn("more than %u patches are stored: those from number %lld on are not put in",
+				 VM_PATCHES_MAX, (long long)r->id);
+			return false;
+		}
+		keep_load(r, &vm->patch[vm->n_patches++]);
+	}
+	vm->newest_stored = r->id;
+	return true;
+}
+
+static void mark_reverted(void *arg, int64_t id)
+{
+	struct vm *vm = arg;
+
+	for (unsigned i = 0; i < vm->n_patches; i++)
+		if (vm->patch[i].stored == id)
+			vm->patch[i].reverted = true;
+}
+
+static void follow_store(struct vm *vm)
+{
+	struct err e;
+
+	if (store_each_patch(vm->store, NULL, vm->newest_stored, load_one, vm, &e) < 0)
+		log_debug("stored patches: %s", e.text);
+	if (store_each_reverted(vm->store, mark_reverted, vm, &e) < 0)
+		log_debug("reverted patches: %s", e.text);
+}
+
+/* ---- into the guest ---- */
+
+/* What one look at the guest's processes has found. */
+struct look {
+	struct vm *vm;
+	bool in_place[VM_PATCHES_MAX]; /* or, if it was reverted, out of it */
+	bool wanted[VM_PATCHES_MAX];
+	struct vmi_vma vma[MAPS_MAX];
+	struct vmi_task task[TASKS_MAX];
+};
+
+static bool may_hold(const struct vmi_vma *vma, const struct patch *p)
+{
+	return (vma->flags & VM_EXEC) && p->site_offset >= vma->file_offset &&
+	       p->site_offset - vma->file_offset < vma->end.v - vma->start.v && strcmp(vma->path, p->path) == 0;
+}
+
+/* Patch i in a process that maps a file of that name. */
+static void look_at_patch(struct look *l, unsigned i, const struct vmi_task *t, const struct vmi_vma *vma)
+{
+	struct vm_patch *vp = &l->vm->patch[i];
+	struct patch *p = &vp->patch;
+	struct vmi_module m;
+	struct gva guard;
+
+	if (vmi_module_at(l->vm->vmi, t, vma->start, &m, NULL) < 0 || m.build_id_len != p->build_id_len ||
+	    memcmp(m.build_id, p->build_id, p->build_id_len) != 0)
+		return;
+	p->inode = m.inode;
+	p->site = gva_add(vma->start, p->site_offset - vma->file_offset);
+	if (patch_place(p, l->vm->vmi, t, &p->site, &guard, NULL) < 0)
+		return;
+	if (patch_is_applied(p, l->vm->vmi, t) != vp->reverted)
+		l->in_place[i] = true;
+	else if (vp->reverted)
+		l->wanted[i] = vp->tries < TRIES_MAX;
+	else if (vp->tries < TRIES_MAX && patch_fits(p, l->vm->vmi, t))
+		l->wanted[i] = true;
+	else
+		return;
+	vp->dormant = false;
+}
+
+static void look_at_task(struct look *l, const struct vmi_task *t)
+{
+	int n = vmi_maps(l->vm->vmi, t, l->vma, MAPS_MAX, NULL);
+
+	for (int k = 0; k < n; k++)
+		for (unsigned i = 0; i < l->vm->n_patches; i++)
+			if (!l->vm->patch[i].patch.is_private && !l->in_place[i] &&
+			    may_hold(&l->vma[k], &l->vm->patch[i].patch))
+				look_at_patch(l, i, t, &l->vma[k]);
+}
+
+/* Introspection of a guest that has started anew finds nothing where its kernel was. */
+static int list_tasks(struct look *l, struct err *e)
+{
+	struct vm *vm = l->vm;
+	int n;
+
+	if (vm_find_kernel(vm, e) < 0)
+		return -1;
+	n = vmi_tasks(vm->vmi, l->task, TASKS_MAX, e);
+	if (n > 0)
+		return n;
+	vmi_destroy(vm->vmi);
+	vm->vmi = NULL;
+	return -1;
+}
+
+/* How many patches are to be put in. */
+static unsigned look(struct vm *vm)
+{
+	struct look *l = calloc(1, sizeof(*l));
+	unsigned wanted = 0;
+	struct err e;
+	int n;
+
+	if (!l)
+		return 0;
+	l->vm = vm;
+	n = list_tasks(l, &e);
+	for (int k = 0; k < n; k++)
+		if (l->task[k].mm.v)
+			look_at_task(l, &l->task[k]);
+	for (unsigned i = 0; i < vm->n_patches; i++) {
+		bool is_wanted = l->wanted[i] && !l->in_place[i];
+
+		vm->patch[i].tries = is_wanted ? vm->patch[i].tries + 1 : l->in_place[i] ? 0 : vm->patch[i].tries;
+		wanted += is_wanted;
+	}
+	free(l);
+	return wanted;
+}
+
+bool keep_look(struct vm *vm)
+{
+	uint64_t start = loop_now_ns(), took;
+	unsigned wanted;
+
+	if (start < vm->next_look_ns || vm->cfg->respond == CONFIG_RESPOND_OBSERVE)
+		return false;
+	follow_store(vm);
+	if (!vm->n_patches) {
+		vm->next_look_ns = start + LOOK_MS * 1000000ull;
+		return false;
+	}
+	wanted = look(vm);
+	took = loop_now_ns() - start;
+	vm->next_look_ns = start + took * LOOK_SHARE;
+	log_debug("looked for %u patches in %llu us: %u are to be put in or taken out", vm->n_patches,
+		  (unsigned long long)(took / 1000), wanted);
+	return wanted;
+}
+
+/* ---- what the operator asks ---- */
+
+static json_t *verify_rows(struct vm *vm, const struct vm_patch *vp)
+{
+	struct vmi_task *task = calloc(TASKS_MAX, sizeof(*task));
+	json_t *rows = json_array();
+	int n = task ? vmi_tasks(vm->vmi, task, TASKS_MAX, NULL) : -1;
+
+	for (int k = 0; k < n; k++)
+		if (task[k].mm.v && patch_concerns(&vp->patch, vm->vmi, &task[k]))
+			json_array_append_new(rows, json_pack("{s:i, s:s, s:b}", "pid", (int)task[k].tgid, "comm",
+							      task[k].comm, "patched",
+							      patch_is_applied(&vp->patch, vm->vmi, &task[k])));
+	free(task);
+	return rows;
+}
+
+json_t *vm_verify(struct vm *vm, const json_t *request)
+{
+	json_int_t id = json_integer_value(json_object_get(request, "id"));
+	struct err e;
+
+	follow_store(vm);
+	for (unsigned i = 0; i < vm->n_patches; i++) {
+		if (vm->patch[i].stored != id)
+			continue;
+		if (vm_find_kernel(vm, &e) < 0)
+			return json_pack("{s:b, s:s}", "ok", 0, "error", e.text);
+		return json_pack("{s:b, s:s, s:I, s:o}", "ok", 1, "name", vm->cfg->name, "id", id, "processes",
+				 verify_rows(vm, &vm->patch[i]));
+	}
+	return json_pack("{s:b, s:s}", "ok", 0, "error",
+			 "the VM does not know that patch: 'clouder patch list' lists those that are kept");
+}

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+# The life of a patch: it is kept, comes back by itself in VMs started later, and goes to other hosts as a signed file.
+
+patch_value() { "$CLOUDER" patch show "$1" --json | json_value "$2"; }
+
+# A first VM NAME, in which fig2 is attacked and patched.
+attacked_vm() {
+	local port
+	port=$(free_port)
+	check "$1 starts" protected "$1" fig2 "$port:7000"
+	check "$1: not owned" not_owned "$port" fig2 "$1-attack"
+	check "$1: the attack is answered" wait_incident "$1"
+	is "one incident" 1 "$(incident_count)"
+	is "state" recovered "$(incident_value 1 state)"
+}
+
+# later_vm NAME PROGRAM INCIDENTS: a VM that is attacked for the first time, and is not hurt; the store has so many
+# incidents, and gets no more.
+later_vm() {
+	local port pid
+	port=$(free_port)
+	check "$1 starts" protected "$1" "$2" "$port:$(port_of "$2")" --verbose
+	pid=$(fact "$port" pid)
+	check "$1: benign requests" benign "$port" 18 "$1-benign"
+	check "$1: not owned" not_owned "$port" fig2 "$1-attack"
+	check "$1: the service answers the attack" service_answered "$1-attack"
+	is "$1: no new incident" "$3" "$(incident_count)"
+	is "$1: detections" 0 "$(status_value "$1" detections)"
+	is "$1: the same process" "$pid" "$(fact "$port" pid)"
+	check "$1: benign requests after it" benign "$port" 18 "$1-after"
+	check "$1: the same answers" same_file "$1-benign" "$1-after"
+}
+
+note_costs() {
+	echo "note: $(grep -o 'looked for.*' "$T/$1.log" | sort | uniq -c | sort -rn | head -n 2 | tr -s ' \n' ' ')"
+	echo "note: $(grep -o 'patches of the store were put in.*' "$T/$1.log")"
+}
+
+test_patch_comes_back() {
+	attacked_vm first
+	is "a patch is kept" active "$(patch_value 1 state)"
+	is "its file" /bin/fig2 "$(patch_value 1 path)"
+	is "its build-id" "$(incident_value 1 build_id)" "$(patch_value 1 build_id)"
+	is "its incident" 1 "$(patch_value 1 incident)"
+	end first
+	later_vm second fig2 1
+	check "it was put in before" between 1 9 "$(status_value second patches)"
+	check "the supervisor says so" grep -q 'patches of the store were put in' "$T/second.log"
+	note_costs second
+	# The twin: another build, where nothing of it may go.
+	later_vm third fig2-fixed 1
+	is "nothing is put into another build" 0 "$(status_value third patches)"
+	end second
+	end third
+}
+
+# runs VM PATCHED: the one process that runs patch 1's file is patched, "true" or "false".
+runs() {
+	[ "$("$CLOUDER" patch verify 1 "$1" --json | grep -c '"pid"')" -eq 1 ] &&
+		[ "$("$CLOUDER" patch verify 1 "$1" --json | json_value patched)" = "$2" ]
+}
+
+test_patch_revert() {
+	local port pid
+	port=$(free_port)
+	check "the VM starts" protected vm fig2 "$port:7000"
+	pid=$(fact "$port" pid)
+	check "benign requests" benign "$port" 18 before
+	check "not owned" not_owned "$port" fig2 attack
+	check "the attack is answered" wait_incident vm
+	check "the process runs patched code" runs vm true
+	for id in $("$CLOUDER" patch list --json | sed -n 's/^ *"id": \([0-9]*\),/\1/p'); do
+		check "patch $id is reverted" "$CLOUDER" patch revert "$id"
+	done
+	check "not twice" refused 'reverted already' revert 1
+	check "the process runs its own code again" settled runs vm false
+	check "in no process is it said to be in place" settled status_is vm patches 0
+	is "the same process" "$pid" "$(fact "$port" pid)"
+	check "benign requests after it" benign "$port" 18 after
+	check "the same answers" same_file before after
+	# The hole is back: the attack is one again, and is patched anew.
+	check "not owned again" not_owned "$port" fig2 attack2
+	check "it is another incident" wait_incident vm 2
+	is "state" recovered "$(incident_value 2 state)"
+	is "strategy" store-guard "$(incident_value 2 strategy)"
+	check "the service answers the next" not_owned "$port" fig2 attack3
+	is "which is no incident" 2 "$(incident_count)"
+	end vm
+}
+
+status_is() { [ "$(status_value "$1" "$2")" = "$3" ]; }
+
+# refused REGEX ARGUMENTS...: `clouder patch` does not do it, and says why in one line.
+refused() {
+	local status=0
+	"$CLOUDER" patch "${@:2}" >"$T/said" 2>&1 || status=$?
+	[ "$status" -eq 1 ] && one_line "$T/said" "$1"
+}
+
+test_patch_travels() {
+	attacked_vm first
+	end first
+	check "it is exported" "$CLOUDER" patch export 1 --output "$T/patch.json"
+	check "no file is overwritten" refused 'cannot make .*File exists' export 1 --output "$T/patch.json"
+	check "there is no other" refused 'there is no patch 99' export 99
+	"$CLOUDER" patch key >"$T/key"
+	sed '/"signature"/,/}/d; s/^  },$/  }/' "$T/patch.json" >"$T/unsigned.json"
+	sed 's/"reason": "/&not /' "$T/patch.json" >"$T/changed.json"
+
+	export CLOUDER_STATE_DIR=$T/other
+	check "its key is not known elsewhere" refused 'its key is not trusted' import "$T/patch.json"
+	check "it must be signed" refused 'it is not signed' import "$T/unsigned.json"
+	check "nor may it be changed" refused 'changed after it was signed' import "$T/changed.json" --allow-unsigned
+	is "nothing was taken" "no patches" "$("$CLOUDER" patch list)"
+	mkdir -p "$CLOUDER_STATE_DIR/trusted-keys" && cp "$T/key" "$CLOUDER_STATE_DIR/trusted-keys/first.pub"
+	check "it is imported" "$CLOUDER" patch import "$T/patch.json"
+	is "it is active" active "$(patch_value 1 state)"
+	is "once" "it is here already: patch 1 for /bin/fig2" "$("$CLOUDER" patch import --allow-unsigned "$T/unsigned.json")"
+	"$CLOUDER" patch export 1 >"$T/again.json"
+	check "it is handed on as it came" same_file patch.json again.json
+	later_vm second fig2 0
+	end second
+}
