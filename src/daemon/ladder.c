@@ -67,6 +67,7 @@ static bool place(struct vm *vm, const struct vmi_task *t, const struct vm_patch
 	struct locate_patch lp = {.site_len = p->site_len,
 				  .culprit_len = f->culprit_len,
 				  .guard_len = p->guard_len,
+				  .callee = f->callee,
 				  .culprit_at = p->culprit_at,
 				  .lower = p->lower};
 

@@ -180,6 +180,15 @@ static int find_call(struct live *l, struct err *e)
 	return 0;
 }
 
+/* What was called when the culprit's first guard was made. */
+static const char *guarded_callee(const struct live *l)
+{
+	for (size_t k = 0; k < l->in->n_patches; k++)
+		if (l->in->patches[k].culprit.v == l->f->culprit.v && l->in->patches[k].callee)
+			return l->in->patches[k].callee;
+	return "";
+}
+
 /* The call's guard does itself what is called, so that no frame of it is there. */
 static int find_guarded_call(struct live *l)
 {
@@ -190,7 +199,7 @@ static int find_guarded_call(struct live *l)
 	if (callee_follow(&src, l->f->culprit, l->f->culprit_len, &to))
 		l->call_slot = to.slot;
 	l->f->kind = FINDING_CALL;
-	set_callee(l, to.name);
+	set_callee(l, callee_known(to.name) ? to.name : guarded_callee(l));
 	return 0;
 }
 

@@ -19,6 +19,7 @@ struct locate_patch {
 	uint8_t before[FINDING_BUG_MAX];
 	struct gva guard;
 	uint8_t guard_len;
+	const char *callee; /* what the culprit calls, as struct finding has it; NULL: not known */
 	uint8_t culprit_at; /* where in the guard the culprit itself runs; LOCATE_NOWHERE: it does not */
 	uint16_t
 		lower; /* bytes by which the stack is deeper where the guard does the culprit's work itself; 0: not known */
