@@ -116,12 +116,21 @@ static bool read_labels(const struct live *l, struct gva at, uint8_t *bytes, str
 	return true;
 }
 
+/* A number that was computed from the input has one origin in all of its bytes; each byte of a text has one of its own. */
+static bool in_number(const struct taint_label *labels, size_t i, size_t n, uint32_t before)
+{
+	uint32_t origin = labels[i].origin;
+
+	return origin && (origin == before || (i + 1 < n && origin == labels[i + 1].origin));
+}
+
+/* The zeros of a number do not end the text: a %n may have written it over its own format. */
 bool live_hostile_format(const struct live *l, struct gva at, uint32_t *ret_first)
 {
 	struct taint_label labels[PIECE];
 	uint8_t bytes[PIECE];
 	bool hostile = false, ended = false;
-	uint32_t first = 0;
+	uint32_t first = 0, before = 0;
 	size_t n;
 
 	for (size_t done = 0; done < FORMAT_MAX && !ended; done += n) {
@@ -134,7 +143,8 @@ bool live_hostile_format(const struct live *l, struct gva at, uint32_t *ret_firs
 			bool data = bytes[i] && !(labels[i].flags & TAINT_LABEL_BY_ADDRESS);
 			uint32_t origin = data ? labels[i].origin & TAINT_POSITION : 0;
 
-			ended = !bytes[i];
+			ended = !bytes[i] && !in_number(labels, i, n, before);
+			before = labels[i].origin;
 			hostile |= bytes[i] == '%' && origin;
 			if (origin && (!first || taint_origin_before(origin, first)))
 				first = origin;
