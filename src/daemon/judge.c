@@ -10,9 +10,7 @@
 #include "daemon/vm_internal.h"
 #include "locate/locate.h"
 
-#define VM_WRITE 0x2u
-#define VM_EXEC 0x4u
-#define VM_ANY 0x7u
+#define VM_ANY (VMI_VM_READ | VMI_VM_WRITE | VMI_VM_EXEC)
 
 /* Of a page fault's error code. */
 #define ERROR_WRITE 0x02u
@@ -55,8 +53,8 @@ static bool access_is_fatal(struct vm *vm, const struct taint_msg_detect *d, uin
 static uint64_t needed(uint32_t error)
 {
 	if (error & ERROR_FETCH)
-		return VM_EXEC;
-	return error & ERROR_WRITE ? VM_WRITE : VM_ANY;
+		return VMI_VM_EXEC;
+	return error & ERROR_WRITE ? VMI_VM_WRITE : VM_ANY;
 }
 
 /* Whether the program ends of what happened, unless it has a handler; barred: by a page that is there, but not for this. */
@@ -130,7 +128,7 @@ bool judge(struct vm *vm, struct taint_msg_detect *d)
 	case TAINT_DETECT_FAULT:
 		return fault_is_attack(vm, d);
 	case TAINT_DETECT_STRAY:
-		return !d->access || access_is_fatal(vm, d, VM_EXEC);
+		return !d->access || access_is_fatal(vm, d, VMI_VM_EXEC);
 	case TAINT_DETECT_ABORT:
 		return ends_for_a_check(vm, d);
 	default:

@@ -24,7 +24,6 @@
 
 #define TASKS_MAX 1024u
 #define MAPS_MAX 1024u
-#define VM_EXEC 4u
 /* Times between looks, and how often another engine takes over for a patch that does not go in. */
 #define LOOK_MS 1000u
 #define LOOK_SHARE 100u
@@ -246,7 +245,7 @@ struct look {
 
 static bool may_hold(const struct vmi_vma *vma, const struct patch *p)
 {
-	return (vma->flags & VM_EXEC) && p->site_offset >= vma->file_offset &&
+	return (vma->flags & VMI_VM_EXEC) && p->site_offset >= vma->file_offset &&
 	       p->site_offset - vma->file_offset < vma->end.v - vma->start.v && strcmp(vma->path, p->path) == 0;
 }
 

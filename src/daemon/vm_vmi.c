@@ -94,8 +94,8 @@ static int show_processes(struct view *w, struct err *e)
 static json_t *mapping_row(const struct vmi_mapping *m)
 {
 	char id[2 * VMI_BUILD_ID_MAX + 1] = "";
-	const char flags[] = {m->flags & 1 ? 'r' : '-', m->flags & 2 ? 'w' : '-', m->flags & 4 ? 'x' : '-',
-			      m->flags & 8 ? 's' : 'p', 0};
+	const char flags[] = {m->flags & VMI_VM_READ ? 'r' : '-', m->flags & VMI_VM_WRITE ? 'w' : '-',
+			      m->flags & VMI_VM_EXEC ? 'x' : '-', m->flags & VMI_VM_SHARED ? 's' : 'p', 0};
 
 	for (unsigned i = 0; i < m->build_id_len; i++)
 		snprintf(id + (size_t)2 * i, 3, "%02x", m->build_id[i]);

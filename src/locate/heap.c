@@ -13,7 +13,6 @@
 #include "locate/locate.h"
 
 #define MAPS_MAX 4096
-#define VM_WRITE 2u
 #define USER32_CS 0x23u
 
 struct heap {
@@ -89,7 +88,7 @@ int locate_heap(const struct locate_input *in, struct taint_msg_detect *d, struc
 	}
 	n = vmi_maps(in->vmi, &h.task, map, MAPS_MAX, e);
 	for (int i = 0; i < n && !found; i++)
-		if (!map[i].file.v && map[i].flags & VM_WRITE)
+		if (!map[i].file.v && map[i].flags & VMI_VM_WRITE)
 			found = search(&h, &map[i], d);
 	free(map);
 	return found ? 0 : err_set(e, ERR_GUEST, "no corrupted chunk of a heap was found");

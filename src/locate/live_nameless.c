@@ -128,7 +128,7 @@ static bool is_writable(const struct live *l, uint64_t at)
 {
 	for (unsigned k = 0; k < l->n_maps; k++)
 		if (at >= l->maps[k].start.v && at < l->maps[k].end.v)
-			return l->maps[k].flags & 2;
+			return l->maps[k].flags & VMI_VM_WRITE;
 	return false;
 }
 

@@ -234,7 +234,7 @@ static int chunk_object(const struct object_input *in, const struct vmi_vma *map
 
 	ret->kind = OBJECT_CHUNK;
 	ret->exact = true;
-	if (*map->path || !(map->flags & 2))
+	if (*map->path || !(map->flags & VMI_VM_WRITE))
 		return err_set_addr(e, ERR_REFUSED, in->run.v,
 				    "the overrun bytes at 0x%" PRIx64 " are neither stack, static data nor heap",
 				    in->run.v);

@@ -11,7 +11,6 @@
 #define THREADS_MAX 4096
 #define PROCESSES_MAX 8192
 #define MAPS_MAX 1024
-#define VM_EXEC 4u
 
 /* Where the patch goes in one process. */
 struct place {
@@ -50,7 +49,7 @@ static bool search_maps(const struct patch *p, struct vmi *v, const struct vmi_t
 	for (int k = 0; k < n && !found; k++) {
 		uint64_t size = vma[k].end.v - vma[k].start.v;
 
-		if (!(vma[k].flags & VM_EXEC) || p->site_offset < vma[k].file_offset ||
+		if (!(vma[k].flags & VMI_VM_EXEC) || p->site_offset < vma[k].file_offset ||
 		    p->site_offset - vma[k].file_offset >= size || strcmp(vma[k].path, p->path) != 0)
 			continue;
 		found = !vmi_module_at(v, t, vma[k].start, &m, NULL) && place_in(p, &m, ret);

@@ -17,8 +17,6 @@
 #define WAITING_MAX 64u /* patches that one thread is to put in */
 #define ATOMIC 8u /* bytes of a site that change at once */
 
-#define VM_GROWSDOWN 0x100u
-
 /*
  *	mmap(guard_page, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0), the guard
  *	copied there, mprotect(guard_page, 4096, PROT_READ | PROT_EXEC); the code's page writable by mprotect, the site's 16
@@ -145,7 +143,7 @@ static bool nearest(const struct vmi_vma *vma, int n, const struct vmi_module *m
 		struct gap g = clip(low, vma[k].start.v & ~(uint64_t)GUEST_PAGE_MASK, m);
 
 		low = vma[k].end.v;
-		if (g.high <= g.low || (vma[k].flags & VM_GROWSDOWN) || (g.high > m->low.v && g.low < m->high.v))
+		if (g.high <= g.low || (vma[k].flags & VMI_VM_GROWSDOWN) || (g.high > m->low.v && g.low < m->high.v))
 			continue;
 		if (!found || is_better(&g, ret, m))
 			*ret = g;

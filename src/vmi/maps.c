@@ -18,7 +18,6 @@
 #define MAPLE_SLOTS_MAX 32u
 #define FILE_PAGES_MAX (1ull << 40)
 #define FIND_PAGES_MAX (1u << 20) /* 4 GiB of code */
-#define VM_GROWSDOWN 0x100u
 #define STACK_MAX (8ull << 20) /* how far below its mapping a stack may be touched: the default limit */
 
 struct vma_walk {
@@ -232,7 +231,7 @@ static bool is_mapped(void *arg, const struct vmi_raw_vma *vma)
 
 	if (vma->end.v <= s->at)
 		return true;
-	if (vma->flags & VM_GROWSDOWN)
+	if (vma->flags & VMI_VM_GROWSDOWN)
 		start = start > STACK_MAX ? start - STACK_MAX : 0;
 	s->found = start <= s->at;
 	s->flags = vma->flags;

@@ -7,14 +7,13 @@
 #include <string.h>
 
 #define MAPS_MAX 1024
-#define VM_EXEC 4u
 #define VDSO_PAGES_MAX 8u
 
 static bool is_vdso(const struct vmi_task *t, const struct vmi_vma *m)
 {
 	char magic[SELFMAG];
 
-	return (m->flags & VM_EXEC) && !m->file.v &&
+	return (m->flags & VMI_VM_EXEC) && !m->file.v &&
 	       m->end.v - m->start.v <= VDSO_PAGES_MAX * (uint64_t)GUEST_PAGE_SIZE &&
 	       vmi_read(&t->space, m->start, magic, sizeof(magic)) && memcmp(magic, ELFMAG, SELFMAG) == 0;
 }

@@ -181,9 +181,16 @@ struct vmi_kmodule {
 int vmi_kmodules(struct vmi *v, size_t first, struct vmi_kmodule *ret, size_t max, bool *ret_whole,
 		 struct err *e) MUST_CHECK;
 
+/* Flags of a mapping, the kernel's. */
+#define VMI_VM_READ 1u
+#define VMI_VM_WRITE 2u
+#define VMI_VM_EXEC 4u
+#define VMI_VM_SHARED 8u
+#define VMI_VM_GROWSDOWN 0x100u
+
 struct vmi_vma {
 	struct gva start, end;
-	uint64_t flags; /* VM_READ 1, VM_WRITE 2, VM_EXEC 4, VM_SHARED 8 */
+	uint64_t flags; /* VMI_VM_READ and so on */
 	uint64_t file_offset; /* bytes; of start */
 	struct gva file; /* struct file, 0: anonymous */
 	char path[VMI_PATH_MAX]; /* "" if anonymous; cut at the front if too long */

@@ -234,9 +234,6 @@ struct vmi_raw_vma {
 	struct gva file;
 };
 
-#define VMI_VM_WRITE 2u
-#define VMI_VM_EXEC 4u
-
 typedef bool vmi_vma_fn(void *arg, const struct vmi_raw_vma *vma);
 /* In ascending order, never overlapping; false from fn ends the walk. false: some could not be read, or made no sense. */
 bool vmi_vma_each(const struct vmi *v, struct gva mm, vmi_vma_fn *fn, void *arg);
