@@ -406,6 +406,8 @@ static void who_changes_the_map_is_seen(void **state)
 	assert_false(vmi_maps_change(g->vmi, &t));
 	guest_put64(g, count, 3 << 8); /* three read */
 	assert_false(vmi_maps_change(g->vmi, &t));
+	guest_put64(g, count, 2 | 4 | 1 << 8); /* one reads, others wait to write */
+	assert_false(vmi_maps_change(g->vmi, &t));
 	guest_put64(g, count, 1 | 2); /* one writes, others wait */
 	assert_true(vmi_maps_change(g->vmi, &t));
 	assert_false(vmi_maps_change(g->vmi, &kernel_thread));
