@@ -13,11 +13,11 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "disk/disk.h"
+#include "vhost_peer.h"
 
 #define RAM_SIZE 0x40000u
 #define DESC 0x1000u
@@ -32,11 +32,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct input {
-	const uint8_t *data;
-	size_t left;
-};
-
 static struct {
 	struct loop *loop;
 	int ram_fd, image_fd, peer, kick;
@@ -50,12 +45,6 @@ static struct {
 	} then[MARKS];
 	unsigned n_then;
 } w;
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 static void wrote(void *arg, struct gpa at, size_t len)
 {
@@ -78,72 +67,15 @@ static void session_lost(void *arg, struct vhost_session *s, const struct err *w
 
 static const struct disk_ops ops = {wrote, regions, session_lost};
 
-static size_t take(struct input *in, void *ret, size_t n)
-{
-	memset(ret, 0, n);
-	if (n > in->left)
-		n = in->left;
-	memcpy(ret, in->data, n);
-	in->data += n;
-	in->left -= n;
-	return n;
-}
-
-static uint8_t take8(struct input *in)
-{
-	uint8_t v;
-
-	take(in, &v, 1);
-	return v;
-}
-
-static void set_true(void *arg, uint32_t events)
-{
-	(void)events;
-	*(bool *)arg = true;
-}
-
 /* Until the disk has done all that it will do. */
 static void settle(void)
 {
 	struct disk_stats s;
 
 	for (int i = 0; i < 12; i++) {
-		bool done = false;
-		struct loop_source *t = loop_timer_add(w.loop, 0, 0, set_true, &done, NULL);
-
-		check(t);
 		disk_get_stats(w.disks.disk[0], &s); /* waits for the thread */
-		loop_run_until(w.loop, &done, 0);
-		loop_remove(&t);
+		run_round(w.loop);
 	}
-}
-
-static void request(uint32_t number, const void *payload, uint32_t size, int fd)
-{
-	const uint32_t header[3] = {number, 1, size};
-	uint8_t buf[64];
-	union {
-		char buf[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
-	struct iovec iov = {buf, sizeof(header) + size};
-	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	memcpy(buf, header, sizeof(header));
-	memcpy(buf + sizeof(header), payload, size);
-	if (fd >= 0) {
-		struct cmsghdr *c;
-
-		mh.msg_control = control.buf;
-		mh.msg_controllen = sizeof(control.buf);
-		c = CMSG_FIRSTHDR(&mh);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
-	check(sendmsg(w.peer, &mh, MSG_NOSIGNAL) > 0);
 }
 
 /* A session as QEMU would start it; guest-physical and QEMU's addresses are the same. */
@@ -158,12 +90,12 @@ static void start_session(void)
 	check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sp) == 0);
 	w.peer = sp[0];
 	check(vhost_session_create(disk_device(w.disks.disk[0]), sp[1], &w.session, NULL) == 0);
-	request(2, &features, sizeof(features), -1);
-	request(5, table, sizeof(table), w.ram_fd);
-	request(8, num, sizeof(num), -1);
-	request(9, addr, sizeof(addr), -1);
-	request(12, &index, sizeof(index), w.kick);
-	request(18, on, sizeof(on), -1);
+	check(peer_request(w.peer, 2, &features, sizeof(features), -1));
+	check(peer_request(w.peer, 5, table, sizeof(table), w.ram_fd));
+	check(peer_request(w.peer, 8, num, sizeof(num), -1));
+	check(peer_request(w.peer, 9, addr, sizeof(addr), -1));
+	check(peer_request(w.peer, 12, &index, sizeof(index), w.kick));
+	check(peer_request(w.peer, 18, on, sizeof(on), -1));
 	settle();
 }
 

@@ -10,12 +10,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "net/frame_internal.h"
 #include "net/net_internal.h"
+#include "vhost_peer.h"
 
 #define RAM_SIZE 0x40000u
 #define RING_AT(i) (0x1000u + 0x4000u * (i))
@@ -23,11 +23,6 @@
 #define BUFFERS 0x10000u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-	const uint8_t *data;
-	size_t left;
-};
 
 static struct {
 	struct loop *loop;
@@ -39,12 +34,6 @@ static struct {
 	uint64_t reported; /* bytes, to have something read them */
 	uint32_t flags;
 } w;
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 static bool may_deliver(void *arg, uint64_t seq)
 {
@@ -116,75 +105,11 @@ static const struct uplink_ops echo = {
 	.send = uplink_send,
 };
 
-static size_t take(struct input *in, void *ret, size_t n)
-{
-	memset(ret, 0, n);
-	if (n > in->left)
-		n = in->left;
-	memcpy(ret, in->data, n);
-	in->data += n;
-	in->left -= n;
-	return n;
-}
-
-static uint8_t take8(struct input *in)
-{
-	uint8_t v;
-
-	take(in, &v, 1);
-	return v;
-}
-
-static void set_true(void *arg, uint32_t events)
-{
-	(void)events;
-	*(bool *)arg = true;
-}
-
 static void settle(void)
 {
 	for (int i = 0; i < 3; i++) {
-		bool done = false;
-		struct loop_source *t = loop_timer_add(w.loop, 0, 0, set_true, &done, NULL);
-
-		check(t);
-		loop_run_until(w.loop, &done, 0);
-		loop_remove(&t);
+		run_round(w.loop);
 	}
-}
-
-static void message(const void *data, size_t len, const int *fds, size_t n_fds)
-{
-	union {
-		char buf[CMSG_SPACE(16 * sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
-	struct iovec iov = {(void *)(uintptr_t)data, len};
-	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (n_fds) {
-		struct cmsghdr *c;
-
-		mh.msg_control = control.buf;
-		mh.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-		c = CMSG_FIRSTHDR(&mh);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
-	}
-	if (sendmsg(w.peer, &mh, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		return; /* the session is gone */
-}
-
-static void request(uint32_t number, const void *payload, uint32_t size, int fd)
-{
-	uint32_t header[3] = {number, 1, size};
-	uint8_t buf[64];
-
-	memcpy(buf, header, sizeof(header));
-	memcpy(buf + sizeof(header), payload, size);
-	message(buf, sizeof(header) + size, &fd, fd >= 0);
 }
 
 static void start_ring(uint32_t i)
@@ -192,10 +117,10 @@ static void start_ring(uint32_t i)
 	const uint32_t num[2] = {i, RING_NUM}, on[2] = {i, 1};
 	const uint64_t addr[5] = {i, RING_AT(i), RING_AT(i) + 0x2000, RING_AT(i) + 0x1000, 0}, index = i;
 
-	request(8, num, sizeof(num), -1);
-	request(9, addr, sizeof(addr), -1);
-	request(12, &index, sizeof(index), w.kick[i]);
-	request(18, on, sizeof(on), -1);
+	peer_request(w.peer, 8, num, sizeof(num), -1);
+	peer_request(w.peer, 9, addr, sizeof(addr), -1);
+	peer_request(w.peer, 12, &index, sizeof(index), w.kick[i]);
+	peer_request(w.peer, 18, on, sizeof(on), -1);
 }
 
 /* A session as QEMU would start it; guest-physical and QEMU's addresses are the same. */
@@ -208,8 +133,8 @@ static void start_session(void)
 	check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sp) == 0);
 	w.peer = sp[0];
 	check(vhost_session_create(net_device(w.net), sp[1], &w.session, NULL) == 0);
-	request(2, &features, sizeof(features), -1);
-	request(5, table, sizeof(table), w.ram_fd);
+	peer_request(w.peer, 2, &features, sizeof(features), -1);
+	peer_request(w.peer, 5, table, sizeof(table), w.ram_fd);
 	for (uint32_t i = 0; i < NET_RINGS; i++)
 		start_ring(i);
 	settle();
@@ -240,7 +165,7 @@ static void step_message(struct input *in)
 	memcpy(buf + sizeof(header), payload, size);
 	for (int i = 0; i < n_fds; i++)
 		fds[i] = i % 2 ? w.kick[1] : w.ram_fd;
-	message(buf, sizeof(header) + size, fds, n_fds);
+	peer_send(w.peer, buf, sizeof(header) + size, fds, n_fds);
 	settle();
 }
 
@@ -250,7 +175,7 @@ static void step_raw(struct input *in)
 	size_t n = take(in, buf, take8(in) % 64);
 
 	if (n)
-		message(buf, n, NULL, 0);
+		peer_send(w.peer, buf, n, NULL, 0);
 	settle();
 }
 
