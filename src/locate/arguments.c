@@ -6,7 +6,7 @@
 
 #define BACK_MAX 48u /* instructions */
 
-static const uint8_t arguments64[] = {7, 6, 2, 1, 8, 9};
+const uint8_t arguments_in_registers[ARGUMENTS_IN_REGISTERS] = {7, 6, 2, 1, 8, 9};
 
 struct trace {
 	const struct code_fn *fn;
@@ -207,8 +207,8 @@ static void try_parameter(struct trace *t, uint32_t k)
 	if (t->fn->mode != X86_MODE_64 || gpr == X86_NO_REG)
 		return;
 	end = before_copy(t, k, &gpr);
-	for (unsigned n = 0; n < sizeof(arguments64); n++)
-		if (arguments64[n] == gpr && leave_alone(t, 0, end, gpr) && !in_loop(t))
+	for (unsigned n = 0; n < ARGUMENTS_IN_REGISTERS; n++)
+		if (arguments_in_registers[n] == gpr && leave_alone(t, 0, end, gpr) && !in_loop(t))
 			t->found = (struct argument){ARGUMENT_PARAMETER, n, 0};
 }
 
@@ -239,9 +239,9 @@ struct argument argument_of_call(const struct code_fn *fn, const struct code_dep
 	struct trace t = {.fn = fn, .depth = depth, .call = call, .gpr = X86_NO_REG};
 
 	if (fn->mode == X86_MODE_64) {
-		if (n >= sizeof(arguments64))
+		if (n >= ARGUMENTS_IN_REGISTERS)
 			return t.found;
-		t.gpr = arguments64[n];
+		t.gpr = arguments_in_registers[n];
 	} else {
 		if (!depth[call].reached || !depth[call].rsp_known)
 			return t.found;

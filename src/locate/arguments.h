@@ -8,6 +8,10 @@
 
 #include "locate/code.h"
 
+/* The first arguments of 64-bit code, in their order, x86 encoding. */
+#define ARGUMENTS_IN_REGISTERS 6u
+extern const uint8_t arguments_in_registers[ARGUMENTS_IN_REGISTERS];
+
 enum argument_kind {
 	ARGUMENT_UNKNOWN,
 	ARGUMENT_CONSTANT, /* value: the number or address */

@@ -8,6 +8,7 @@
 
 #include "base/addr.h"
 #include "locate/cfi.h"
+#include "locate/code.h"
 #include "locate/reader.h"
 #include "vmi/vmi.h"
 
@@ -68,6 +69,13 @@ void chain_unwind(const struct chain_source *src, const struct chain_regs *regs,
 
 /* An address inside the instruction that frame k is at: its pc, or a byte of the call. */
 struct gva chain_lookup(const struct chain_frame *f);
+
+/* The code of a frame's function, as code_fn_create_mode() has it. ERR_REFUSED: it is not known, or not understood. */
+int chain_frame_code(const struct chain_source *src, const struct chain_frame *f, struct code_fn **ret,
+		     struct err *e) MUST_CHECK;
+
+/* The instruction of its code that a frame is at: the one that runs, or the one before its return address. NULL: there is none. */
+const struct code_insn *chain_frame_insn(const struct chain_frame *f, const struct code_fn *fn);
 
 /* Frame information of a module of the process. */
 struct cfi chain_cfi(const struct chain_source *src, const struct vmi_module *m);

@@ -96,6 +96,8 @@ struct code_depth {
 
 /* Follows them through the function from what is known at its first instruction. ret: n_insn entries, filled. */
 void code_fn_depths(const struct code_fn *fn, const struct code_depth *entry, struct code_depth *ret);
+/* The same from what is known of any function that was called; the caller frees it. NULL: no memory. */
+struct code_depth *code_fn_depths_of_call(const struct code_fn *fn);
 /* base (X86_RSP or X86_RBP) + disp as a distance from the CFA. false: base is another register, or where it is is not known. */
 bool code_depth_slot(const struct code_depth *d, uint8_t base, int64_t disp, int64_t *ret);
 

@@ -203,6 +203,16 @@ void code_fn_depths(const struct code_fn *fn, const struct code_depth *entry, st
 	free(w.queued);
 }
 
+struct code_depth *code_fn_depths_of_call(const struct code_fn *fn)
+{
+	const struct code_depth entry = {.rsp_known = true, .rsp = fn->mode / 8};
+	struct code_depth *ret = calloc(fn->n_insn, sizeof(*ret));
+
+	if (ret)
+		code_fn_depths(fn, &entry, ret);
+	return ret;
+}
+
 bool code_depth_slot(const struct code_depth *d, uint8_t base, int64_t disp, int64_t *ret)
 {
 	if (!d->reached)

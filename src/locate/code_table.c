@@ -268,17 +268,15 @@ static bool jumps_by_one_pointer(const struct code_fn *fn, uint32_t k)
 /* Whether the indirect jump k is a call at the function's end. */
 static bool is_tail_call(const struct code_fn *fn, uint32_t k)
 {
-	const struct code_depth entry = {.rsp_known = true, .rsp = fn->mode / 8};
 	struct code_depth *depth;
 	bool is;
 
 	if (!jumps_by_one_pointer(fn, k))
 		return false;
-	depth = calloc(fn->n_insn, sizeof(*depth));
+	depth = code_fn_depths_of_call(fn);
 	if (!depth)
 		return false;
-	code_fn_depths(fn, &entry, depth);
-	is = depth[k].reached && depth[k].rsp_known && depth[k].rsp == entry.rsp && !has_unreached(fn, depth);
+	is = depth[k].reached && depth[k].rsp_known && depth[k].rsp == fn->mode / 8 && !has_unreached(fn, depth);
 	free(depth);
 	return is;
 }

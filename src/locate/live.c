@@ -450,30 +450,28 @@ static int overrun(struct live *l, struct taint_msg_detect *d, struct err *e)
 	return 0;
 }
 
-bool locate_fails_bound(const struct locate_input *in)
+/* Asks something of the stack as it is. */
+static bool ask(const struct locate_input *in, bool (*question)(struct live *l))
 {
 	struct finding f = {0};
 	struct live l = {.in = in, .f = &f};
 	struct err e;
-	bool fails = !unwind(&l, &e) && live_fails_bound(&l);
+	bool yes = !unwind(&l, &e) && question(&l);
 
 	machine_destroy(l.machine);
 	free(l.chain);
 	free(l.maps);
-	return fails;
+	return yes;
+}
+
+bool locate_fails_bound(const struct locate_input *in)
+{
+	return ask(in, live_fails_bound);
 }
 
 bool locate_strayed(const struct locate_input *in)
 {
-	struct finding f = {0};
-	struct live l = {.in = in, .f = &f};
-	struct err e;
-	bool strayed = !unwind(&l, &e) && live_strayed(&l);
-
-	machine_destroy(l.machine);
-	free(l.chain);
-	free(l.maps);
-	return strayed;
+	return ask(in, live_strayed);
 }
 
 int locate_overrun(const struct locate_input *in, struct taint_msg_detect *d, struct err *e)

@@ -12,7 +12,6 @@
 #include "locate/arguments.h"
 #include "locate/x86.h"
 
-#define REGISTER_ARGUMENTS 6u
 #define FRAMES_OUT 4u
 #define FORMAT_MAX 4096u
 #define PIECE 256u /* bytes of it that are read at once; a page is a whole number of them */
@@ -31,21 +30,17 @@ static bool read_word(const struct live *l, uint64_t at, uint64_t *ret)
 static struct argument argument_in_code(const struct live *l, unsigned k, unsigned n)
 {
 	const struct chain_frame *c = &l->chain->frame[k];
-	struct code_depth entry = {.rsp_known = true, .rsp = l->src.is_32bit ? 4 : 8}, *depth;
 	struct argument a = {ARGUMENT_UNKNOWN, 0, 0};
+	const struct code_insn *ci;
+	struct code_depth *depth;
 	struct code_fn *fn;
 
-	if (!c->function.v ||
-	    code_fn_create_mode(l->src.is_32bit ? X86_MODE_32 : X86_MODE_64, &l->src.rd, c->function, c->function_end,
-				c->module->text, gva_add(c->module->text, c->module->text_file_size), &fn, NULL))
+	if (chain_frame_code(&l->src, c, &fn, NULL))
 		return a;
-	depth = calloc(fn->n_insn, sizeof(*depth));
-	if (depth) {
-		code_fn_depths(fn, &entry, depth);
-		for (uint32_t i = 0; i < fn->n_insn; i++)
-			if (fn->start.v + fn->insn[i].off + fn->insn[i].len == c->pc.v && fn->insn[i].flow == CODE_CALL)
-				a = argument_of_call(fn, depth, i, n);
-	}
+	ci = c->exact ? NULL : chain_frame_insn(c, fn);
+	depth = code_fn_depths_of_call(fn);
+	if (ci && depth && ci->flow == CODE_CALL)
+		a = argument_of_call(fn, depth, (uint32_t)(ci - fn->insn), n);
 	free(depth);
 	code_fn_destroy(fn);
 	return a;
@@ -84,7 +79,7 @@ static bool in_memory(const struct live *l, const struct chain_frame *c, unsigne
 {
 	if (l->src.is_32bit)
 		return read_word(l, c->sp.v + 4 * (uint64_t)n, ret);
-	return n >= REGISTER_ARGUMENTS && read_word(l, c->sp.v + 8 * (uint64_t)(n - REGISTER_ARGUMENTS), ret);
+	return n >= ARGUMENTS_IN_REGISTERS && read_word(l, c->sp.v + 8 * (uint64_t)(n - ARGUMENTS_IN_REGISTERS), ret);
 }
 
 bool live_argument(const struct live *l, unsigned k, unsigned n, uint64_t *ret)

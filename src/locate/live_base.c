@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "locate/arguments.h"
 #include "locate/live.h"
 #include "locate/origin.h"
 #include "locate/x86.h"
 
 #define FRAME_MAX 4096u /* bytes of a frame that are looked at */
 #define ARGUMENTS 64u /* bytes above the CFA that are */
-#define REGISTER_ARGUMENTS 6
 
 struct hunt {
 	struct live *l;
@@ -118,15 +118,14 @@ static void base_of_store(struct hunt *h)
 /* Where the call's argument n is, by the System V ABI. */
 static bool argument_place(const struct hunt *h, uint8_t n, struct origin_place *ret)
 {
-	static const uint8_t registers[REGISTER_ARGUMENTS] = {7, 6, 2, 1, 8, 9};
 	bool is_32bit = h->l->src.is_32bit;
 
 	*ret = (struct origin_place){X86_NO_REG, 0};
-	if (!is_32bit && n < REGISTER_ARGUMENTS) {
-		ret->gpr = registers[n];
+	if (!is_32bit && n < ARGUMENTS_IN_REGISTERS) {
+		ret->gpr = arguments_in_registers[n];
 		return true;
 	}
-	n = is_32bit ? n : n - REGISTER_ARGUMENTS;
+	n = is_32bit ? n : n - ARGUMENTS_IN_REGISTERS;
 	n += h->l->fn->insn[h->k].flow == CODE_JUMP; /* behind the return address, which is there already */
 	return origin_slot(h->origin, h->k, X86_RSP, word(h) * (int64_t)n, &ret->slot);
 }
@@ -172,13 +171,11 @@ static void with_origins(struct hunt *h, void (*look)(struct hunt *h))
 {
 	const struct code_fn *fn = h->l->fn;
 	const struct code_insn *ci = code_fn_insn(fn, h->l->f->culprit);
-	struct code_depth entry = {.rsp_known = true, .rsp = word(h)};
 
-	h->depth = ci ? calloc(fn->n_insn, sizeof(*h->depth)) : NULL;
+	h->depth = ci ? code_fn_depths_of_call(fn) : NULL;
 	if (!h->depth)
 		return;
 	h->k = (uint32_t)(ci - fn->insn);
-	code_fn_depths(fn, &entry, h->depth);
 	h->origin = origin_create(fn, h->depth);
 	if (h->origin)
 		look(h);

@@ -42,22 +42,19 @@ static int set_cfa(struct live *l, struct err *e)
 static bool fixed_size(const struct live *l, unsigned k)
 {
 	const struct chain_frame *c = &l->chain->frame[k];
-	struct code_depth entry = {.rsp_known = true, .rsp = l->src.is_32bit ? 4 : 8}, *depth;
-	const struct vmi_module *m = c->module;
+	const struct code_insn *ci;
+	struct code_depth *depth;
 	struct code_fn *fn;
 	bool fixed = false;
 
-	if (!c->function.v || c->guessed ||
-	    code_fn_create_mode(l->src.is_32bit ? X86_MODE_32 : X86_MODE_64, &l->src.rd, c->function, c->function_end,
-				m->text, gva_add(m->text, m->text_file_size), &fn, NULL))
+	if (c->guessed || chain_frame_code(&l->src, c, &fn, NULL))
 		return false;
-	depth = calloc(fn->n_insn, sizeof(*depth));
-	if (depth) {
-		code_fn_depths(fn, &entry, depth);
-		for (uint32_t i = 0; i < fn->n_insn; i++)
-			if (fn->start.v + fn->insn[i].off + fn->insn[i].len == c->pc.v)
-				fixed = depth[i].reached && depth[i].rsp_known &&
-					(uint64_t)depth[i].rsp == c->cfa.v - c->sp.v;
+	ci = chain_frame_insn(c, fn);
+	depth = code_fn_depths_of_call(fn);
+	if (ci && depth) {
+		const struct code_depth *d = &depth[ci - fn->insn];
+
+		fixed = d->reached && d->rsp_known && (uint64_t)d->rsp == c->cfa.v - c->sp.v;
 	}
 	free(depth);
 	code_fn_destroy(fn);
@@ -68,15 +65,14 @@ static bool fixed_size(const struct live *l, unsigned k)
 static struct argument culprit_argument(const struct live *l, uint8_t n)
 {
 	const struct code_insn *ci = code_fn_insn(l->fn, l->f->culprit);
-	struct code_depth entry = {.rsp_known = true, .rsp = l->src.is_32bit ? 4 : 8}, *depth;
 	struct argument a = {ARGUMENT_UNKNOWN, 0, 0};
+	struct code_depth *depth;
 
 	if (l->f->kind != FINDING_CALL || n == CALL_NO_ARG || !ci)
 		return a;
-	depth = calloc(l->fn->n_insn, sizeof(*depth));
+	depth = code_fn_depths_of_call(l->fn);
 	if (!depth)
 		return a;
-	code_fn_depths(l->fn, &entry, depth);
 	a = argument_of_call(l->fn, depth, (uint32_t)(ci - l->fn->insn), n);
 	free(depth);
 	return a;

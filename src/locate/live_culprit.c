@@ -103,14 +103,6 @@ static void set_culprit(struct live *l, const struct code_insn *ci)
 	x86_text_mode(mode_of(l), f->culprit_bytes, ci->len, f->culprit.v, f->culprit_text, sizeof(f->culprit_text));
 }
 
-static const struct code_insn *insn_before(const struct code_fn *fn, struct gva end)
-{
-	for (uint32_t k = 0; k < fn->n_insn; k++)
-		if (fn->start.v + fn->insn[k].off + fn->insn[k].len == end.v)
-			return &fn->insn[k];
-	return NULL;
-}
-
 /* What the call at the culprit calls. A function of the program between it and the library was left by a tail call. */
 static void name_call(struct live *l, char ret[SYMTAB_NAME_MAX])
 {
@@ -166,7 +158,7 @@ static void set_callee(struct live *l, const char *name)
 static int find_call(struct live *l, struct err *e)
 {
 	const struct chain_frame *c = &l->chain->frame[l->frame];
-	const struct code_insn *ci = c->exact ? NULL : insn_before(l->fn, c->pc);
+	const struct code_insn *ci = c->exact ? NULL : chain_frame_insn(c, l->fn);
 	char name[SYMTAB_NAME_MAX];
 
 	if (!ci || ci->flow != CODE_CALL)

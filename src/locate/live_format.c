@@ -44,13 +44,11 @@ static bool prints(void *arg, struct live_tail *t)
 /* Which of the function's own arguments is the format at the jump; false: none. */
 static bool handed_on(const struct live_tail *t, unsigned *ret)
 {
-	struct code_depth entry = {.rsp_known = true, .rsp = t->fn->mode == X86_MODE_64 ? 8 : 4}, *depth;
+	struct code_depth *depth = code_fn_depths_of_call(t->fn);
 	struct argument a = {ARGUMENT_UNKNOWN, 0, 0};
 
-	depth = calloc(t->fn->n_insn, sizeof(*depth));
 	if (!depth)
 		return false;
-	code_fn_depths(t->fn, &entry, depth);
 	a = argument_of_call(t->fn, depth, (uint32_t)(t->jump - t->fn->insn), callee_known(t->to.name)->format);
 	free(depth);
 	*ret = (unsigned)a.value;

@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 
+#include "locate/arguments.h"
 #include "locate/code_internal.h"
 #include "locate/live.h"
 #include "locate/origin.h"
@@ -40,29 +41,19 @@ static void add(struct places *ps, uint8_t gpr, int64_t slot)
 /* Where arguments of a call are, in terms of the CFA of what is called. */
 static void add_arguments(const struct live *l, struct places *ps)
 {
-	static const uint8_t registers[] = {7, 6, 2, 1, 8, 9};
-
-	for (unsigned i = 0; i < sizeof(registers); i++)
+	for (unsigned i = 0; i < ARGUMENTS_IN_REGISTERS; i++)
 		if (l->src.is_32bit)
 			add(ps, X86_NO_REG, 4 * (int64_t)i);
 		else
-			add(ps, registers[i], 0);
+			add(ps, arguments_in_registers[i], 0);
 }
 
 static bool open_frame(struct stray *s)
 {
-	struct code_depth entry = {.rsp_known = true, .rsp = s->l->src.is_32bit ? 4 : 8};
-	const struct vmi_module *m = s->c->module;
-
-	if (!s->c->function.v || !s->c->cfa.v ||
-	    code_fn_create_mode(s->l->src.is_32bit ? X86_MODE_32 : X86_MODE_64, &s->l->src.rd, s->c->function,
-				s->c->function_end, m->text, gva_add(m->text, m->text_file_size), &s->fn, NULL))
+	if (!s->c->cfa.v || chain_frame_code(&s->l->src, s->c, &s->fn, NULL))
 		return false;
-	s->depth = calloc(s->fn->n_insn, sizeof(*s->depth));
-	if (s->depth) {
-		code_fn_depths(s->fn, &entry, s->depth);
-		s->o = origin_create(s->fn, s->depth);
-	}
+	s->depth = code_fn_depths_of_call(s->fn);
+	s->o = s->depth ? origin_create(s->fn, s->depth) : NULL;
 	return s->o != NULL;
 }
 
@@ -74,19 +65,6 @@ static void close_frame(struct stray *s)
 	s->o = NULL;
 	s->depth = NULL;
 	s->fn = NULL;
-}
-
-/* The instruction that the frame is at: the one that failed, or the call. false: it is not known. */
-static bool instruction_of(const struct stray *s, uint32_t *ret)
-{
-	for (uint32_t k = 0; k < s->fn->n_insn; k++) {
-		uint64_t start = s->fn->start.v + s->fn->insn[k].off;
-
-		*ret = k;
-		if (s->c->exact ? start == s->c->pc.v : start + s->fn->insn[k].len == s->c->pc.v)
-			return s->c->exact || s->fn->insn[k].flow == CODE_CALL;
-	}
-	return false;
 }
 
 /* The registers by which the instruction reaches memory. */
@@ -163,6 +141,7 @@ static void look_back(struct stray *s, uint32_t k, struct origin_place p)
 /* Goes through one frame. at: what leads to the pointer there. */
 static void look_in(struct stray *s, unsigned k)
 {
+	const struct code_insn *ci;
 	uint32_t insn;
 
 	s->passed.n = 0;
@@ -170,7 +149,9 @@ static void look_in(struct stray *s, unsigned k)
 		add_arguments(s->l, &s->passed); /* it has been given the pointer: by which of them does not matter */
 		return;
 	}
-	if (open_frame(s) && instruction_of(s, &insn)) {
+	ci = open_frame(s) ? chain_frame_insn(s->c, s->fn) : NULL;
+	if (ci && (s->c->exact || ci->flow == CODE_CALL)) {
+		insn = (uint32_t)(ci - s->fn->insn);
 		if (s->c->exact)
 			add_operands(s, insn);
 		for (unsigned i = 0; i < s->at.n && !s->found; i++)

@@ -422,7 +422,6 @@ static bool is_like(struct likeness *like, const struct finding *f, const struct
 static bool likeness_of(struct work *w, const struct finding *main, struct likeness *ret)
 {
 	const struct code_insn *ci = code_fn_insn(w->fn, main->culprit);
-	struct code_depth entry = {.rsp_known = true, .rsp = main->is_32bit ? 4 : 8};
 	uint32_t k;
 
 	ret->is_array = main->bound == BOUND_FRAME && !main->pointer_store;
@@ -431,11 +430,10 @@ static bool likeness_of(struct work *w, const struct finding *main, struct liken
 	if ((!ret->is_array && !main->pointer_store) || !ci)
 		return ret->is_array;
 	k = (uint32_t)(ci - w->fn->insn);
-	ret->depth = calloc(w->fn->n_insn, sizeof(*ret->depth));
+	ret->depth = code_fn_depths_of_call(w->fn);
 	if (!ret->depth)
 		return false;
 	ret->store = w->store;
-	code_fn_depths(w->fn, &entry, ret->depth);
 	ret->origin = origin_create(w->fn, ret->depth);
 	return ret->origin && (origin_of_store(ret->origin, k, &w->store, &ret->roots) || ret->is_array) &&
 	       (!main->has_base || base_holds(ret, main, k, &ret->base));
