@@ -20,6 +20,7 @@
 #include <net/if.h>
 #include <net/route.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -49,6 +50,16 @@ struct service {
 	pid_t pid;
 };
 
+/* A line on the console, in one piece: services write there too. */
+__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vdprintf(STDOUT_FILENO, format, args);
+	va_end(args);
+}
+
 static struct service services[SERVICES_MAX];
 static int service_count;
 
@@ -67,7 +78,7 @@ static void mount_all(void)
 	for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
 		mkdir(mounts[i].at, 0755);
 		if (mount(mounts[i].type, mounts[i].at, mounts[i].type, mounts[i].flags, NULL) < 0 && errno != EBUSY)
-			printf("guest: mount %s: %m\n", mounts[i].at);
+			say("guest: mount %s: %m\n", mounts[i].at);
 	}
 }
 
@@ -76,7 +87,7 @@ static void load_module(const char *path)
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
-		printf("guest: module %s: %m\n", path);
+		say("guest: module %s: %m\n", path);
 	if (fd >= 0)
 		close(fd);
 }
@@ -100,15 +111,15 @@ static void mount_data(void)
 	load_modules("/lib/modules/list-data");
 	mkdir("/clouder-data", 0755);
 	if (mount("/dev/vda", "/clouder-data", "ext4", MS_NOATIME, NULL) < 0)
-		printf("guest: mount /dev/vda: %m\n");
+		say("guest: mount /dev/vda: %m\n");
 }
 
 static void unmount_data(void)
 {
 	if (umount("/clouder-data") == 0)
-		printf("guest: data is unmounted\n");
+		say("guest: data is unmounted\n");
 	else
-		printf("guest: umount /clouder-data: %m\n");
+		say("guest: umount /clouder-data: %m\n");
 }
 
 /* Whether the interface is there, waiting for the kernel to announce it. */
@@ -162,11 +173,11 @@ static void start_network(void)
 	route.rt_dst = route.rt_genmask = ipv4("0.0.0.0");
 	route.rt_gateway = ipv4("10.0.2.2");
 	if (set_address(fd, "lo", "127.0.0.1", "255.0.0.0") < 0)
-		printf("guest: lo: %m\n");
+		say("guest: lo: %m\n");
 	if (!wait_interface("eth0"))
-		printf("guest: no network device\n");
+		say("guest: no network device\n");
 	else if (set_address(fd, "eth0", "10.0.2.15", "255.255.255.0") < 0 || ioctl(fd, SIOCADDRT, &route) < 0)
-		printf("guest: eth0: %m\n");
+		say("guest: eth0: %m\n");
 	close(fd);
 }
 
@@ -200,7 +211,7 @@ static void run_command(const struct service *s)
 		words[n++] = word;
 	if (n >= 2 && chroot(words[0]) == 0 && chdir("/") == 0)
 		execv(words[1], words + 1);
-	printf("guest: %s: %m\n", s->command);
+	say("guest: %s: %m\n", s->command);
 	_exit(127);
 }
 
@@ -213,7 +224,7 @@ static void run_service(const struct service *s, int ready_fd)
 	snprintf(fd_text, sizeof(fd_text), "%d", ready_fd);
 	setenv(LISTEN_READY_ENV, fd_text, 1);
 	execl(path, s->name, s->port, (char *)NULL);
-	printf("guest: %s: %m\n", path);
+	say("guest: %s: %m\n", path);
 	_exit(127);
 }
 
@@ -275,7 +286,7 @@ static bool launch_service(struct service *s)
 	bool ready = s->command[0] ? launch_command(s) : launch_own(s);
 
 	if (ready)
-		printf("guest: %s pid %d port %s\n", s->name, s->pid, s->port);
+		say("guest: %s pid %d port %s\n", s->name, s->pid, s->port);
 	return ready;
 }
 
@@ -293,7 +304,7 @@ static bool start_service(char *word)
 	snprintf(s->name, sizeof(s->name), "%s", word);
 	port = look_up(s) || colon ? atoi(colon && !s->command[0] ? colon + 1 : s->port) : 0;
 	if (port <= 0 || port > 65535) {
-		printf("guest: no service %s\n", word);
+		say("guest: no service %s\n", word);
 		return false;
 	}
 	if (!s->command[0])
@@ -368,9 +379,9 @@ static void watch_services(bool again, bool data)
 		if (pid < 0)
 			pause();
 		else if (s && WIFSIGNALED(status))
-			printf("\nguest: %s killed by signal %d\n", s->name, WTERMSIG(status));
+			say("\nguest: %s killed by signal %d\n", s->name, WTERMSIG(status));
 		else if (s)
-			printf("\nguest: %s exited %d\n", s->name, WEXITSTATUS(status));
+			say("\nguest: %s exited %d\n", s->name, WEXITSTATUS(status));
 		if (s && again)
 			launch_service(s);
 		else if (s && data)
@@ -383,7 +394,6 @@ int main(void)
 	char line[2048], copy[2048], *run;
 	bool again, data;
 
-	setvbuf(stdout, NULL, _IOLBF, 0);
 	mount_all();
 	load_modules("/lib/modules/list");
 	start_network();
@@ -395,9 +405,9 @@ int main(void)
 		mount_data();
 	run = find_word(line, "clouder.run");
 	if (start_services(run ? run : line + strlen(line)))
-		printf("\nguest: ready\n");
+		say("\nguest: ready\n");
 	else
-		printf("guest: not all services run\n");
+		say("guest: not all services run\n");
 	if (find_word(copy, "clouder.shell"))
 		start_shell();
 	watch_services(again, data);
