@@ -107,8 +107,8 @@ insn_rule_fn rule_area;
 /* Vector. */
 insn_rule_fn rule_elem, rule_scalar, rule_fma_scalar, rule_mov_scalar, rule_mov_half, rule_vshift, rule_movmsk,
 	rule_insert, rule_extract, rule_unpack_low, rule_unpack_high, rule_shufps, rule_shufpd, rule_pshufd,
-	rule_pshuflw, rule_pshufhw, rule_pshufw, rule_vpermil_ps, rule_vpermil_pd, rule_vpermq, rule_vperm2,
-	rule_palignr, rule_bytes_left, rule_bytes_right, rule_movhlps, rule_movlhps, rule_dup, rule_blend,
+	rule_pshuflw, rule_pshufhw, rule_pshufw, rule_bit_field, rule_vpermil_ps, rule_vpermil_pd, rule_vpermq,
+	rule_vperm2, rule_palignr, rule_bytes_left, rule_bytes_right, rule_movhlps, rule_movlhps, rule_dup, rule_blend,
 	rule_insertps, rule_broadcast, rule_vinsert, rule_pmovzx, rule_pmovsx, rule_vzeroupper, rule_vzeroall;
 
 #endif

@@ -519,6 +519,17 @@ static unsigned vector_registers(const struct build *b)
 	return b->zi->machine_mode == ZYDIS_MACHINE_MODE_LONG_64 ? 16 : 8;
 }
 
+/* Bits of the destination stay, or move in it, though by the operand list it is only written. */
+void rule_bit_field(struct build *b)
+{
+	struct span d = insn_span(b, &b->ops[0]);
+
+	insn_emit(b, TAINT_OP_UNION, INSN_LABEL, d, 0);
+	if (!is_imm(&b->ops[1]))
+		insn_emit(b, TAINT_OP_UNION_ADD, INSN_LABEL, insn_span(b, &b->ops[1]), 0);
+	insn_emit(b, TAINT_OP_UNION, d, INSN_LABEL, 0);
+}
+
 void rule_vzeroupper(struct build *b)
 {
 	insn_emit(b, TAINT_OP_CLEAR_UPPER, (struct span){TAINT_REG_YMM, 1}, (struct span){0, 0},

@@ -240,10 +240,11 @@ const struct insn_rule insn_rules[] = {
 	{rule_union, C, 0, 0, PIECES | WILD,
 	 "?maskmovdqu maskmovq vmaskmovpd vmaskmovps vpmaskmovd vpmaskmovq vgatherdpd vgatherdps"
 	 " vgatherqpd vgatherqps vpgatherdd vpgatherdq vpgatherqd vpgatherqq"},
-	/* 3DNow!, SSE4a */
+	{rule_bit_field, C, 0, 0, 0, "extrq insertq"},
+	/* 3DNow! */
 	{rule_union, C, 0, 0, 0,
 	 "pf2id pf2iw pfacc pfadd pfcmpeq pfcmpge pfcmpgt pfcpit1 pfmax pfmin pfmul pfnacc pfpnacc pfrcp"
-	 " pfrcpit2 pfrsqit1 pfsqrt pfsub pfsubr pi2fd pi2fw pmulhrw pswapd extrq insertq"},
+	 " pfrcpit2 pfrsqit1 pfsqrt pfsub pfsubr pi2fd pi2fw pmulhrw pswapd"},
 	/* x87: one label for the whole register stack */
 	{rule_union, C, 0, 0, PIECES,
 	 "f2xm1 fabs fadd faddp fbld fbstp fchs fcmovb fcmovbe fcmove fcmovnb fcmovnbe fcmovne fcmovnu"
