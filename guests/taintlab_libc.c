@@ -54,7 +54,6 @@ static bool by_memccpy(struct lab *l)
 
 static bool by_strcpy(struct lab *l)
 {
-	/* NOLINTNEXTLINE(clang-analyzer-security.insecureAPI.strcpy): this is what is tried */
 	return strcpy(l->out, l->in) == l->out;
 }
 
@@ -70,9 +69,7 @@ static bool by_strncpy(struct lab *l)
 
 static bool by_strcat(struct lab *l)
 {
-	/* NOLINTNEXTLINE(clang-analyzer-security.insecureAPI.strcpy): this is what is tried */
 	strcpy(l->out, "prefix ");
-	/* NOLINTNEXTLINE(clang-analyzer-security.insecureAPI.strcpy): this is what is tried */
 	strcat(l->out, l->in);
 	l->at = l->out + strlen("prefix ");
 	return true;
@@ -80,7 +77,6 @@ static bool by_strcat(struct lab *l)
 
 static bool by_strncat(struct lab *l)
 {
-	/* NOLINTNEXTLINE(clang-analyzer-security.insecureAPI.strcpy): this is what is tried */
 	strcpy(l->out, "prefix ");
 	strncat(l->out, l->in, l->len);
 	l->at = l->out + strlen("prefix ");

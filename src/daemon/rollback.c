@@ -145,7 +145,7 @@ json_t *vm_checkpoints(struct vm *vm)
 						      (json_int_t)c.info.id, "age_ms",
 						      (json_int_t)((now - c.info.time_ns) / 1000000), "why",
 						      why_name(c.info.why), "pages", (json_int_t)c.pages, "undo_bytes",
-						      (json_int_t)(c.pages * GUEST_PAGE_SIZE), "state_bytes",
+						      (json_int_t)c.pages * GUEST_PAGE_SIZE, "state_bytes",
 						      (json_int_t)c.info.state_bytes, "pause_us",
 						      (json_int_t)c.info.pause_us, "usable", c.usable));
 	}

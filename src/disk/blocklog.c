@@ -314,9 +314,9 @@ int blocklog_roll_back(struct blocklog *b, uint64_t mark, uint64_t *ret_blocks, 
 	/* All is applied before anything is dropped. */
 	if (blocklog_visit(b, mark, write_back, b) < 0 || (blocks && image_flush(b->image) < 0))
 		return err_set_errno(e, "bringing a disk back");
-	while ((log = TAILQ_LAST(&b->logs, log_list))->mark > mark)
+	while ((log = TAILQ_LAST(&b->logs, log_list)) && log->mark > mark)
 		log_destroy(b, log);
-	assert(log->mark == mark);
+	assert(log && log->mark == mark);
 	log_empty(b, log);
 	*ret_blocks = blocks;
 	return 0;

@@ -153,7 +153,7 @@ uint32_t context_below(unsigned mode, const struct code_reader *rd, struct gva s
 	    !same_base(&w, w.used, w.from[X86_RSP]))
 		return 0;
 	low = w.load[w.used].disp;
-	for (uint8_t k = 0; k < w.n; k++)
+	for (unsigned k = 0; k < w.n; k++)
 		if (same_base(&w, w.used, k) && w.load[k].disp < low &&
 		    w.load[w.used].disp - w.load[k].disp <= CONTEXT_MAX)
 			low = w.load[k].disp;

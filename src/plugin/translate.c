@@ -298,7 +298,7 @@ static void set_groups(struct plugin_block *b, struct listing *l)
 		struct plugin_site *s = &b->site[i];
 		const struct taint_place *p = &l->place[s->number];
 
-		s->group = p->group;
+		s->group = p->group; /* NOLINT(clang-analyzer-core.uninitialized.Assign): filled up to n */
 		s->follows = p->group != TAINT_GROUP_NONE && !p->leads;
 		s->distance = p->distance;
 	}

@@ -26,12 +26,8 @@ static char *signed_text(const json_t *patch)
 {
 	char *body = json_dumps(patch, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENSURE_ASCII), *text = NULL;
 
-	if (body)
-		text = malloc(sizeof(DOMAIN) + strlen(body));
-	if (text) {
-		strcpy(text, DOMAIN);
-		strcat(text, body);
-	}
+	if (body && asprintf(&text, "%s%s", DOMAIN, body) < 0)
+		text = NULL;
 	free(body);
 	return text;
 }
@@ -65,8 +61,8 @@ char *patch_file_write(const struct patch_record *r, const struct patch_key *k, 
 		j = json_pack("{s:s, s:i, s:O}", "format", FORMAT, "version", PATCH_FILE_VERSION, "patch", patch);
 	if (j && (!signature || json_object_set(j, "signature", signature) == 0))
 		text = json_dumps(j, JSON_INDENT(2) | JSON_ENSURE_ASCII);
-	if (text && (whole = malloc(strlen(text) + 2)))
-		strcat(strcpy(whole, text), "\n");
+	if (text && asprintf(&whole, "%s\n", text) < 0)
+		whole = NULL;
 	free(text);
 	json_decref(j);
 	json_decref(signature);

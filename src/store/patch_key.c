@@ -20,7 +20,8 @@
 #define LINE_MAX_BYTES 256
 #define TRUSTED_MAX 1024 /* files looked at */
 
-static_assert(PATCH_KEY_BYTES == crypto_sign_PUBLICKEYBYTES && PATCH_KEY_BYTES == crypto_sign_SEEDBYTES &&
+static_assert(PATCH_KEY_BYTES == crypto_sign_PUBLICKEYBYTES, "libsodium's sizes");
+static_assert(PATCH_KEY_BYTES == crypto_sign_SEEDBYTES &&
 		      sizeof(((struct patch_key *)0)->secret) == crypto_sign_SECRETKEYBYTES &&
 		      PATCH_SIGNATURE_BYTES == crypto_sign_BYTES,
 	      "Ed25519");
@@ -125,8 +126,8 @@ static bool write_secret(int fd)
 
 	randombytes_buf(seed, sizeof(seed));
 	sodium_bin2hex(line + strlen(line), sizeof(line) - strlen(line), seed, sizeof(seed));
-	strcat(line, "\n");
 	len = strlen(line);
+	line[len++] = '\n';
 	good = write(fd, line, len) == (ssize_t)len && fsync(fd) == 0;
 	sodium_memzero(line, sizeof(line));
 	sodium_memzero(seed, sizeof(seed));

@@ -2,6 +2,7 @@
 /* The list of a process's mappings that an operator sees: with what each is for, and which file is behind it. */
 #include "vmi/vmi_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define SPECIAL_NAME_MAX 32u
@@ -38,9 +39,9 @@ static void name_anonymous(const struct mapping_list *l, const struct vmi_raw_vm
 	if (special_name(l->v, vma->at, ret))
 		return;
 	if (l->heap && vma->start.v < l->heap_end && vma->end.v > l->heap)
-		strcpy(ret, "[heap]");
+		snprintf(ret, VMI_PATH_MAX, "[heap]");
 	else if (vma->start.v <= l->stack && l->stack < vma->end.v)
-		strcpy(ret, "[stack]");
+		snprintf(ret, VMI_PATH_MAX, "[stack]");
 }
 
 /* Neighbours often have the same file. */

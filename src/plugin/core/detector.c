@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define NAME_OF(id, name, sees) [TAINT_DETECT_##id] = name,
+#define NAME_OF(id, name, sees) [TAINT_DETECT_##id] = (name),
 
 static const char *const names[TAINT_DETECTORS] = {TAINT_DETECTOR_LIST(NAME_OF)};
 

@@ -254,7 +254,7 @@ INLINE void do_rol(struct taint_vcpu *v, const struct taint_op *op, unsigned n)
 #define WORD 8
 static void shift_word(struct taint_vcpu *v, const struct taint_op *op, const struct taint_insn *in)
 {
-	int bits = op->arg, whole = (bits < 0 ? -bits : bits) / 8;
+	int bits = (int)op->arg, whole = (bits < 0 ? -bits : bits) / 8;
 	uint32_t t[3 * WORD + 1] = {0};
 	const uint32_t *at = t + WORD + (bits < 0 ? whole : -whole - (bits % 8 != 0));
 	struct word w;
