@@ -457,6 +457,18 @@ NOCLONE static int form_kept(const char *in, size_t len)
 	return fprintf(stderr, text, written) + keep(text);
 }
 
+/* The pointer is the format's own. */
+NOCLONE static int form_own(const char *in, size_t len)
+{
+	char text[SIZE];
+
+	(void)in;
+	memcpy(text, hostile, sizeof(hostile));
+	MARK(text, SIZE, text, form_own);
+	snprintf(out, len < SIZE ? len : SIZE, text, text);
+	return keep(text);
+}
+
 NOCLONE static int form_global(const char *in, size_t len)
 {
 	(void)in;
@@ -477,7 +489,7 @@ static const struct {
 	{"recv", form_recv},	     {"fgets", form_fgets},	  {"tail", form_tail},	   {"deep", form_deep},
 	{"loop", form_loop},	     {"pointer", form_pointer},	  {"static", form_static}, {"heap", form_heap},
 	{"leaves", form_leaves},     {"hands", form_hands},	  {"member", form_member}, {"array", form_array},
-	{"walk", form_walk},	     {"record", form_record},
+	{"walk", form_walk},	     {"record", form_record},	  {"own", form_own},
 };
 
 int main(int argc, char **argv)

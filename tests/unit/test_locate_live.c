@@ -28,6 +28,7 @@
 #include "locate/x86.h"
 
 #define STEPS_MAX 60000
+#define FORMAT_ORIGIN 1000u
 #define BELOW 64 /* bytes around the corrupted object that one instruction or system call may write */
 #define ABOVE 256
 #define KERNEL_PC 0xffffffff81000000ull
@@ -436,6 +437,7 @@ static const struct want wants[] = {
 	{"copied", "dprintf", CALL_FORMAT, BOUND_FRAME, 1, CALL_NO_ARG, ""},
 	{"kept", "fprintf", CALL_FORMAT, BOUND_FRAME, 1, CALL_NO_ARG, ""},
 	{"global", "snprintf", CALL_FORMAT, BOUND_FRAME, 2, CALL_NO_ARG, ""},
+	{"own", "snprintf", CALL_FORMAT, BOUND_FRAME, 2, CALL_NO_ARG, ""},
 };
 
 enum manner {
@@ -641,16 +643,32 @@ static void check_spoilt(const struct finding *f)
 }
 
 /* A store through a pointer that came from outside, by a format; or the end of a program that checks for it. */
+/* The format as it came. Over one, a %n has written the number of letters before it: all bytes of a number have one origin. */
+static void taint_format(bool overwritten)
+{
+	struct gpa at = gpa(victim.buffer % GUEST_SIZE);
+	uint8_t now[sizeof(victim.behind)];
+
+	if (overwritten)
+		write_victim(victim.buffer, 4, 4);
+
+	assert_true(read_victim(victim.buffer, now, sizeof(now)));
+	for (size_t i = 0; victim.behind[i]; i++)
+		shadow_taint_input(victim.shadow, gpa_add(at, i), &now[i], 1,
+				   FORMAT_ORIGIN + (now[i] == victim.behind[i] ? (uint32_t)i : 0));
+}
+
 static void check_format(const struct want *w, uint32_t detector)
 {
 	struct gpa at = gpa(victim.buffer % GUEST_SIZE);
+	bool own = !strcmp(w->form, "own");
 	struct finding f;
 	struct err e = {0};
 
 	/* the program's own format is none of ours */
 	if (!locate(detector, &f, &e))
 		fail_msg("%s: %s is taken for hostile", w->form, f.culprit_text);
-	shadow_taint_input(victim.shadow, at, victim.behind, strlen((char *)victim.behind), 1000);
+	taint_format(own);
 	if (locate(detector, &f, &e))
 		fail_msg("%s: %s", w->form, e.text);
 	shadow_clear(victim.shadow, at, sizeof(victim.behind));
@@ -660,10 +678,10 @@ static void check_format(const struct want *w, uint32_t detector)
 	assert_non_null(strstr(f.callee, w->callee));
 	assert_int_equal(f.effect, CALL_FORMAT);
 	assert_int_equal(f.src_arg, detector == TAINT_DETECT_ABORT ? callee_known(f.callee)->format : w->dst);
-	assert_int_equal(f.run_first_origin, 1000);
+	assert_int_equal(f.run_first_origin, FORMAT_ORIGIN);
 	assert_true(f.bug_len >= 5);
 	if (detector == TAINT_DETECT_POINTER && !f.module.dynamic.v && !strcmp(w->form, "format")) {
-		shadow_taint_input(victim.shadow, at, victim.behind, strlen((char *)victim.behind), 1000);
+		taint_format(own);
 		check_spoilt(&f);
 		shadow_clear(victim.shadow, at, sizeof(victim.behind));
 	}
@@ -716,7 +734,7 @@ static void check_form(const char *form, enum manner manner)
 	"strcpy strcat strncpy memcpy sprintf vsprintf snprintf sscanf read recv fgets tail leaves hands deep loop "   \
 	"pointer static "                                                                                              \
 	"heap switch member array walk record " FORMATS
-#define FORMATS "format logged left kept copied global"
+#define FORMATS "format logged left kept copied global own"
 #define SOME "strcpy memcpy vsprintf read tail leaves hands deep static switch member array record " FORMATS
 #define STRIPPED                                                                                                       \
 	"strcpy strcat strncpy memcpy sprintf vsprintf snprintf sscanf read recv fgets tail leaves hands deep "        \
