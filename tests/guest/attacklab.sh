@@ -95,6 +95,11 @@ test_lab_pushes() {
 	healed lab-32-O2-static "heap-pointer-ret-memcpy tainted-pointer" "stack-jump-param-memcpy tainted-branch"
 }
 
+# The second rung in a program without names, whose first guard did the copy by itself: nobody called what it stands for.
+test_lab_second_rung() {
+	healed lab-pie-static "stack-class-strcpy tainted-fault"
+}
+
 is_recovered() { [ "$(incident_value "$1" state)" = recovered ]; }
 
 # heals BUILD FORM: two attacks, the first of which makes one incident more, with a patch, and the second none.

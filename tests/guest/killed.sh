@@ -58,12 +58,21 @@ killed_under_load() {
 }
 
 killed_in_rollback() {
-	benign "$port" 10 answers && "$CLOUDER" checkpoint vm >/dev/null && benign "$port" 30 more || return
+	local i client
+	benign "$port" 10 answers || return
 	# Those after the checkpoint begin with the first again.
 	ANSWERED=10 OTHERS=30
-	"$CLOUDER" rollback vm --drop >"$T/rollback" 2>&1 &
-	a_moment 60
+	for ((i = 0; i < 10; i++)); do
+		"$CLOUDER" checkpoint vm >/dev/null && benign "$port" 30 more || return
+		"$CLOUDER" rollback vm --drop >"$T/rollback" 2>&1 &
+		client=$!
+		# The journal has its name while the disk is written and synchronized: too short to start a program in.
+		while [ ! -e "$T/disk.clouder-rollback" ] && kill -0 "$client" 2>/dev/null; do :; done
+		[ ! -e "$T/disk.clouder-rollback" ] || break
+		wait "$client" || return
+	done
 	kill_supervisor
+	[ -e "$T/disk.clouder-rollback" ]
 }
 
 killed_in_response() {
