@@ -175,7 +175,7 @@ check-attacks-third: all guest-lab ## every third form of attack in the main bui
 .PHONY: check-recovery
 check-recovery: all guest guest-lab ## engines, waiting engines and supervisors killed 50 times each, 20 attacks beside busy connections (KILLS=50 ATTACKS=20)
 	$(Q)KILLS=$(or $(KILLS),50) ATTACKS=$(or $(ATTACKS),20) tests/guest/run \
-		engine_killed standby_killed supervisor_killed checkpoint_verbs rollback streams
+		engine_killed standby_killed supervisor_killed checkpoint_verbs rollback streams database
 
 .PHONY: bench-recovery
 bench-recovery: all guest ## pause of checkpoints, recovery beside the paper's, latency of output (RUNS=3 SIZES="1024 8192" CHECKPOINTS=50)

@@ -37,3 +37,35 @@ lab_benign() {
 }
 
 lab_answers() { [ -n "$(lab_ask pid)" ]; }
+
+is_recovered() { [ "$(incident_value "$1" state)" = recovered ]; }
+
+# heals BUILD FORM: two attacks, the first of which makes one incident more, with a patch, and the second none.
+heals() {
+	local id
+	id=$(($(incident_count) + 1))
+	lab_exploit "$1" "$2" attack1
+	settled is_recovered "$id" 2>/dev/null && [ "$(incident_count)" -eq "$id" ] || { cat "$T/attack1" && return 1; }
+	lab_exploit "$1" "$2" attack2
+	grep -q '^came back: ok' "$T/attack2" && [ "$(incident_count)" -eq "$id" ] && return
+	cat "$T/attack2"
+	return 1
+}
+
+# Of lab-O2, each by another error. Of the heap there is one: those that come after it find other chunks.
+TWENTY_FORMS=(stack-ret-strcat stack-ret-memcpy stack-ret-recv stack-call-gets stack-call-loop stack-call-sprintf
+	stack-call-sscanf stack-call-strcat stack-class-strcpy stack-jump-memcpy static-call-gets static-call-loop
+	static-call-read static-call-sprintf static-call-sscanf static-class-strcpy heap-call-gets static-call-strcpy
+	stack-pointer-ret-count format-snprintf-ret)
+
+# heals_some BUILD NAME: ATTACKS (4, at most 20) attacks, each with a recovery of its own, after each of which the rounds NAME go on.
+heals_some() {
+	local form
+	count=0
+	for form in "${TWENTY_FORMS[@]:0:${ATTACKS:-4}}"; do
+		check "$form: healed" heals "$1" "$form"
+		check "$form: $2 go on" rounds_go_on "$2"
+		count=$((count + 1))
+	done
+	is "recoveries" "$count" "$(status_value vm recoveries)"
+}

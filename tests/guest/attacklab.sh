@@ -100,20 +100,6 @@ test_lab_second_rung() {
 	healed lab-pie-static "stack-class-strcpy tainted-fault"
 }
 
-is_recovered() { [ "$(incident_value "$1" state)" = recovered ]; }
-
-# heals BUILD FORM: two attacks, the first of which makes one incident more, with a patch, and the second none.
-heals() {
-	local id
-	id=$(($(incident_count) + 1))
-	lab_exploit "$1" "$2" attack1
-	settled is_recovered "$id" 2>/dev/null && [ "$(incident_count)" -eq "$id" ] || { cat "$T/attack1" && return 1; }
-	lab_exploit "$1" "$2" attack2
-	grep -q '^came back: ok' "$T/attack2" && [ "$(incident_count)" -eq "$id" ] && return
-	cat "$T/attack2"
-	return 1
-}
-
 # A file with little room behind its code: what does not fit there goes into memory that the process maps, and comes back after
 # each rollback.
 test_lab_homes() {
@@ -144,46 +130,17 @@ test_lab_homes() {
 	end vm
 }
 
-# busy_streams PORT: 50 connections, each busy in both directions, whose clients are process STREAMS and end with descriptor HOLD.
-busy_streams() {
-	: >"$T/rounds"
-	mkfifo "$T/hold"
-	"$GUEST/stream-clients" "127.0.0.1:$1" 50 <"$T/hold" >"$T/rounds" 2>"$T/rounds.err" &
-	STREAMS=$!
-	exec {HOLD}>"$T/hold"
-	streams_go_on
-}
-
-# Two rounds more: one that began now at the earliest is over.
-streams_go_on() {
-	local next=$(($(grep -c '^round' "$T/rounds") + 2))
-	grep -q -m 1 "^round $next\$" < <(timeout "$LIMIT" tail -n +1 -f -s 0.1 --pid="$STREAMS" "$T/rounds") && return
-	cat "$T/rounds.err"
-	return 1
-}
-
-# ATTACKS (4, at most 20) attacks by another client, each on another error and so with a recovery of its own: no connection is
-# reset, and no byte is lost, there twice or another. Of the heap there is one form: those that come after it find other chunks.
+# Attacks while 50 connections are busy in both directions: none is reset, and no byte is lost, there twice or another.
 test_lab_streams() {
-	local build=lab-O2 port form count=0 attacks=${ATTACKS:-4} STREAMS HOLD
-	local -a forms=(stack-ret-strcat stack-ret-memcpy stack-ret-recv stack-call-gets stack-call-loop stack-call-sprintf
-		stack-call-sscanf stack-call-strcat stack-class-strcpy stack-jump-memcpy static-call-gets static-call-loop
-		static-call-read static-call-sprintf static-call-sscanf static-class-strcpy heap-call-gets static-call-strcpy
-		stack-pointer-ret-count format-snprintf-ret)
+	local build=lab-O2 port count
 	PORT=$(free_port)
 	port=$(free_port)
 	check "the VM starts" protected vm "$build,stream" "$PORT:$(lab_port "$build") $port:$(port_of stream)"
-	check "connections are busy" busy_streams "$port"
-	for form in "${forms[@]:0:attacks}"; do
-		check "$form: healed" heals "$build" "$form"
-		check "$form: all connections go on" streams_go_on
-		count=$((count + 1))
-	done
-	is "recoveries" "$count" "$(status_value vm recoveries)"
-	exec {HOLD}>&-
-	check "every byte is right" wait "$STREAMS" || cat "$T/rounds.err"
-	check "of all connections" grep -q '^50 connections, [0-9]* bytes each way' "$T/rounds"
-	echo "note: $(tail -n 1 "$T/rounds"), $count recoveries"
+	check "connections are busy" begin_rounds streams "$GUEST/stream-clients" "127.0.0.1:$port" 50
+	heals_some "$build" streams
+	check "every byte is right" end_rounds streams
+	check "of all connections" grep -q '^50 connections, [0-9]* bytes each way' "$T/streams.out"
+	echo "note: $(tail -n 1 "$T/streams.out"), $count recoveries"
 	check "nothing died" nothing_died vm
 	end vm
 }

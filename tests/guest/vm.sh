@@ -219,3 +219,29 @@ one_line() {
 	cat "$1"
 	return 1
 }
+
+# begin_rounds NAME COMMAND...: a client that prints "round N" for each round of what it does, until its input ends (end_rounds).
+# Output in "$T/NAME.out". One at a time.
+begin_rounds() {
+	: >"$T/$1.out"
+	mkfifo "$T/$1.hold"
+	"${@:2}" <"$T/$1.hold" >"$T/$1.out" 2>"$T/$1.err" &
+	pid_of[$1]=$!
+	exec {HOLD}>"$T/$1.hold"
+	rounds_go_on "$1"
+}
+
+# Two rounds more: one that began now at the earliest is over.
+rounds_go_on() {
+	local next=$(($(grep -c '^round' "$T/$1.out") + 2))
+	grep -q -m 1 "^round $next\$" < <(timeout "$LIMIT" tail -n +1 -f -s 0.1 --pid="${pid_of[$1]}" "$T/$1.out") && return
+	cat "$T/$1.err"
+	return 1
+}
+
+end_rounds() {
+	exec {HOLD}>&-
+	wait "${pid_of[$1]}" && return
+	cat "$T/$1.err"
+	return 1
+}
