@@ -8,6 +8,7 @@
  *                  over at FILE_BYTES: written over the first time, made anew the second
  *   echo release   removes the file and has the kernel drop what it caches
  *   echo disk N    reads the first N bytes of the disk, through the cache for files
+ *   echo dirty N   writes to each page of N MiB, at most DIRTY_MIB, of the same memory each time
  *   echo wipe      takes nearly all memory that is free, has the kernel zero it, and gives it back
  */
 #include <errno.h>
@@ -28,6 +29,7 @@
 #define DISK_PATH "/dev/vda"
 #define FILE_BYTES (32u << 20)
 #define BUFFER_BYTES 65536u
+#define DIRTY_MIB 8192u
 /* Memory that is left to the kernel by a wipe, and what it keeps back from everybody else. */
 #define LEFT_BYTES (1u << 20)
 #define RESERVE_KIB "256"
@@ -96,6 +98,25 @@ static bool read_disk(uint64_t bytes)
 	return good;
 }
 
+static bool dirty(uint64_t mib)
+{
+	static volatile char *memory;
+	static char value;
+
+	if (!memory) {
+		void *at = mmap(NULL, (size_t)DIRTY_MIB << 20, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+		if (at == MAP_FAILED)
+			return false;
+		memory = at;
+	}
+	value++;
+	for (uint64_t at = 0; mib <= DIRTY_MIB && at < mib << 20; at += 4096)
+		memory[at] = value;
+	return mib <= DIRTY_MIB;
+}
+
 static bool wipe(void)
 {
 	struct sysinfo info;
@@ -120,6 +141,8 @@ static void obey(const char *text)
 		good = take(strtoull(text + 5, NULL, 10));
 	else if (strncmp(text, "disk ", 5) == 0)
 		good = read_disk(strtoull(text + 5, NULL, 10));
+	else if (strncmp(text, "dirty ", 6) == 0)
+		good = dirty(strtoull(text + 6, NULL, 10));
 	else if (strcmp(text, "release") == 0)
 		good = release();
 	else if (strcmp(text, "wipe") == 0)
