@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "disk/image_internal.h"
+
 /*
  * QEMU locks an image by bytes: from 100 on one for each thing that it does to it, from 200 on one for each that it does not
  * allow others to do.
@@ -120,45 +122,15 @@ void image_close(struct image *i)
 
 int image_read(const struct image *i, void *ret, size_t len, uint64_t off)
 {
-	uint8_t *to = ret;
-
-	while (len) {
-		ssize_t n = pread(i->fd, to, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n == 0)
-			errno = EIO; /* it has become shorter */
-		if (n <= 0)
-			return -1;
-		to += n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
+	return image_raw_read(i->fd, ret, len, off);
 }
 
 int image_write(const struct image *i, const void *bytes, size_t len, uint64_t off)
 {
-	const uint8_t *from = bytes;
-
-	while (len) {
-		ssize_t n = pwrite(i->fd, from, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n == 0)
-			errno = ENOSPC;
-		if (n <= 0)
-			return -1;
-		from += n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
+	return image_raw_write(i->fd, bytes, len, off);
 }
 
 int image_flush(const struct image *i)
 {
-	return fdatasync(i->fd);
+	return image_raw_flush(i->fd);
 }
