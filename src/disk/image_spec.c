@@ -20,13 +20,13 @@ static int parse_switch(const char *key, const char *value, bool *ret, struct er
 
 static int parse_format(struct image_spec *s, const char *value, struct err *e)
 {
-	if (strcmp(value, "raw") != 0)
+	if (strcmp(value, "raw") != 0 && strcmp(value, "qcow2") != 0)
 		return err_set(
 			e, ERR_USAGE,
-			"disk: format=%.40s: only raw images can be rolled back; make one with `qemu-img convert -O "
-			"raw`",
+			"disk: format=%.40s: only raw and qcow2 images can be rolled back; make one with `qemu-img "
+			"convert -O qcow2`",
 			value);
-	s->raw = true;
+	s->format = !strcmp(value, "raw") ? IMAGE_RAW : IMAGE_QCOW2;
 	return 0;
 }
 
@@ -79,7 +79,8 @@ static int parse_item(struct image_spec *s, char *item, struct err *e)
 				return keys[i].parse(s, value, e);
 	}
 	return err_set(e, ERR_USAGE,
-		       "disk: \"%.60s\" is unknown: FILE[,format=raw][,readonly=on|off][,id=NAME][,undo=MIB]", item);
+		       "disk: \"%.60s\" is unknown: FILE[,format=raw|qcow2][,readonly=on|off][,id=NAME][,undo=MIB]",
+		       item);
 }
 
 int image_spec_parse(const char *text, struct image_spec *ret, struct err *e)

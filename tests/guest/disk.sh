@@ -75,7 +75,7 @@ test_disk_refused() {
 	make_disk disk
 	printf 'QFI\373' >"$T/qcow"
 	truncate --size 1M "$T/qcow"
-	run_refused "a qcow2 image" 1 'qcow2 image: only raw ones' --disk "$T/qcow"
+	run_refused "a qcow2 image" 1 'looks like a qcow2 image: say format=qcow2' --disk "$T/qcow"
 	run_refused "no image" 1 'No such file' --disk "$T/none"
 	run_refused "an option that is none" 2 'is unknown: FILE' --disk "$T/disk,cache=none"
 	check "a VM with the disk starts" protected vm echo "" --disk "$T/disk"
