@@ -11,7 +11,7 @@ BUILD ?= build
 CSTD = -std=gnu17
 WARN = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 OPT ?= -O2 -g
-PKGS = glib-2.0 slirp jansson sqlite3 libbpf libelf libsodium
+PKGS = glib-2.0 slirp jansson sqlite3 libbpf libelf libsodium libnbd
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lZydis
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -Isrc

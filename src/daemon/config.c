@@ -42,7 +42,7 @@ static int parse_disk(const struct opt *o, const char *value, void *field, struc
 	  "user[,hostfwd=PROTO:[ADDR]:PORT-[ADDR]:PORT]...[,restrict=on|off] or tap,ifname=NAME (default: user)",      \
 	  parse_text, net, 0, 0, NULL)                                                                                 \
 	X(FILE_KEY, "disk", " FILE[,KEY=VALUE]...", "FILE",                                                            \
-	  "a raw image that the guest may write to, and that is rolled back with it; keys: format=raw, "               \
+	  "an image that the guest may write to, and that is rolled back with it; keys: format=raw|qcow2, "            \
 	  "readonly=on|off, id=NAME, undo=MIB (default: 1024); may be given again, up to 8 times",                     \
 	  parse_disk, disk, 0, 0, NULL)                                                                                \
 	X(FILE_KEY, "plugin", " FILE", "FILE", "the taint plugin (default: the one installed)", parse_text, plugin, 0, \

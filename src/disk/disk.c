@@ -44,11 +44,13 @@ static void break_ring(struct disk *d, struct virtq *q)
 static void tell_error(struct disk *d)
 {
 	static const char *const doing[] = {[JOB_READ] = "reading", [JOB_WRITE] = "writing", [JOB_FLUSH] = "flushing"};
+	struct err why;
 
-	d->stats.io_errors++;
-	if (d->stats.io_errors == 1)
-		log_error("disk %s: %s at byte %llu: %s; the guest is told of an I/O error", d->spec->file,
-			  doing[d->job.kind], (unsigned long long)d->job.off, strerror(d->job.error));
+	if (d->stats.io_errors++)
+		return;
+	image_why(&d->image, d->job.error, &why);
+	log_error("disk %s: %s at byte %llu: %s; the guest is told of an I/O error", d->spec->file, doing[d->job.kind],
+		  (unsigned long long)d->job.off, why.text);
 }
 
 /* Says it when it begins: until then checkpoints can be gone back to. */

@@ -2,16 +2,15 @@
 /* Disk images: see image.h. */
 #include "disk/image.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#define UNDO_MIB_DEFAULT 1024u
-#define UNDO_MIB_MAX (1u << 20)
+#include "disk/image_internal.h"
 
 /*
  * QEMU locks an image by bytes: from 100 on one for each thing that it does to it, from 200 on one for each that it does not
@@ -23,106 +22,9 @@
 #define BYTE_WRITE 1 /* to write is the second of these things */
 #define BYTES_OF_CHANGES 3 /* which are all up to the fourth: to write, to write the same, to change the size */
 
-static int parse_switch(const char *key, const char *value, bool *ret, struct err *e)
-{
-	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
-		return err_set(e, ERR_USAGE, "disk: %s=%.40s: it is on or off", key, value);
-	*ret = !strcmp(value, "on");
-	return 0;
-}
-
-static int parse_format(struct image_spec *s, const char *value, struct err *e)
-{
-	if (strcmp(value, "raw") != 0)
-		return err_set(
-			e, ERR_USAGE,
-			"disk: format=%.40s: only raw images can be rolled back; make one with `qemu-img convert -O "
-			"raw`",
-			value);
-	s->raw = true;
-	return 0;
-}
-
-static int parse_readonly(struct image_spec *s, const char *value, struct err *e)
-{
-	return parse_switch("readonly", value, &s->readonly, e);
-}
-
-static int parse_id(struct image_spec *s, const char *value, struct err *e)
-{
-	size_t n = strlen(value);
-
-	for (size_t i = 0; i < n; i++)
-		if (!isalnum((unsigned char)value[i]) && !strchr("-_.", value[i]))
-			n = 0;
-	if (!n || n > IMAGE_ID_MAX)
-		return err_set(e, ERR_USAGE,
-			       "disk: id=%.40s: 1 to %u letters, digits, hyphens, underscores and full stops", value,
-			       IMAGE_ID_MAX);
-	memcpy(s->id, value, n + 1);
-	return 0;
-}
-
-static int parse_undo(struct image_spec *s, const char *value, struct err *e)
-{
-	unsigned long n;
-	char *end;
-
-	errno = 0;
-	n = strtoul(value, &end, 10);
-	if (errno || *end || !isdigit((unsigned char)*value) || !n || n > UNDO_MIB_MAX)
-		return err_set(e, ERR_USAGE, "disk: undo=%.40s: a number of MiB, 1 to %u", value, UNDO_MIB_MAX);
-	s->undo_mib = (unsigned)n;
-	return 0;
-}
-
-static const struct {
-	const char *key;
-	int (*parse)(struct image_spec *s, const char *value, struct err *e);
-} keys[] = {{"format", parse_format}, {"readonly", parse_readonly}, {"id", parse_id}, {"undo", parse_undo}};
-
-static int parse_item(struct image_spec *s, char *item, struct err *e)
-{
-	char *value = strchr(item, '=');
-
-	if (value) {
-		*value++ = 0;
-		for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-			if (!strcmp(keys[i].key, item))
-				return keys[i].parse(s, value, e);
-	}
-	return err_set(e, ERR_USAGE,
-		       "disk: \"%.60s\" is unknown: FILE[,format=raw][,readonly=on|off][,id=NAME][,undo=MIB]", item);
-}
-
-int image_spec_parse(const char *text, struct image_spec *ret, struct err *e)
-{
-	struct image_spec s = {.undo_mib = UNDO_MIB_DEFAULT};
-	char *copy = strdup(text), *rest = copy, *item;
-
-	if (!copy)
-		return err_set_errno(e, "disk");
-	strsep(&rest, ",");
-	if (!*copy) {
-		free(copy);
-		return err_set(e, ERR_USAGE, "disk: the name of the image is missing");
-	}
-	while ((item = strsep(&rest, ","))) {
-		if (parse_item(&s, item, e) < 0) {
-			free(copy);
-			return -1;
-		}
-	}
-	s.file = copy; /* ends at the first comma */
-	*ret = s;
-	return 0;
-}
-
-void image_spec_deinit(struct image_spec *s)
-{
-	free(s->file);
-	*s = (struct image_spec){0};
-}
+/* A VM that was killed leaves a process that has yet to write metadata of its qcow2 image: it is about to end. */
+#define QCOW2_LOCK_TRIES 100u
+#define LOCK_PAUSE_MS 50
 
 void image_init(struct image *i)
 {
@@ -136,37 +38,49 @@ static bool lock_bytes(int fd, int command, short type, off_t from, off_t n)
 	return fcntl(fd, command, &l) == 0 && (command != F_OFD_GETLK || l.l_type == F_UNLCK);
 }
 
-static int lock(const struct image *i, const char *file, struct err *e)
+static bool try_lock(const struct image *i)
 {
-	bool ours;
-
 	if (i->readonly)
-		ours = lock_bytes(i->fd, F_OFD_SETLK, F_RDLCK, BYTES_FORBIDDEN + BYTE_WRITE, BYTES_OF_CHANGES) &&
+		return lock_bytes(i->fd, F_OFD_SETLK, F_RDLCK, BYTES_FORBIDDEN + BYTE_WRITE, BYTES_OF_CHANGES) &&
 		       lock_bytes(i->fd, F_OFD_GETLK, F_WRLCK, BYTES_DONE + BYTE_WRITE, BYTES_OF_CHANGES);
-	else
-		ours = lock_bytes(i->fd, F_OFD_SETLK, F_WRLCK, BYTES_DONE, BYTES_FORBIDDEN + BYTES_EACH - BYTES_DONE);
-	if (ours)
-		return 0;
+	return lock_bytes(i->fd, F_OFD_SETLK, F_WRLCK, BYTES_DONE, BYTES_FORBIDDEN + BYTES_EACH - BYTES_DONE);
+}
+
+/* tries: how often, LOCK_PAUSE_MS between. */
+static int lock(const struct image *i, const char *file, unsigned tries, struct err *e)
+{
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
+
+	while (tries--) {
+		if (try_lock(i))
+			return 0;
+		if (tries)
+			nanosleep(&pause, NULL);
+	}
 	return err_set(e, ERR_STATE, "disk %.200s is in use by another VM or program%s", file,
 		       i->readonly ? " that writes to it" : "");
 }
 
 int image_check_format(const struct image *i, const struct image_spec *s, struct err *e)
 {
-	static const struct {
-		const char *bytes, *name;
-	} known[] = {{"QFI\xfb", "qcow2"}, {"QED", "QED"}, {"KDMV", "VMDK"}, {"vhdxfile", "VHDX"}};
+	static const char *const convert = "make a qcow2 one with `qemu-img convert -O qcow2`";
+	const struct {
+		const char *bytes, *name, *advice;
+	} known[] = {{"QFI\xfb", "qcow2", "say format=qcow2 to use it as one"},
+		     {"QED", "QED", convert},
+		     {"KDMV", "VMDK", convert},
+		     {"vhdxfile", "VHDX", convert}};
 	char head[IMAGE_SECTOR];
 
-	if (s->raw || image_read(i, head, sizeof(head), 0) < 0)
+	if (s->format != IMAGE_UNSAID || image_read(i, head, sizeof(head), 0) < 0)
 		return 0;
 	for (size_t k = 0; k < sizeof(known) / sizeof(known[0]); k++)
 		if (!memcmp(head, known[k].bytes, strlen(known[k].bytes)))
 			return err_set(
 				e, ERR_REFUSED,
-				"disk %.120s is a %s image: only raw ones can be rolled back; make one with `qemu-img "
-				"convert -O raw`, or say format=raw if the guest is to see the file as it is",
-				s->file, known[k].name);
+				"disk %.100s looks like a %s image: %s, or format=raw if the guest is to see the file "
+				"as it is",
+				s->file, known[k].name, known[k].advice);
 	return 0;
 }
 
@@ -189,9 +103,26 @@ static int measure(struct image *i, const char *file, struct err *e)
 	return 0;
 }
 
+/* Locked, so that what is checked is what is opened. */
+static int open_qcow2(struct image *i, const char *file, struct err *e)
+{
+	uint64_t size;
+
+	if (qcow2_check(i->fd, file, e) < 0)
+		return -1;
+	if (image_nbd_open(i->fd, i->readonly, &i->nbd, &size, e) < 0)
+		return err_prefix(e, "disk %.100s", file);
+	i->size = size / IMAGE_SECTOR * IMAGE_SECTOR;
+	if (i->size)
+		return 0;
+	image_nbd_close(i->nbd);
+	return err_set(e, ERR_USAGE, "disk %.200s is an image of 0 bytes: make it with `qemu-img create`", file);
+}
+
 int image_open(const struct image_spec *s, struct image *ret, struct err *e)
 {
 	struct image i = {.readonly = s->readonly};
+	bool qcow2 = s->format == IMAGE_QCOW2;
 
 	i.path = realpath(s->file, NULL);
 	if (!i.path)
@@ -201,7 +132,8 @@ int image_open(const struct image_spec *s, struct image *ret, struct err *e)
 		err_set_errno(e, "disk %.200s", s->file);
 		goto fail;
 	}
-	if (measure(&i, s->file, e) < 0 || lock(&i, s->file, e) < 0)
+	if (measure(&i, s->file, e) < 0 || lock(&i, s->file, qcow2 ? QCOW2_LOCK_TRIES : 1, e) < 0 ||
+	    (qcow2 && open_qcow2(&i, s->file, e) < 0))
 		goto fail;
 	*ret = i;
 	return 0;
@@ -216,8 +148,11 @@ void image_close(struct image *i)
 {
 	if (i->fd < 0)
 		return;
-	if (!i->readonly)
-		fdatasync(i->fd);
+	/* Nobody could be told that it failed. */
+	if (!i->readonly && image_flush(i) < 0)
+		errno = 0;
+	if (i->nbd)
+		image_nbd_close(i->nbd);
 	close(i->fd);
 	free(i->path);
 	image_init(i);
@@ -225,45 +160,25 @@ void image_close(struct image *i)
 
 int image_read(const struct image *i, void *ret, size_t len, uint64_t off)
 {
-	uint8_t *to = ret;
-
-	while (len) {
-		ssize_t n = pread(i->fd, to, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n == 0)
-			errno = EIO; /* it has become shorter */
-		if (n <= 0)
-			return -1;
-		to += n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
+	return i->nbd ? image_nbd_read(i->nbd, ret, len, off) : image_raw_read(i->fd, ret, len, off);
 }
 
 int image_write(const struct image *i, const void *bytes, size_t len, uint64_t off)
 {
-	const uint8_t *from = bytes;
-
-	while (len) {
-		ssize_t n = pwrite(i->fd, from, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n == 0)
-			errno = ENOSPC;
-		if (n <= 0)
-			return -1;
-		from += n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
+	return i->nbd ? image_nbd_write(i->nbd, bytes, len, off) : image_raw_write(i->fd, bytes, len, off);
 }
 
 int image_flush(const struct image *i)
 {
-	return fdatasync(i->fd);
+	return i->nbd ? image_nbd_flush(i->nbd) : image_raw_flush(i->fd);
+}
+
+void image_why(const struct image *i, int error, struct err *ret)
+{
+	const char *words;
+
+	if (i->nbd && image_nbd_is_lost(i->nbd, &words))
+		err_set(ret, ERR_GONE, "its qemu-storage-daemon has ended%s%.160s", *words ? ": " : "", words);
+	else
+		err_set(ret, ERR_SYSTEM, "%s", strerror(error));
 }

@@ -159,7 +159,7 @@ static int discard(const char *image, struct err *e)
 
 int journal_begin(const struct journal_part *parts, unsigned n, uint64_t mark, struct err *e)
 {
-	struct journal_head h = {.n_images = n};
+	struct journal_head h = {.n_images = (uint16_t)n};
 	char *names = malloc(NAMES_MAX);
 	int rc = 0;
 
@@ -172,6 +172,7 @@ int journal_begin(const struct journal_part *parts, unsigned n, uint64_t mark, s
 
 		memcpy(names + h.names_len, parts[i].image->path, len);
 		h.names_len += (uint32_t)len;
+		h.qcow2 |= (uint16_t)(parts[i].image->nbd ? 1u << i : 0);
 	}
 	if (getrandom(&h.id, sizeof(h.id), 0) != sizeof(h.id))
 		rc = err_set_errno(e, "random number");
@@ -221,9 +222,8 @@ static int read_head(struct found *f, const char *path, uint64_t file_size, stru
 	uint32_t n = 0;
 
 	if (file_size < sizeof(*h) || image_read(&f->file, h, sizeof(*h), 0) < 0 ||
-	    memcmp(h->magic, magic, sizeof(magic)) != 0 || h->image_size != f->image.size || !h->n_images ||
-	    h->n_images > JOURNAL_IMAGES_MAX || !h->names_len || h->names_len > NAMES_MAX ||
-	    h->n_blocks > file_size / sizeof(struct record) ||
+	    memcmp(h->magic, magic, sizeof(magic)) != 0 || !h->n_images || h->n_images > JOURNAL_IMAGES_MAX ||
+	    !h->names_len || h->names_len > NAMES_MAX || h->n_blocks > file_size / sizeof(struct record) ||
 	    file_size != sizeof(*h) + h->names_len + h->n_blocks * sizeof(struct record))
 		return damaged(path, e);
 	f->names = malloc(h->names_len);
@@ -234,6 +234,32 @@ static int read_head(struct found *f, const char *path, uint64_t file_size, stru
 	for (uint32_t i = 0; i < h->names_len; i++)
 		n += !f->names[i];
 	return n == h->n_images && h->sum == head_sum(h, f->names) ? 0 : damaged(path, e);
+}
+
+/* Which of the images it is; n_images: none of these names. */
+static unsigned number_of(const struct found *f)
+{
+	const char *name = f->names;
+	unsigned i;
+
+	for (i = 0; i < f->head.n_images && strcmp(name, f->image.path) != 0; i++)
+		name += strlen(name) + 1;
+	/* A single one may have any name. */
+	return f->head.n_images == 1 ? 0 : i;
+}
+
+/* Whether the journal is of the image as it was opened: written to the file of a qcow2 image its blocks would ruin it. */
+static int check_image(const struct found *f, const char *path, struct err *e)
+{
+	bool qcow2 = f->head.qcow2 >> number_of(f) & 1;
+
+	if (number_of(f) < f->head.n_images && qcow2 != !!f->image.nbd)
+		return err_set(
+			e, ERR_STATE,
+			"disk %.120s was being brought back to a checkpoint as a %s image when its VM was killed: say "
+			"format=%s",
+			f->image.path, qcow2 ? "qcow2" : "raw", qcow2 ? "qcow2" : "raw");
+	return f->head.image_size == f->image.size ? 0 : damaged(path, e);
 }
 
 /* Opens the journal of f->image. 0: there is none, 1: it is there. What was opened is closed by let_go(). */
@@ -252,7 +278,7 @@ static int look(struct found *f, struct err *e)
 	/* Who may write to the image anyway, or we ourselves. */
 	if (!S_ISREG(st.st_mode) || (st.st_uid != geteuid() && st.st_uid != image.st_uid))
 		return damaged(path, e);
-	return read_head(f, path, (uint64_t)st.st_size, e) < 0 ? -1 : 1;
+	return read_head(f, path, (uint64_t)st.st_size, e) < 0 || check_image(f, path, e) < 0 ? -1 : 1;
 }
 
 static void let_go(struct found *f)
@@ -287,9 +313,9 @@ static int apply(const struct found *f, struct err *e)
 }
 
 /* Opens another image that went back with f[0], and its journal. 0: it has none of the same time, 1: it has. */
-static int look_at_other(const struct found *first, const char *image, struct found *f, struct err *e)
+static int look_at_other(const struct found *first, const char *image, bool qcow2, struct found *f, struct err *e)
 {
-	const struct image_spec spec = {.file = (char *)image};
+	const struct image_spec spec = {.file = (char *)image, .format = qcow2 ? IMAGE_QCOW2 : IMAGE_RAW};
 	char path[PATH_MAX];
 	int rc;
 
@@ -306,16 +332,6 @@ static int look_at_other(const struct found *first, const char *image, struct fo
 	return rc == 1 ? f->head.id == first->head.id : rc;
 }
 
-static bool is_named(const struct found *f)
-{
-	const char *name = f->names;
-
-	for (uint32_t i = 0; i < f->head.n_images; i++, name += strlen(name) + 1)
-		if (!strcmp(name, f->image.path))
-			return true;
-	return false;
-}
-
 /* Finds all journals beside the first, f[0]. 0: one is missing, 1: all are there; *ret_n of f are to be let go. */
 static int look_at_others(struct found *f, unsigned *ret_n, struct err *e)
 {
@@ -323,7 +339,7 @@ static int look_at_others(struct found *f, unsigned *ret_n, struct err *e)
 
 	if (f[0].head.n_images == 1)
 		return 1; /* under whatever name */
-	if (!is_named(&f[0]))
+	if (number_of(&f[0]) == f[0].head.n_images)
 		return err_set(e, ERR_STATE,
 			       "disk %.100s was being brought back together with other disks, under another name: move "
 			       "all of them back to where they were, the first to %.100s",
@@ -333,7 +349,7 @@ static int look_at_others(struct found *f, unsigned *ret_n, struct err *e)
 
 		if (!strcmp(name, f[0].image.path) || *ret_n == JOURNAL_IMAGES_MAX)
 			continue;
-		rc = look_at_other(&f[0], name, &f[(*ret_n)++], e);
+		rc = look_at_other(&f[0], name, f[0].head.qcow2 >> i & 1, &f[(*ret_n)++], e);
 		if (rc != 1)
 			return rc;
 	}

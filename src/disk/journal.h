@@ -26,9 +26,11 @@
 struct journal_head {
 	char magic[8];
 	uint64_t id; /* the same in all journals of one going back */
-	uint64_t image_size; /* bytes */
+	uint64_t image_size; /* of the content, bytes */
 	uint64_t n_blocks;
-	uint32_t n_images, names_len;
+	uint16_t n_images;
+	uint16_t qcow2; /* a bit for each image, in the order of their names: what blocks are written through */
+	uint32_t names_len;
 	uint64_t sum; /* of the rest of this and the names */
 };
 

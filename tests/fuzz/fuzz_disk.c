@@ -217,7 +217,7 @@ static void (*const steps[])(struct input *in) = {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char path[] = "/tmp/clouder-fuzz-XXXXXX";
-	const struct image_spec spec = {.file = path, .raw = true, .undo_mib = 1};
+	const struct image_spec spec = {.file = path, .format = IMAGE_RAW, .undo_mib = 1};
 	struct input in = {data, size};
 
 	log_set_level(LOG_LEVEL_ERROR);

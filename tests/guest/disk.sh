@@ -6,11 +6,14 @@
 # shellcheck source=tests/guest/ledger.sh
 . "$here/ledger.sh"
 
-test_disk_attacked() {
+test_disk_attacked() { disk_attacked raw; }
+test_disk_attacked_qcow2() { disk_attacked qcow2; }
+
+disk_attacked() {
 	local port before=12
 	port=$(free_port)
-	make_disk disk
-	check "the VM starts" on_disk vm "$port" disk,id=ledger
+	make_disk disk "$1"
+	check "the VM starts" on_disk vm "$port" "disk,format=$1,id=ledger"
 	check "benign requests" benign "$port" "$before" first
 	check "not owned" not_owned "$port" fig2-ledger attack
 	check "the attack is answered" wait_incident vm
@@ -31,12 +34,15 @@ test_disk_attacked() {
 }
 
 # The twin: without an attack the same, and what was written is there in the next VM.
-test_disk_benign() {
+test_disk_benign() { disk_benign raw; }
+test_disk_benign_qcow2() { disk_benign qcow2; }
+
+disk_benign() {
 	local port n
-	make_disk disk
+	make_disk disk "$1"
 	for n in 1 2; do
 		port=$(free_port)
-		check "run $n: the VM starts" on_disk "vm$n" "$port" disk
+		check "run $n: the VM starts" on_disk "vm$n" "$port" "disk,format=$1"
 		check "run $n: benign requests" benign "$port" 6 "answers$n"
 		is "run $n: blocks brought back" 0 "$(status_value "vm$n" blocks_undone)"
 		quit "vm$n" "$port"
@@ -48,11 +54,14 @@ test_disk_benign() {
 
 # Engines that die, those that wait first: the VM goes on from the newest checkpoint, and so do its disks. KILLS: how many
 # times (2).
-test_disk_engine_killed() {
+test_disk_engine_killed() { disk_engine_killed raw; }
+test_disk_engine_killed_qcow2() { disk_engine_killed qcow2; }
+
+disk_engine_killed() {
 	local port i kills=${KILLS:-2}
 	port=$(free_port)
-	make_disk disk
-	check "the VM starts" on_disk vm "$port" disk
+	make_disk disk "$1"
+	check "the VM starts" on_disk vm "$port" "disk,format=$1"
 	check "benign requests" benign "$port" 60 before
 	for ((i = 1; i <= kills; i++)); do
 		: >"$T/after"
@@ -69,17 +78,39 @@ test_disk_engine_killed() {
 	is "lines" $((60 * (kills + 1))) "$(wc -l <"$T/lines")"
 }
 
+# The process that has a qcow2 image dies: the guest gets I/O errors, of which the log tells once, and the VM ends as others do.
+test_disk_daemon_killed() {
+	local port
+	port=$(free_port)
+	make_disk disk qcow2
+	check "the VM starts" on_disk vm "$port" disk,format=qcow2
+	check "benign requests" benign "$port" 6 before
+	check "its process is killed" pkill -KILL -P "${pid_of[vm]}" -f '^qemu-storage-daemon'
+	timeout "$LIMIT" "$GUEST/ask" "127.0.0.1:$port" "echo lost" >/dev/null 2>&1
+	check "the log says so" wait_line vm 'its qemu-storage-daemon has ended; the guest is told of an I/O error'
+	end vm
+	is "lines of the log about it" 1 "$(grep -c qemu-storage-daemon "$T/vm.log")"
+}
+
 # What is no disk of CloudER's is refused, and says which option to use; so is an image that somebody else has.
 test_disk_refused() {
 	qemu_args none
 	make_disk disk
 	printf 'QFI\373' >"$T/qcow"
 	truncate --size 1M "$T/qcow"
-	run_refused "a qcow2 image" 1 'qcow2 image: only raw ones' --disk "$T/qcow"
+	run_refused "a qcow2 image" 1 'looks like a qcow2 image: say format=qcow2' --disk "$T/qcow"
+	run_refused "a qcow2 image that is none" 1 'is no qcow2 image' --disk "$T/disk,format=qcow2"
+	run_refused "a damaged qcow2 image" 1 'qemu-storage-daemon cannot use it \(Unsupported' --disk "$T/qcow,format=qcow2"
+	qemu-img create -q -f qcow2 -F raw -b "$T/disk" "$T/over"
+	run_refused "a backing file" 1 'has a backing file, which is not followed' --disk "$T/over,format=qcow2"
 	run_refused "no image" 1 'No such file' --disk "$T/none"
 	run_refused "an option that is none" 2 'is unknown: FILE' --disk "$T/disk,cache=none"
 	check "a VM with the disk starts" protected vm echo "" --disk "$T/disk"
 	run_refused "a disk in use" 1 'is in use by another VM or program' --name other --disk "$T/disk"
+	end vm
+	make_disk disk2 qcow2
+	check "a VM with a qcow2 disk starts" protected vm echo "" --disk "$T/disk2,format=qcow2"
+	run_refused "a qcow2 disk in use" 1 'is in use by another VM or program' --name other --disk "$T/disk2,format=qcow2"
 	end vm
 }
 

@@ -10,7 +10,8 @@
 # fresh_lines: what the ledger on the disk has of this round, in "$T/fresh", read from a copy whose file system's journal was
 # replayed, as the next mount does. 1: the file system needs more than that, or a number is there twice.
 fresh_lines() {
-	cp "$T/disk" "$T/copy"
+	local image
+	image=$(content disk) && cp "$image" "$T/copy" || return
 	e2fsck -fp "$T/copy" >"$T/copy.fsck" 2>&1
 	[ $? -le 1 ] && e2fsck -fn "$T/copy" >>"$T/copy.fsck" 2>&1 || { cat "$T/copy.fsck" && return 1; }
 	debugfs -R "cat /ledger" "$T/copy" 2>/dev/null >"$T/all"
@@ -95,13 +96,17 @@ incidents_readable() {
 }
 
 # KILLS: how many times (3).
-test_disk_supervisor_killed() {
+test_disk_supervisor_killed() { disk_supervisor_killed raw; }
+test_disk_supervisor_killed_qcow2() { disk_supervisor_killed qcow2; }
+
+disk_supervisor_killed() {
 	local ways=(killed_in_rollback killed_in_response killed_under_load) port i way finished=0 lines_before=0 ANSWERED=0 OTHERS=0
-	make_disk disk
+	local disk=disk,format=$1
+	make_disk disk "$1"
 	for ((i = 0; i <= ${KILLS:-3}; i++)); do
 		way=${ways[i % 3]}
 		port=$(free_port)
-		check "$i: the VM starts" on_disk vm "$port" disk || return
+		check "$i: the VM starts" on_disk vm "$port" "$disk" || return
 		if [ "$i" -eq 0 ]; then
 			# Without a kill: what the requests are.
 			check "$i: benign requests" benign "$port" 100 answers
@@ -115,7 +120,7 @@ test_disk_supervisor_killed() {
 		check "$i: no process is left" settled no_engines
 		if [ -e "$T/disk.clouder-rollback" ]; then
 			finished=$((finished + 1))
-			check "$i: the next supervisor starts" on_disk vm "$(free_port)" disk || return
+			check "$i: the next supervisor starts" on_disk vm "$(free_port)" "$disk" || return
 			check "$i: it finishes the rollback" grep -q 'that is finished now' "$T/vm.log"
 			end vm
 		fi
@@ -124,7 +129,7 @@ test_disk_supervisor_killed() {
 		check "$i: the incidents are whole" incidents_readable
 	done
 	port=$(free_port)
-	check "the last VM starts" on_disk vm "$port" disk
+	check "the last VM starts" on_disk vm "$port" "$disk"
 	check "benign requests" benign "$port" 6 answers
 	quit vm "$port"
 	check "nothing is beside the disk" [ ! -e "$T/disk.clouder-rollback" ]

@@ -149,7 +149,7 @@ left_over() {
 	local dir
 	for dir in /proc/[0-9]*; do
 		case $(basename "$(readlink "$dir/exe")") in
-		qemu-system* | clouder*) ;;
+		qemu-system* | qemu-storage-daemon | clouder*) ;;
 		*) continue ;;
 		esac
 		if grep -qsaF "$T" "$dir/cmdline" "$dir/environ"; then

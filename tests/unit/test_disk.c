@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ring.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -20,6 +21,8 @@
 #include <unistd.h>
 
 #include "disk/disk_internal.h"
+#include "disk/journal.h"
+#include "qcow2_image.h"
 
 #define RAM_SIZE 0x1000000u
 #define UVA 0x7f0000000000ull /* QEMU's address of guest-physical 0 */
@@ -106,7 +109,7 @@ static void called(void *arg, uint32_t events)
 		w.called = true;
 }
 
-static int setup_disk(bool readonly)
+static int setup_disk(bool readonly, enum image_format format)
 {
 	uint32_t *p;
 	struct err e;
@@ -120,6 +123,8 @@ static int setup_disk(bool readonly)
 	for (uint32_t i = 0; i < DISK_SECTORS * 128; i++)
 		p[i] = i * 2654435761u;
 	munmap(p, DISK_SECTORS * 512);
+	if (format == IMAGE_QCOW2)
+		assert_int_equal(qcow2_create(path, DISK_SECTORS * 512, ""), 0);
 	w.fd = -1;
 	w.kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w.call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -131,7 +136,8 @@ static int setup_disk(bool readonly)
 	assert_non_null(w.call_source);
 	assert_int_equal(gmem_create(w.ram_fd, RAM_SIZE, &w.gm, &e), 0);
 	w.ram = gmem_base(w.gm);
-	w.spec = (struct image_spec){.file = path, .readonly = readonly, .undo_mib = 64, .id = "a-disk"};
+	w.spec = (struct image_spec){
+		.file = path, .format = format, .readonly = readonly, .undo_mib = 64, .id = "a-disk"};
 	assert_int_equal(disk_create(w.loop, w.gm, &w.spec, &ops, NULL, &w.disk, &e), 0);
 	w.disks = (struct disks){.disk = {w.disk}, .n = 1};
 	return 0;
@@ -140,13 +146,19 @@ static int setup_disk(bool readonly)
 static int setup(void **state)
 {
 	(void)state;
-	return setup_disk(false);
+	return setup_disk(false, IMAGE_UNSAID);
 }
 
 static int setup_readonly(void **state)
 {
 	(void)state;
-	return setup_disk(true);
+	return setup_disk(true, IMAGE_UNSAID);
+}
+
+static int setup_qcow2(void **state)
+{
+	(void)state;
+	return setup_disk(false, IMAGE_QCOW2);
 }
 
 static int teardown(void **state)
@@ -716,6 +728,33 @@ static void test_io_error(void **state)
 	assert_int_equal(s.io_errors, 1);
 }
 
+/* The process that has a qcow2 image is gone: the guest is told so, and nothing waits for it. */
+static void test_daemon_killed(void **state)
+{
+	char journal[96];
+	uint64_t mark;
+	struct err e;
+
+	(void)state;
+	start_session(0);
+	fill(1, 8192);
+	assert_int_equal(request(VIRTIO_BLK_T_OUT, 0, 8192, false), VIRTIO_BLK_S_OK);
+	assert_int_equal(disks_mark(&w.disks, &mark, &e), 0);
+	fill(2, 8192);
+	assert_int_equal(request(VIRTIO_BLK_T_OUT, 0, 8192, false), VIRTIO_BLK_S_OK);
+	fill(0, 8192);
+	assert_int_equal(request(VIRTIO_BLK_T_IN, 0, 8192, true), VIRTIO_BLK_S_OK);
+	assert_int_equal(w.ram[DATA + 8191], 2);
+	kill(only_child(), SIGKILL);
+	assert_int_equal(request(VIRTIO_BLK_T_IN, 0, 512, true), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(request(VIRTIO_BLK_T_OUT, 0, 512, false), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(request(VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_IOERR);
+	stop_session();
+	assert_int_equal(disks_roll_back(&w.disks, mark, &e), -1);
+	snprintf(journal, sizeof(journal), "%s" JOURNAL_SUFFIX, path);
+	assert_int_equal(unlink(journal), 0); /* for who opens it next */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -730,6 +769,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_frozen, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rolled_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_io_error, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_daemon_killed, setup_qcow2, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

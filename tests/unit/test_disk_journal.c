@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Disks that go back in a process that is killed: before and after each of its system calls, in turn. What is found when
- * the images are opened again is one moment of both disks, and nothing is left beside them.
+ * the images are opened again is one moment of both disks, and nothing is left beside them. Raw images, and qcow2 ones at
+ * fewer places: each is opened by a process of its own.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,6 +26,7 @@
 #include "base/log.h"
 #include "disk/disk_internal.h"
 #include "disk/journal.h"
+#include "qcow2_image.h"
 
 #define N 2u
 #define SIZE (40 * BLOCKLOG_BLOCK + 1536u) /* the last block is not a whole one */
@@ -36,9 +38,21 @@
 static char dir[64], name[N][80];
 static struct image_spec spec[N];
 
-static int setup(void **state)
+#define IMAGE_FILE_MAX 0x80000u
+
+/* A qcow2 image as make_images() makes it, for each disk. */
+static struct {
+	uint8_t bytes[IMAGE_FILE_MAX];
+	size_t len;
+} made[N];
+
+static bool is_qcow2(void)
 {
-	(void)state;
+	return spec[0].format == IMAGE_QCOW2;
+}
+
+static int set_up(enum image_format format)
+{
 	log_set_level(LOG_LEVEL_ERROR);
 	/* In memory if possible: what is durable is not asked here, and takes long. */
 	snprintf(dir, sizeof(dir), "%s/clouder-test-journal-XXXXXX",
@@ -46,9 +60,21 @@ static int setup(void **state)
 	assert_non_null(mkdtemp(dir));
 	for (unsigned d = 0; d < N; d++) {
 		snprintf(name[d], sizeof(name[d]), "%s/disk%u", dir, d);
-		spec[d] = (struct image_spec){.file = name[d], .raw = true, .undo_mib = 1};
+		spec[d] = (struct image_spec){.file = name[d], .format = format, .undo_mib = 1};
 	}
 	return 0;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	return set_up(IMAGE_RAW);
+}
+
+static int setup_qcow2(void **state)
+{
+	(void)state;
+	return set_up(IMAGE_QCOW2);
 }
 
 /* Removes what is in the directory; how many files there were. */
@@ -78,18 +104,57 @@ static int teardown(void **state)
 
 /* ---- the images ---- */
 
+static void fill_raw(unsigned d, uint8_t bytes[SIZE])
+{
+	for (uint32_t i = 0; i < SIZE; i++)
+		bytes[i] = THEN(d, i / BLOCKLOG_BLOCK);
+}
+
+static void write_file(const char *path, const void *bytes, size_t len)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0 && write(fd, bytes, len) == (ssize_t)len);
+	close(fd);
+}
+
+static size_t read_file(const char *path, void *bytes, size_t max)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = read(fd, bytes, max);
+
+	assert_true(fd >= 0 && n > 0 && (size_t)n < max);
+	close(fd);
+	return (size_t)n;
+}
+
+/* Made once; then it is written as it was. */
+static void make_qcow2(unsigned d, const uint8_t bytes[SIZE])
+{
+	struct image i;
+	struct err e;
+
+	if (!made[d].len) {
+		assert_int_equal(qcow2_create(name[d], SIZE, ""), 0);
+		assert_int_equal(image_open(&spec[d], &i, &e), 0);
+		assert_int_equal(image_write(&i, bytes, SIZE, 0), 0);
+		image_close(&i);
+		made[d].len = read_file(name[d], made[d].bytes, IMAGE_FILE_MAX);
+	}
+	write_file(name[d], made[d].bytes, made[d].len);
+}
+
 static void make_images(void)
 {
 	static uint8_t bytes[SIZE];
 
 	clear();
 	for (unsigned d = 0; d < N; d++) {
-		int fd = open(name[d], O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-		for (uint32_t i = 0; i < SIZE; i++)
-			bytes[i] = THEN(d, i / BLOCKLOG_BLOCK);
-		assert_true(fd >= 0 && write(fd, bytes, SIZE) == SIZE);
-		close(fd);
+		fill_raw(d, bytes);
+		if (is_qcow2())
+			make_qcow2(d, bytes);
+		else
+			write_file(name[d], bytes, SIZE);
 	}
 }
 
@@ -100,14 +165,26 @@ static bool is_changed(uint32_t block)
 
 enum moment { AT_CHECKPOINT, AT_PRESENT, BETWEEN };
 
+static void read_qcow2(unsigned d, uint8_t bytes[SIZE])
+{
+	struct image i;
+	struct err e;
+
+	assert_int_equal(image_open(&spec[d], &i, &e), 0);
+	assert_int_equal(image_read(&i, bytes, SIZE, 0), 0);
+	image_close(&i);
+	assert_int_equal(qcow2_check_whole(name[d]), 0);
+}
+
 static enum moment moment_of(unsigned d)
 {
-	static uint8_t bytes[SIZE];
-	int fd = open(name[d], O_RDONLY | O_CLOEXEC);
+	static uint8_t bytes[SIZE + 1];
 	bool then = true, now = true;
 
-	assert_true(fd >= 0 && read(fd, bytes, SIZE) == SIZE);
-	close(fd);
+	if (is_qcow2())
+		read_qcow2(d, bytes);
+	else
+		assert_int_equal(read_file(name[d], bytes, sizeof(bytes)), SIZE);
 	for (uint32_t i = 0; i < SIZE; i++) {
 		uint32_t block = i / BLOCKLOG_BLOCK;
 
@@ -240,10 +317,11 @@ static uint64_t open_again(bool last_first)
 static void test_killed(void **state)
 {
 	unsigned seen[2] = {0}, finished = 0;
+	unsigned step = is_qcow2() ? 7 : 1;
 	bool more = true;
 
 	(void)state;
-	for (unsigned stop = 1; more; stop++) {
+	for (unsigned stop = 1; more; stop += step) {
 		enum moment moment;
 
 		assert_in_range(stop, 1, STOPS_MAX);
@@ -258,15 +336,18 @@ static void test_killed(void **state)
 	}
 	print_message("killed at %u places before going back began, at %u later, of which %u were finished\n",
 		      seen[AT_PRESENT], seen[AT_CHECKPOINT], finished);
-	assert_true(seen[AT_PRESENT] > 10 && seen[AT_CHECKPOINT] > 10 && finished > 10);
+	assert_true(seen[AT_PRESENT] > 10 / step && seen[AT_CHECKPOINT] > 10 / step && finished > 10 / step);
 }
 
 /* Leaves both images half way, with all journals. */
 static void be_half_way(void)
 {
-	for (unsigned stop = 1;; stop++) {
+	static unsigned raw_stop = 1, qcow2_stop = 1; /* where it was so last */
+	unsigned *stop = is_qcow2() ? &qcow2_stop : &raw_stop;
+
+	for (;; *stop += is_qcow2() ? 5 : 1) {
 		make_images();
-		assert_true(killed_at(child_rolls_back, stop));
+		assert_true(killed_at(child_rolls_back, *stop));
 		if (moment_of(0) == AT_CHECKPOINT && moment_of(1) == BETWEEN)
 			return;
 	}
@@ -343,8 +424,8 @@ static void test_one_of_two(void **state)
 	assert_int_equal(image_open(&spec[1], &other, &e), 0);
 	assert_int_equal(finish_one(0, false, &e), -1);
 	assert_non_null(strstr(e.text, "in use"));
-	assert_int_equal(moment_of(1), BETWEEN);
 	image_close(&other);
+	assert_int_equal(moment_of(1), BETWEEN);
 	assert_int_equal(finish_one(0, false, &e), 0);
 	assert_int_equal(moment_of(0), AT_CHECKPOINT);
 	assert_int_equal(moment_of(1), AT_CHECKPOINT);
@@ -481,6 +562,27 @@ static void test_no_journal(void **state)
 	assert_int_equal(clear(), N);
 }
 
+/* Opened as a file, the blocks of a qcow2 image's content would be written over its metadata. */
+static void test_format(void **state)
+{
+	struct image_spec right = spec[0];
+	struct err e;
+
+	(void)state;
+	be_half_way();
+	for (int said = 0; said < 2; said++) {
+		spec[0].format = said ? IMAGE_RAW : IMAGE_UNSAID;
+		assert_int_equal(finish_one(0, false, &e), -1);
+		assert_int_equal(e.code, ERR_STATE);
+		assert_non_null(strstr(e.text, "say format=qcow2"));
+	}
+	spec[0] = right;
+	assert_int_equal(moment_of(0), AT_CHECKPOINT);
+	assert_int_equal(moment_of(1), BETWEEN);
+	assert_int_equal(finish_one(0, false, &e), 0);
+	assert_int_equal(moment_of(1), AT_CHECKPOINT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -492,6 +594,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_tried_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_given_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_journal, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_killed, setup_qcow2, teardown),
+		cmocka_unit_test_setup_teardown(test_one_of_two, setup_qcow2, teardown),
+		cmocka_unit_test_setup_teardown(test_moved, setup_qcow2, teardown),
+		cmocka_unit_test_setup_teardown(test_format, setup_qcow2, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,21 +46,24 @@ static void test_spec(void **state)
 {
 	static const struct {
 		const char *text;
-		bool good, readonly, raw;
+		bool good, readonly;
+		enum image_format format;
 		const char *file, *id;
 		unsigned undo;
 	} rows[] = {
-		{"a.img", true, false, false, "a.img", "", 1024},
-		{"/x/a b.img,format=raw,readonly=on,id=d-1.x_Y,undo=7", true, true, true, "/x/a b.img", "d-1.x_Y", 7},
-		{"a,readonly=off", true, false, false, "a", "", 1024},
-		{"a,id=12345678901234567890", true, false, false, "a", "12345678901234567890", 1024},
-		{"a,undo=1048576", true, false, false, "a", "", 1048576},
+		{"a.img", true, false, IMAGE_UNSAID, "a.img", "", 1024},
+		{"/x/a b.img,format=raw,readonly=on,id=d-1.x_Y,undo=7", true, true, IMAGE_RAW, "/x/a b.img", "d-1.x_Y",
+		 7},
+		{"a,format=qcow2", true, false, IMAGE_QCOW2, "a", "", 1024},
+		{"a,readonly=off", true, false, IMAGE_UNSAID, "a", "", 1024},
+		{"a,id=12345678901234567890", true, false, IMAGE_UNSAID, "a", "12345678901234567890", 1024},
+		{"a,undo=1048576", true, false, IMAGE_UNSAID, "a", "", 1048576},
 		{.text = ""},
 		{.text = ",readonly=on"},
 		{.text = "a,"},
 		{.text = "a,readonly"},
 		{.text = "a,readonly=maybe"},
-		{.text = "a,format=qcow2"},
+		{.text = "a,format=vmdk"},
 		{.text = "a,id="},
 		{.text = "a,id=123456789012345678901"},
 		{.text = "a,id=a b"},
@@ -86,7 +89,7 @@ static void test_spec(void **state)
 		assert_string_equal(s.file, rows[i].file);
 		assert_string_equal(s.id, rows[i].id);
 		assert_int_equal(s.readonly, rows[i].readonly);
-		assert_int_equal(s.raw, rows[i].raw);
+		assert_int_equal(s.format, rows[i].format);
 		assert_int_equal(s.undo_mib, rows[i].undo);
 		image_spec_deinit(&s);
 	}
@@ -155,7 +158,7 @@ static void test_files(void **state)
 	assert_int_equal(image_check_format(&i, &s, &e), -1);
 	assert_int_equal(e.code, ERR_REFUSED);
 	image_close(&i);
-	s.raw = true; /* said so: no matter what it looks like */
+	s.format = IMAGE_RAW; /* said so: no matter what it looks like */
 	assert_int_equal(image_open(&s, &i, &e), 0);
 	assert_int_equal(i.size, SIZE);
 	image_close(&i);
