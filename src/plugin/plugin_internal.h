@@ -50,8 +50,12 @@ struct plugin_vcpu {
 		uint64_t vaddr;
 		uint8_t n;
 	} skipped[PLUGIN_WIDE_MAX];
-	/* Where what a register holds was loaded from last, as far as it was tainted; 0: nowhere. */
+	/*
+	 * Where what a register of the program holds was loaded from last, as far as it was tainted; 0: nowhere. Of another
+	 * program after a switch, so what lies there must be compared.
+	 */
 	uint64_t where[TAINT_GPRS];
+	uint32_t unmixed; /* bit mask of registers that were loaded mixed with a word of the thread's, and unmixed since */
 	/*
 	 * For a register loaded through a pointer that came whole from the outside: where that pointer was loaded from, where it
 	 * pointed to, and where the load was. through[].pointer 0: no such load.
@@ -281,7 +285,11 @@ void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64
 void sentry_note_word(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr, unsigned n);
 static inline void sentry_note_copy(struct plugin_vcpu *c, const struct plugin_site *s)
 {
-	c->where[s->copy_to] = c->where[s->copy_from];
+	if (s->user) {
+		c->where[s->copy_to] = c->where[s->copy_from];
+		c->unmixed &= ~(1u << s->copy_to);
+		c->unmixed |= (c->unmixed >> s->copy_from & 1) << s->copy_to;
+	}
 	c->regs->tainted |= (c->regs->tainted >> s->copy_from & 1) << s->copy_to;
 }
 /*

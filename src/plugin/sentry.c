@@ -160,6 +160,14 @@ static bool look_at(struct plugin_vcpu *c, uint64_t vaddr, unsigned n, struct gp
 	return true;
 }
 
+/* A pointer that was loaded and moved since, as along an array, is not farther from what was loaded. */
+#define MOVED_MAX 0x10000u
+
+static bool is_near(uint64_t a, uint64_t b)
+{
+	return a - b + MOVED_MAX <= 2 * MOVED_MAX;
+}
+
 /* The tainted content of a register, and where in memory that is. */
 struct held {
 	struct taint_label label[PLUGIN_WORD_MAX];
@@ -167,6 +175,21 @@ struct held {
 	uint64_t vaddr; /* 0: not known */
 	struct gpa at;
 };
+
+/*
+ * Whether the register's content came from where it was loaded last, as far as labels can tell that. What was computed from
+ * one byte of the input has that byte's label too, and may have taken the place of what was loaded.
+ */
+static bool is_from_there(const struct plugin_vcpu *c, unsigned reg, const struct held *h, unsigned tainted,
+			  const uint8_t bytes[PLUGIN_WORD_MAX])
+{
+	uint64_t loaded = 0;
+
+	if ((c->unmixed >> reg & 1) || (tainted > 1 && !is_computed(h->label, h->n)))
+		return true;
+	memcpy(&loaded, bytes, h->n);
+	return is_near(masked(regs_read((enum plugin_reg)reg), h->n), loaded);
+}
 
 /* False: the register holds no data from the outside, or a number computed from some. */
 static bool find_held(struct plugin_vcpu *c, const struct plugin_site *s, unsigned reg, struct held *ret)
@@ -179,7 +202,8 @@ static bool find_held(struct plugin_vcpu *c, const struct plugin_site *s, unsign
 	tainted = register_labels(c, reg, ret->n, ret->label);
 	if (!tainted)
 		return false;
-	if (!look_at(c, c->where[reg], ret->n, &ret->at, bytes, loaded) || !shares_origin(ret->label, loaded, ret->n))
+	if (!look_at(c, c->where[reg], ret->n, &ret->at, bytes, loaded) ||
+	    !shares_origin(ret->label, loaded, ret->n) || !is_from_there(c, reg, ret, tainted, bytes))
 		return tainted > 1 && !is_computed(ret->label, ret->n);
 	ret->vaddr = c->where[reg];
 	memcpy(ret->label, loaded, sizeof(loaded));
@@ -475,6 +499,28 @@ static bool near_stack(struct plugin_vcpu *c, const struct plugin_site *s, uint6
 	return vaddr - c->stack + STACK_MAX <= 2 * STACK_MAX;
 }
 
+static unsigned written_but_delta(const struct taint_insn *in)
+{
+	return in->gpr_written & ~(in->delta_reg < TAINT_GPRS ? 1u << in->delta_reg : 0u);
+}
+
+/*
+ * The kernel puts a program's registers aside and takes them back, and that is not where they came from. What it does with
+ * them meanwhile is of no interest: whoever reads c->where compares what lies there.
+ */
+static void note_where(struct plugin_vcpu *c, const struct plugin_site *s, unsigned regs, uint64_t vaddr)
+{
+	if (!s->user)
+		return;
+	if (s->in->unscrambles) {
+		c->unmixed |= regs;
+		return;
+	}
+	c->unmixed &= ~regs;
+	for (; regs; regs &= regs - 1)
+		c->where[__builtin_ctz(regs)] = vaddr;
+}
+
 /*
  * A register with bytes that the input has placed is tainted without any label: it is followed, but nothing that is made of
  * it is tainted.
@@ -482,14 +528,11 @@ static bool near_stack(struct plugin_vcpu *c, const struct plugin_site *s, uint6
 void sentry_note_load(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr,
 		      const struct taint_label *labels, unsigned n)
 {
-	unsigned regs = n >= POINTER_SIZE_MIN && !s->in->unscrambles ? s->in->gpr_written : 0;
+	unsigned regs = n >= POINTER_SIZE_MIN ? written_but_delta(s->in) : 0;
 
-	if (s->in->delta_reg < TAINT_GPRS)
-		regs &= ~(1u << s->in->delta_reg);
 	if (s->in->loads_pointer && placed_bytes(labels, n))
 		c->regs->tainted |= regs;
-	for (; regs; regs &= regs - 1)
-		c->where[__builtin_ctz(regs)] = vaddr;
+	note_where(c, s, regs, vaddr);
 }
 
 void sentry_note_word(struct plugin_vcpu *c, const struct plugin_site *s, uint64_t vaddr, unsigned n)
@@ -500,9 +543,7 @@ void sentry_note_word(struct plugin_vcpu *c, const struct plugin_site *s, uint64
 		return;
 	if (s->user)
 		sentry_through(c, s, vaddr);
-	for (unsigned regs = in->unscrambles ? 0 : in->gpr_written; regs; regs &= regs - 1)
-		if (__builtin_ctz(regs) != in->delta_reg)
-			c->where[__builtin_ctz(regs)] = vaddr;
+	note_where(c, s, written_but_delta(in), vaddr);
 }
 
 uint32_t sentry_store(struct plugin_vcpu *c, struct plugin_site *s, uint64_t vaddr)
