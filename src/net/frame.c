@@ -15,6 +15,7 @@
 #define IPV6_HEADER 40u
 #define IPV6_EXTENSIONS_MAX 8
 #define TCP_HEADER 20u
+#define TCP_CHECKSUM 16u
 #define UDP_HEADER 8u
 
 /* What is left of the frame: begin and end are offsets in it. */
@@ -57,8 +58,8 @@ static void parse_tcp(struct cursor *c, struct frame_info *ret)
 	ret->dst_port = get16(c, 2);
 	ret->tcp_header = true;
 	ret->tcp_off = c->at;
-	ret->tcp_seq = get32(c, 4);
-	ret->tcp_ack = get32(c, 8);
+	ret->tcp_seq = get32(c, FRAME_TCP_SEQ);
+	ret->tcp_ack = get32(c, FRAME_TCP_ACK_NUMBER);
 	ret->tcp_flags = c->frame[c->at + 13];
 	c->at += header;
 	set_payload(c, ret);
@@ -204,4 +205,42 @@ void frame_parse(const uint8_t *frame, size_t len, struct frame_info *ret)
 		parse_ipv4(&c, ret);
 	else if (type == ETH_TYPE_IPV6)
 		parse_ipv6(&c, ret);
+}
+
+uint32_t frame_get32(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static void store32(uint8_t *p, uint32_t v)
+{
+	p[0] = (uint8_t)(v >> 24);
+	p[1] = (uint8_t)(v >> 16);
+	p[2] = (uint8_t)(v >> 8);
+	p[3] = (uint8_t)v;
+}
+
+/* One's complement sum of four bytes that begin at an even or odd offset of the segment. */
+static uint32_t sum32(const uint8_t *p, bool odd)
+{
+	uint32_t even_bytes = (uint32_t)p[0] + p[2], odd_bytes = (uint32_t)p[1] + p[3];
+
+	return odd ? (odd_bytes << 8) + even_bytes : (even_bytes << 8) + odd_bytes;
+}
+
+/* The checksum is mended as in RFC 1624, equation 3. */
+void frame_tcp_replace(uint8_t *tcp, size_t off, uint32_t v)
+{
+	uint32_t old_sum = sum32(tcp + off, off & 1), sum;
+
+	old_sum = (old_sum & 0xffff) + (old_sum >> 16);
+	store32(tcp + off, v);
+	sum = (uint32_t)(uint16_t) ~(tcp[TCP_CHECKSUM] << 8 | tcp[TCP_CHECKSUM + 1]);
+	sum += (uint16_t)~old_sum;
+	sum += sum32(tcp + off, off & 1);
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	sum = (uint16_t)~sum;
+	tcp[TCP_CHECKSUM] = (uint8_t)(sum >> 8);
+	tcp[TCP_CHECKSUM + 1] = (uint8_t)sum;
 }

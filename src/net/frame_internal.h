@@ -12,6 +12,10 @@
 #define FRAME_TCP_RST 0x04u
 #define FRAME_TCP_ACK 0x10u
 
+/* Offsets in a TCP header. */
+#define FRAME_TCP_SEQ 4u
+#define FRAME_TCP_ACK_NUMBER 8u
+
 struct frame_info {
 	uint32_t payload_off,
 		payload_len; /* bytes in the frame; length 0: nothing in it comes from a program outside */
@@ -30,5 +34,10 @@ struct frame_info {
  * neither TCP nor UDP, has no payload. In a fragment other than the first, all that follows the IP header is payload.
  */
 void frame_parse(const uint8_t *frame, size_t len, struct frame_info *ret);
+
+/* The 32-bit number at p, in network order. */
+uint32_t frame_get32(const uint8_t *p);
+/* Replaces the 32-bit field at offset off of a TCP header that is whole, and mends the checksum. */
+void frame_tcp_replace(uint8_t *tcp, size_t off, uint32_t v);
 
 #endif

@@ -6,9 +6,6 @@
 
 #include "net/frame_internal.h"
 
-#define TCP_SEQ 4u
-#define TCP_ACK_NUMBER 8u
-#define TCP_CHECKSUM 16u
 #define TCP_OPTIONS 20u
 
 #define OPTION_END 0
@@ -45,44 +42,6 @@ static struct seqmap_flow *find(struct seqmap *m, const struct frame_info *i, bo
 	return f;
 }
 
-static uint32_t load32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static void store32(uint8_t *p, uint32_t v)
-{
-	p[0] = (uint8_t)(v >> 24);
-	p[1] = (uint8_t)(v >> 16);
-	p[2] = (uint8_t)(v >> 8);
-	p[3] = (uint8_t)v;
-}
-
-/* One's complement sum of four bytes that begin at an even or odd offset of the segment. */
-static uint32_t sum32(const uint8_t *p, bool odd)
-{
-	uint32_t even_bytes = (uint32_t)p[0] + p[2], odd_bytes = (uint32_t)p[1] + p[3];
-
-	return odd ? (odd_bytes << 8) + even_bytes : (even_bytes << 8) + odd_bytes;
-}
-
-/* Replaces the 32-bit field at off of the TCP segment and mends the checksum (RFC 1624, equation 3). */
-static void replace32(uint8_t *tcp, size_t off, uint32_t v)
-{
-	uint32_t old_sum = sum32(tcp + off, off & 1), sum;
-
-	old_sum = (old_sum & 0xffff) + (old_sum >> 16);
-	store32(tcp + off, v);
-	sum = (uint32_t)(uint16_t) ~(tcp[TCP_CHECKSUM] << 8 | tcp[TCP_CHECKSUM + 1]);
-	sum += (uint16_t)~old_sum;
-	sum += sum32(tcp + off, off & 1);
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	sum = (uint16_t)~sum;
-	tcp[TCP_CHECKSUM] = (uint8_t)(sum >> 8);
-	tcp[TCP_CHECKSUM + 1] = (uint8_t)sum;
-}
-
 /* Selective acknowledgements name the guest's numbers too. */
 static void replace_sack(uint8_t *tcp, size_t header, uint32_t delta)
 {
@@ -94,7 +53,7 @@ static void replace_sack(uint8_t *tcp, size_t header, uint32_t delta)
 		if (!n || at + n > header || (tcp[at] != OPTION_NOP && n < 2))
 			return;
 		for (size_t k = 2; tcp[at] == OPTION_SACK && k + 4 <= n; k += 4)
-			replace32(tcp, at + k, load32(tcp + at + k) - delta);
+			frame_tcp_replace(tcp, at + k, frame_get32(tcp + at + k) - delta);
 		at += n;
 	}
 }
@@ -122,7 +81,7 @@ void seqmap_guest_sends(struct seqmap *m, uint8_t *frame, size_t len)
 		f->era = m->era;
 	}
 	if (f->known && f->delta)
-		replace32(frame + i.tcp_off, TCP_SEQ, i.tcp_seq + f->delta);
+		frame_tcp_replace(frame + i.tcp_off, FRAME_TCP_SEQ, i.tcp_seq + f->delta);
 }
 
 void seqmap_guest_gets(struct seqmap *m, uint8_t *frame, size_t len, bool replayed)
@@ -141,7 +100,7 @@ void seqmap_guest_gets(struct seqmap *m, uint8_t *frame, size_t len, bool replay
 	}
 	if (!f->known || !f->delta || !(i.tcp_flags & FRAME_TCP_ACK))
 		return;
-	replace32(frame + i.tcp_off, TCP_ACK_NUMBER, i.tcp_ack - f->delta);
+	frame_tcp_replace(frame + i.tcp_off, FRAME_TCP_ACK_NUMBER, i.tcp_ack - f->delta);
 	replace_sack(frame + i.tcp_off, i.payload_off - i.tcp_off, f->delta);
 }
 
