@@ -239,6 +239,7 @@ static enum rx_result rx_unblocked(struct net *n, struct virtq *q, const struct 
 		if (header > HEADER_NUM_BUFFERS)
 			memcpy(n->packet + HEADER_NUM_BUFFERS, &buffers, sizeof(buffers));
 		memcpy(n->packet + header, r->data, r->len);
+		pace_lower_ack(&n->pace, n->packet + header, r->len);
 		seqmap_guest_gets(&n->seqmap, n->packet + header, r->len, replayed);
 		if (rx_scatter(n, q, r, header))
 			n->interrupt_due = true;
@@ -593,7 +594,7 @@ int net_replay(struct net *n, const struct net_moment *m, struct err *e)
 	n->replay_ends = true;
 	n->pace_seq = 0;
 	n->replay_time_ns = 0;
-	n->pace = m->pace;
+	pace_roll_back(&n->pace, &m->pace);
 	seqmap_rolled_back(&n->seqmap);
 	net_schedule(n);
 	if (!kept)

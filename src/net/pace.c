@@ -79,6 +79,7 @@ void pace_guest_sends(struct pace *p, const uint8_t *frame, size_t len)
 	if (!f->known || (int32_t)(end - f->sent) > 0)
 		f->sent = end;
 	f->known = true;
+	f->behind &= (int32_t)(f->peer_has - f->sent) > 0;
 }
 
 bool pace_may_deliver(struct pace *p, const uint8_t *frame, size_t len)
@@ -98,6 +99,49 @@ bool pace_may_deliver(struct pace *p, const uint8_t *frame, size_t len)
 	}
 	ahead = (int32_t)(i.tcp_ack - f->sent);
 	return f->unpaced || ahead <= 0 || ahead > FAR_AHEAD;
+}
+
+/* How far the guest had come when it was rolled back, which is at least as far as it was in the midst of catching up with. */
+static void note_behind(struct pace *p, const struct pace_flow *before)
+{
+	struct pace_flow key = *before, *f;
+
+	if (!before->known)
+		return;
+	key.known = key.unpaced = key.behind = false;
+	f = find(p, &key);
+	f->peer_has = before->behind ? before->peer_has : before->sent;
+	f->behind = !f->known || (int32_t)(f->peer_has - f->sent) > 0;
+}
+
+void pace_roll_back(struct pace *p, const struct pace *then)
+{
+	struct pace_flow before[PACE_WAYS];
+
+	p->any_behind = true;
+	for (unsigned set = 0; set < PACE_SETS; set++) {
+		memcpy(before, p->flow[set], sizeof(before));
+		memcpy(p->flow[set], then->flow[set], sizeof(before));
+		for (unsigned i = 0; i < PACE_WAYS; i++)
+			note_behind(p, &before[i]);
+	}
+}
+
+void pace_lower_ack(struct pace *p, uint8_t *frame, size_t len)
+{
+	struct frame_info i;
+	struct pace_flow *f;
+	int32_t ahead;
+
+	if (!p->any_behind)
+		return;
+	frame_parse(frame, len, &i);
+	if (!i.tcp_header || !(i.tcp_flags & FRAME_TCP_ACK) || (i.tcp_flags & (FRAME_TCP_RST | FRAME_TCP_SYN)))
+		return;
+	f = flow_of_peer_frame(p, &i);
+	ahead = (int32_t)(i.tcp_ack - f->sent);
+	if (f->behind && f->known && ahead > 0 && (int32_t)(i.tcp_ack - f->peer_has) <= 0)
+		frame_tcp_replace(frame + i.tcp_off, FRAME_TCP_ACK_NUMBER, f->sent);
 }
 
 void pace_give_up(struct pace *p, const uint8_t *frame, size_t len)

@@ -4,6 +4,10 @@
  * away by the guest with the data in it, and the peer, for whom all that is long done, never sends it again. So a replayed
  * segment waits until the guest has sent again what it acknowledges. How far it had sent is noted all the time, and kept with
  * each checkpoint: the first segment of a connection may already be one that must wait.
+ *
+ * What comes from the peer after all that must not wait for one connection, and may be ahead as well: the peer has what the
+ * guest had sent before the rollback. Such a segment is delivered at once, acknowledging only what the guest has sent by now;
+ * the peer acknowledges the rest anew when the guest sends it again.
  */
 #ifndef CLOUDER_NET_PACE_INTERNAL_H
 #define CLOUDER_NET_PACE_INTERNAL_H
@@ -34,7 +38,8 @@ struct pace_flow {
 	uint8_t guest[16], peer[16];
 	uint16_t guest_port, peer_port;
 	uint32_t sent; /* sequence number after the last byte the guest has sent */
-	bool known;
+	uint32_t peer_has; /* the same before the rollback, if the guest is behind that */
+	bool known, behind;
 	bool unpaced; /* did not come to what was waited for: the guest answers otherwise now */
 	uint64_t used; /* when it was looked for last */
 };
@@ -43,6 +48,7 @@ struct pace_flow {
 struct pace {
 	struct pace_flow flow[PACE_SETS][PACE_WAYS];
 	uint64_t clock; /* grows with each look */
+	bool any_behind; /* there was a rollback: a flow may be */
 };
 
 /* The guest sends a frame (numbers as the peer knows them). */
@@ -53,6 +59,10 @@ void pace_expect(struct pace *p, const uint8_t *frame, size_t len, uint32_t isn)
 bool pace_may_deliver(struct pace *p, const uint8_t *frame, size_t len);
 /* Whether it opens a connection to the guest. */
 bool pace_opens(const uint8_t *frame, size_t len);
+/* A rollback: what was noted then counts again, and what the guest has sent since is what its peers have. */
+void pace_roll_back(struct pace *p, const struct pace *then);
+/* A frame of the peer is about to be delivered: it acknowledges no more than what the guest has sent since the rollback. */
+void pace_lower_ack(struct pace *p, uint8_t *frame, size_t len);
 /* Waited long enough for this frame: its flow is not paced any more. */
 void pace_give_up(struct pace *p, const uint8_t *frame, size_t len);
 

@@ -199,7 +199,7 @@ kill_under_load() {
 	benign "$1" "$2" "$3" &
 	requests=$!
 	# Some have come and gone, more are to come.
-	grep -q -m 1 . < <(timeout "$LIMIT" tail -n +$((RANDOM % 20 + 1)) -f -s 0.05 --pid=$requests "$T/$3" 2>/dev/null)
+	grep -q -m 1 . < <(timeout "$LIMIT" tail -n +$((RANDOM % 20 + 1)) -f -s 0.005 --pid=$requests "$T/$3" 2>/dev/null)
 	kill -KILL "$engine" && wait "$requests" && settled another_engine vm "$engine"
 }
 

@@ -1104,6 +1104,53 @@ static void test_replay_pace_first(void **state)
 	net_moment_destroy(asked);
 }
 
+static uint32_t ack_in_buffer(unsigned buffer)
+{
+	const uint8_t *ack = at(BUFFERS + buffer * 4096u) + 12 + 42;
+
+	return (uint32_t)ack[0] << 24 | (uint32_t)ack[1] << 16 | (uint32_t)ack[2] << 8 | ack[3];
+}
+
+/*
+ * The peer has what the guest had sent before the rollback. What comes from it is delivered at once, and tells the guest of
+ * no more than it has sent since.
+ */
+static void test_replay_behind(void **state)
+{
+	struct engine *g = &w.eng[0];
+	struct net_moment *begin;
+	struct err e;
+	uint32_t first;
+
+	(void)state;
+	begin = begin_with_buffers(g);
+	acked_frame_in(100, 10);
+	guest_sends(g, 100, 20);
+	assert_int_equal(net_replay(w.net, begin, &e), 0);
+	settle();
+	assert_int_equal(used(0)->idx, 2);
+	first = ack_in_buffer(1);
+	acked_frame_in(120, 10);
+	assert_int_equal(used(0)->idx, 3);
+	assert_int_equal(ack_in_buffer(2), first);
+	/* Another rollback before it has caught up. */
+	assert_int_equal(net_replay(w.net, begin, &e), 0);
+	settle();
+	guest_sends(g, 100, 5);
+	acked_frame_in(115, 10);
+	assert_int_equal(used(0)->idx, 4); /* the replay still waits for what the peer had acknowledged */
+	guest_sends(g, 105, 14);
+	assert_int_equal(used(0)->idx, 4);
+	guest_sends(g, 119, 1);
+	assert_int_equal(used(0)->idx, 6);
+	assert_int_equal(ack_in_buffer(4), first + 20);
+	assert_int_equal(ack_in_buffer(5), first + 15);
+	/* What the guest has not sent in any life is not lowered. */
+	acked_frame_in(121, 10);
+	assert_int_equal(ack_in_buffer(6), first + 21);
+	net_moment_destroy(begin);
+}
+
 static void syn_in(void)
 {
 	uint8_t f[512];
@@ -1676,6 +1723,7 @@ int main(void)
 		TEST(test_replay),
 		TEST(test_replay_pace),
 		TEST(test_replay_pace_first),
+		TEST(test_replay_behind),
 		TEST(test_replay_gap),
 		TEST(test_block),
 		TEST(test_block_resets),
