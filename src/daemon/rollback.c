@@ -5,6 +5,7 @@
  * Patches that are in place stay: they are put in again, as after a detection. An engine that dies, dies perhaps of what
  * it was given; so when it does so soon and again, the input since the checkpoint is not delivered once more.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
@@ -16,6 +17,8 @@
 /* In a row: with the input since the checkpoint, then without, then the VM is over. */
 #define REVIVALS_WITH_INPUT 2u
 #define REVIVALS_MAX 4u
+/* Times that it is switched on, where there is nothing to go back to yet. */
+#define BOOTS_MAX 3u
 
 void vm_kill_active(struct vm *vm)
 {
@@ -250,6 +253,38 @@ static void over(struct vm *vm, const char *because)
 	vm_end(vm, &e);
 }
 
+/*
+ * Before the first checkpoint nothing has come from outside, and nothing that the guest has sent matters much: as after a
+ * power failure it begins anew, with the disks as they are.
+ */
+static int switch_on_again(struct vm *vm, struct err *e)
+{
+	vm_kill_active(vm);
+	vmi_destroy(vm->vmi);
+	vm->vmi = NULL;
+	vm->guest_seen = false;
+	if (fallocate(vm->ram_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)vm->args.ram_size) < 0)
+		return err_set_errno(e, "emptying guest memory");
+	loop_timer_set(vm->boot_timer, vm->cfg->boot_timeout_s * 1000);
+	return vm_switch_on(vm, e);
+}
+
+/* There is no checkpoint to go back to. */
+static void begin_anew(struct vm *vm)
+{
+	struct err e;
+
+	if (vm->last_checkpoint_ns) {
+		over(vm, ", and there is no checkpoint to go back to");
+	} else if (vm->boots >= BOOTS_MAX) {
+		over(vm, ", again and again before there was a checkpoint to go back to");
+	} else {
+		log_warn("%s; there is no checkpoint to go back to yet: the VM is switched on again", vm->died.text);
+		if (switch_on_again(vm, &e) < 0)
+			vm_end(vm, &e);
+	}
+}
+
 static unsigned count_deaths(struct vm *vm, uint64_t checkpoint)
 {
 	uint64_t now = loop_now_ns();
@@ -277,7 +312,7 @@ void vm_revive(void *arg, uint32_t events)
 	}
 	r = calloc(1, sizeof(*r));
 	if (!r || checkpoint_newest(vm->ring, &r->checkpoint, &e) < 0) {
-		over(vm, ", and there is no checkpoint to go back to");
+		begin_anew(vm);
 		free(r);
 		return;
 	}

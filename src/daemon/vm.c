@@ -426,9 +426,8 @@ int vm_create(struct loop *l, const struct config *c, struct store *st, const st
 			  .shadow_fd = -1,
 			  .console_fd = -1,
 			  .start_ns = loop_now_ns()};
-	if (open_console(vm, e) < 0 || create_parts(vm, e) < 0 || vm_start_engine(vm, false, &vm->active, e) < 0 ||
-	    undo_attach(vm->undo, l, engine_uffd(vm->active.en), engine_ram(vm->active.en), e) < 0 ||
-	    engine_continue(vm->active.en, e) < 0 || create_timers(vm, e) < 0) {
+	if (open_console(vm, e) < 0 || create_parts(vm, e) < 0 || vm_switch_on(vm, e) < 0 ||
+	    create_timers(vm, e) < 0) {
 		vm_destroy(vm);
 		return -1;
 	}

@@ -139,6 +139,15 @@ int vm_start_engine(struct vm *vm, bool incoming, struct vm_engine *x, struct er
 	return 0;
 }
 
+int vm_switch_on(struct vm *vm, struct err *e)
+{
+	if (vm_start_engine(vm, false, &vm->active, e) < 0 ||
+	    undo_attach(vm->undo, vm->loop, engine_uffd(vm->active.en), engine_ram(vm->active.en), e) < 0)
+		return -1;
+	vm->boots++;
+	return engine_continue(vm->active.en, e);
+}
+
 void vm_stop_engine(struct vm_engine *x)
 {
 	engine_destroy(x->en);

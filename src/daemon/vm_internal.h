@@ -102,6 +102,7 @@ struct vm {
 	unsigned rollbacks_in_row; /* to that one */
 
 	struct err died; /* how the active engine ended */
+	unsigned boots; /* times that it was switched on */
 	uint64_t revivals; /* engines that took over from one that died */
 	uint64_t revived_from, revived_ns; /* checkpoint and time of the last one */
 	unsigned revivals_in_row; /* from that checkpoint, each soon after the one before */
@@ -130,6 +131,8 @@ void vm_thaw_devices(struct vm *vm);
 /* vm_engines.c */
 /* Starts one, or waits for one that is being started, until it can take over or begin (incoming false). */
 int vm_start_engine(struct vm *vm, bool incoming, struct vm_engine *ret, struct err *e) MUST_CHECK;
+/* Starts an engine that begins where a computer does when it is switched on, and lets it run. */
+int vm_switch_on(struct vm *vm, struct err *e) MUST_CHECK;
 void vm_stop_engine(struct vm_engine *x);
 void vm_stop_engines(struct vm *vm);
 /* Timer: starts the waiting engines and looks in on them; the VM must not stand still while QEMU starts. */
