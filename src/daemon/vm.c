@@ -426,8 +426,7 @@ int vm_create(struct loop *l, const struct config *c, struct store *st, const st
 			  .shadow_fd = -1,
 			  .console_fd = -1,
 			  .start_ns = loop_now_ns()};
-	if (open_console(vm, e) < 0 || create_parts(vm, e) < 0 || vm_switch_on(vm, e) < 0 ||
-	    create_timers(vm, e) < 0) {
+	if (open_console(vm, e) < 0 || create_parts(vm, e) < 0 || vm_switch_on(vm, e) < 0 || create_timers(vm, e) < 0) {
 		vm_destroy(vm);
 		return -1;
 	}

@@ -146,13 +146,13 @@ static int patches_in_guest(const struct vm *vm)
 
 json_t *vm_status(struct vm *vm)
 {
-	return json_pack("{s:s, s:s, s:I, s:i, s:i, s:o, s:b, s:s, s:o, s:I, s:I, s:i, s:I, s:o, s:o, s:o, s:o}", "name",
-			 vm->cfg->name, "state", state_name(vm->state), "uptime_s",
-			 (json_int_t)((loop_now_ns() - vm->start_ns) / 1000000000u), "boots", (int)vm->boots, "engine_pid",
-			 vm->active.en ? (int)engine_pid(vm->active.en) : 0, "standby_pids", standby_pids(vm),
-			 "introspection", vm->vmi != NULL, "respond", config_respond_name(vm->cfg->respond),
-			 "detectors", detector_status(vm), "detections", (json_int_t)vm->detections, "recoveries",
-			 (json_int_t)vm->recoveries, "patches", patches_in_guest(vm), "flows_blocked",
-			 (json_int_t)vm->flows_blocked, "taint", taint_status(vm), "network", net_status(vm), "disks",
-			 disks_status(vm), "checkpoints", checkpoint_status(vm));
+	return json_pack(
+		"{s:s, s:s, s:I, s:i, s:i, s:o, s:b, s:s, s:o, s:I, s:I, s:i, s:I, s:o, s:o, s:o, s:o}", "name",
+		vm->cfg->name, "state", state_name(vm->state), "uptime_s",
+		(json_int_t)((loop_now_ns() - vm->start_ns) / 1000000000u), "boots", (int)vm->boots, "engine_pid",
+		vm->active.en ? (int)engine_pid(vm->active.en) : 0, "standby_pids", standby_pids(vm), "introspection",
+		vm->vmi != NULL, "respond", config_respond_name(vm->cfg->respond), "detectors", detector_status(vm),
+		"detections", (json_int_t)vm->detections, "recoveries", (json_int_t)vm->recoveries, "patches",
+		patches_in_guest(vm), "flows_blocked", (json_int_t)vm->flows_blocked, "taint", taint_status(vm),
+		"network", net_status(vm), "disks", disks_status(vm), "checkpoints", checkpoint_status(vm));
 }

@@ -55,7 +55,8 @@ struct plugin_vcpu {
 	 * program after a switch, so what lies there must be compared.
 	 */
 	uint64_t where[TAINT_GPRS];
-	uint32_t unmixed; /* bit mask of registers that were loaded mixed with a word of the thread's, and unmixed since */
+	uint32_t
+		unmixed; /* bit mask of registers that were loaded mixed with a word of the thread's, and unmixed since */
 	/*
 	 * For a register loaded through a pointer that came whole from the outside: where that pointer was loaded from, where it
 	 * pointed to, and where the load was. through[].pointer 0: no such load.

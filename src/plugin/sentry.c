@@ -202,8 +202,8 @@ static bool find_held(struct plugin_vcpu *c, const struct plugin_site *s, unsign
 	tainted = register_labels(c, reg, ret->n, ret->label);
 	if (!tainted)
 		return false;
-	if (!look_at(c, c->where[reg], ret->n, &ret->at, bytes, loaded) ||
-	    !shares_origin(ret->label, loaded, ret->n) || !is_from_there(c, reg, ret, tainted, bytes))
+	if (!look_at(c, c->where[reg], ret->n, &ret->at, bytes, loaded) || !shares_origin(ret->label, loaded, ret->n) ||
+	    !is_from_there(c, reg, ret, tainted, bytes))
 		return tainted > 1 && !is_computed(ret->label, ret->n);
 	ret->vaddr = c->where[reg];
 	memcpy(ret->label, loaded, sizeof(loaded));
