@@ -144,6 +144,10 @@ guest-lab: ## the guest image with all builds of the attack lab
 guest-newer: ## the guest image with a newer kernel, of Debian's backports
 	$(Q)tools/build-image newer
 
+.PHONY: guest-debian
+guest-debian: guest-lab ## a disk with a whole Debian, which the guest boots from
+	$(Q)tools/build-image debian
+
 .PHONY: guest-real
 guest-real: ## the guest image with programs of Debian and re-created ones
 	$(Q)tools/build-image real
@@ -154,7 +158,7 @@ demo: ## install what is missing, build, and show the main job
 	$(Q)+MAKE="$(MAKE)" tools/demo
 
 .PHONY: check-guest
-check-guest: all guest guest-lab guest-newer guest-real ## run the guest tests
+check-guest: all guest guest-lab guest-newer guest-real guest-debian ## run the guest tests
 	$(Q)tests/guest/run
 
 .PHONY: check-attack20
@@ -173,7 +177,7 @@ check-attacks-third: all guest-lab ## every third form of attack in the main bui
 	$(Q)BUILDS="$(MAIN_BUILDS)" JOBS="$(JOBS)" CHUNK=10 tests/attacks/matrix.sh --third
 
 .PHONY: check-recovery
-check-recovery: all guest guest-lab ## engines, waiting engines and supervisors killed 50 times each, 20 attacks beside busy connections (KILLS=50 ATTACKS=20)
+check-recovery: all guest guest-lab guest-debian ## engines, waiting engines and supervisors killed 50 times each, 20 attacks beside busy connections (KILLS=50 ATTACKS=20)
 	$(Q)KILLS=$(or $(KILLS),50) ATTACKS=$(or $(ATTACKS),20) tests/guest/run \
 		engine_killed standby_killed supervisor_killed checkpoint_verbs rollback streams database
 

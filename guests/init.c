@@ -12,6 +12,9 @@
  * system, is mounted at /clouder-data until a service ends: then "guest: data is unmounted". An empty line comes before the last three: a
  * service may have left a line unfinished. The kernel's own settings, address space randomisation among them, are left as
  * they are.
+ *
+ * With clouder.root the first disk is a system of its own, whose /sbin/init goes on from here with the network as it is. That runs
+ * this program once more, as a service: then it starts services as above, and ends when one of them does without an error.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -120,6 +123,28 @@ static void unmount_data(void)
 		say("guest: data is unmounted\n");
 	else
 		say("guest: umount /clouder-data: %m\n");
+}
+
+static void enter_system(void)
+{
+	static const char *const moved[] = {"proc", "sys", "dev"};
+
+	load_modules("/lib/modules/list-data");
+	mkdir("/system", 0755);
+	if (mount("/dev/vda", "/system", "ext4", MS_NOATIME, NULL) < 0 || chdir("/system") < 0) {
+		say("guest: mount /dev/vda: %m\n");
+		return;
+	}
+	for (size_t i = 0; i < sizeof(moved) / sizeof(moved[0]); i++) {
+		char from[8];
+
+		snprintf(from, sizeof(from), "/%s", moved[i]);
+		if (mount(from, moved[i], NULL, MS_MOVE, NULL) < 0)
+			say("guest: moving %s: %m\n", from);
+	}
+	if (mount(".", "/", NULL, MS_MOVE, NULL) == 0 && chroot(".") == 0)
+		execl("/sbin/init", "init", (char *)NULL);
+	say("guest: /sbin/init: %m\n");
 }
 
 /* Whether the interface is there, waiting for the kernel to announce it. */
@@ -368,8 +393,11 @@ static struct service *find_service(pid_t pid)
 	return NULL;
 }
 
-/* Reports the end of services, for ever; again: and starts them again; data: the disk is mounted. */
-static void watch_services(bool again, bool data)
+/*
+ * Reports the end of services, as a service until one ends well, else for ever; again: and starts them again; data: the disk is
+ * mounted.
+ */
+static void watch_services(bool as_service, bool again, bool data)
 {
 	for (;;) {
 		int status;
@@ -382,6 +410,8 @@ static void watch_services(bool again, bool data)
 			say("\nguest: %s killed by signal %d\n", s->name, WTERMSIG(status));
 		else if (s)
 			say("\nguest: %s exited %d\n", s->name, WEXITSTATUS(status));
+		if (s && as_service && status == 0)
+			return;
 		if (s && again)
 			launch_service(s);
 		else if (s && data)
@@ -392,15 +422,19 @@ static void watch_services(bool again, bool data)
 int main(void)
 {
 	char line[2048], copy[2048], *run;
-	bool again, data;
+	bool again, data, as_service = getpid() != 1;
 
-	mount_all();
-	load_modules("/lib/modules/list");
-	start_network();
+	if (!as_service) {
+		mount_all();
+		load_modules("/lib/modules/list");
+		start_network();
+	}
 	read_command_line(line, sizeof(line));
 	snprintf(copy, sizeof(copy), "%s", line);
 	again = strstr(line, "clouder.again") != NULL;
 	data = strstr(line, "clouder.data") != NULL;
+	if (!as_service && strstr(line, "clouder.root"))
+		enter_system();
 	if (data)
 		mount_data();
 	run = find_word(line, "clouder.run");
@@ -410,5 +444,6 @@ int main(void)
 		say("guest: not all services run\n");
 	if (find_word(copy, "clouder.shell"))
 		start_shell();
-	watch_services(again, data);
+	watch_services(as_service, again, data);
+	return 0;
 }
