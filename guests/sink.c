@@ -9,8 +9,7 @@
  *   echo release   removes the file and has the kernel drop what it caches
  *   echo disk N    reads the first N bytes of the disk, through the cache for files
  *   echo dirty N   writes to each page of N MiB, at most DIRTY_MIB, of the same memory each time
- *   echo later N MS   the same in another process, MS milliseconds after the answer
- *   echo join      is answered when that is done
+ *   echo later N MS   the same in another process, MS milliseconds after the answer; then "sink: written" is on the console
  *   echo wipe      takes nearly all memory that is free, has the kernel zero it, and gives it back
  */
 #include <errno.h>
@@ -23,7 +22,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/sysinfo.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "service.h"
@@ -120,27 +118,20 @@ static bool dirty(uint64_t mib)
 	return mib <= DIRTY_MIB;
 }
 
-static pid_t writer;
-
 static bool later(const char *text)
 {
 	char *end;
 	uint64_t mib = strtoull(text, &end, 10);
 	unsigned long ms = strtoul(end, NULL, 10);
+	pid_t pid = fork();
 
-	writer = fork();
-	if (writer == 0) {
+	if (pid == 0) {
 		usleep((useconds_t)ms * 1000);
-		_exit(!dirty(mib));
+		if (dirty(mib))
+			dprintf(STDOUT_FILENO, "sink: written\n");
+		_exit(0);
 	}
-	return writer > 0;
-}
-
-static bool join(void)
-{
-	int status;
-
-	return waitpid(writer, &status, 0) == writer && status == 0;
+	return pid > 0;
 }
 
 static bool wipe(void)
@@ -171,8 +162,6 @@ static void obey(const char *text)
 		good = dirty(strtoull(text + 6, NULL, 10));
 	else if (strncmp(text, "later ", 6) == 0)
 		good = later(text + 6);
-	else if (strcmp(text, "join") == 0)
-		good = join();
 	else if (strcmp(text, "release") == 0)
 		good = release();
 	else if (strcmp(text, "wipe") == 0)

@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 #define TAINT_ABI_MAGIC 0x31544e5441524c43ull /* "CLRATNT1" */
-#define TAINT_ABI_VERSION 3u
+#define TAINT_ABI_VERSION 4u
 #define TAINT_VCPU_MAX 64u
 
 /*
@@ -104,7 +104,8 @@ struct taint_line {
 	uint64_t followed; /* memory accesses that left the fast path */
 	uint64_t blocks_tracked; /* blocks entered in the track state */
 	uint64_t stale_loads; /* loads that met labels of bytes which had been overwritten behind the engine's back */
-	uint64_t pad[3];
+	uint64_t naps; /* odd while the vCPU has nothing to do; grows each time that it falls asleep and wakes */
+	uint64_t pad[2];
 };
 static_assert(sizeof(struct taint_line) == 64, "a cache line of its own");
 

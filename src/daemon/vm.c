@@ -143,6 +143,22 @@ uint64_t vm_arrival_time(const struct vm *vm, uint32_t origin)
 	return 0;
 }
 
+static uint64_t naps(void *arg)
+{
+	const struct vm *vm = arg;
+	const struct taint_shm *shm = shadow_header(vm->shadow);
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < shm->n_vcpus && i < TAINT_VCPU_MAX; i++) {
+		uint64_t of_one = __atomic_load_n(&shadow_line(vm->shadow, i)->naps, __ATOMIC_ACQUIRE);
+
+		if (!(of_one & 1))
+			return 0;
+		sum += of_one;
+	}
+	return sum;
+}
+
 /* The plugin reads guest memory too. */
 static void tell_regions(const struct vm *vm)
 {
@@ -349,7 +365,7 @@ static int create_shadow(struct vm *vm, struct err *e)
 
 static int create_parts(struct vm *vm, struct err *e)
 {
-	static const struct net_ops net_ops = {may_deliver, input, regions, replayed, held, session_lost};
+	static const struct net_ops net_ops = {may_deliver, input, regions, naps, replayed, held, session_lost};
 	struct checkpoint_parts parts;
 	uint64_t undo_limit;
 

@@ -281,20 +281,40 @@ static void gap_ended(void *arg, uint32_t events)
 	net_schedule(arg);
 }
 
+static uint64_t naps(const struct net *n)
+{
+	return n->ops->naps ? n->ops->naps(n->arg) : 0;
+}
+
+/* Whether the guest has woken since the last replayed frame, and been at rest again for a while. */
+static bool rests(struct net *n, uint64_t now)
+{
+	uint64_t seen = naps(n);
+
+	if (seen == n->replay_naps)
+		seen = 0;
+	if (seen != n->rest_naps)
+		n->rest_ns = now;
+	n->rest_naps = seen;
+	return seen && now - n->rest_ns >= PACE_REST_NS;
+}
+
 /* Whether it is too early for a frame that opens a connection. */
 static bool rx_early(struct net *n, const struct inlog_record *r)
 {
-	uint64_t gap, now = loop_now_ns();
+	uint64_t first, gap, now = loop_now_ns(), passed = now - n->replay_given_ns;
 
 	if (!n->replay_time_ns || r->time_ns <= n->replay_time_ns || !pace_opens(r->data, r->len))
 		return false;
-	gap = (r->time_ns - n->replay_time_ns) * PACE_SLOWER;
+	first = r->time_ns - n->replay_time_ns;
+	gap = first * PACE_SLOWER;
 	if (gap > PACE_GAP_MOST_NS)
 		gap = PACE_GAP_MOST_NS;
 	gap *= n->gap_times;
-	if (now - n->replay_given_ns >= gap)
+	if (passed >= gap || (n->gap_times == 1 && rests(n, now) && passed >= first))
 		return false;
-	loop_timer_set(n->gap_timer, (unsigned)((gap - (now - n->replay_given_ns)) / 1000000) + 1);
+	/* Nobody tells when the guest comes to rest. */
+	loop_timer_set(n->gap_timer, n->ops->naps && n->gap_times == 1 ? 1 : (unsigned)((gap - passed) / 1000000) + 1);
 	return true;
 }
 
@@ -339,6 +359,8 @@ static bool rx_replay(struct net *n, struct virtq *q)
 		n->stats.replayed_frames++;
 		n->replay_time_ns = r->time_ns;
 		n->replay_given_ns = loop_now_ns();
+		n->replay_naps = naps(n);
+		n->rest_naps = 0;
 		if (seqmap_peer_knows(&n->seqmap, r->data, r->len, &isn))
 			pace_expect(&n->pace, r->data, r->len, isn);
 	}

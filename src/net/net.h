@@ -48,6 +48,11 @@ struct net_ops {
 	void (*input)(void *arg, struct gpa at, const uint8_t *bytes, size_t len, uint32_t origin);
 	/* The memory table of the session with started rings (sorted or not); applied with gmem_set_regions by the callee. */
 	void (*regions)(void *arg, const struct gmem_region *r, size_t n);
+	/*
+	 * 0: a vCPU of the guest has something to do; else a number that changes whenever one wakes. May be NULL. With it a
+	 * replay need not wait long before a connection that is opened.
+	 */
+	uint64_t (*naps)(void *arg);
 	/* The last frame of a replay was delivered. */
 	void (*replayed)(void *arg);
 	/*

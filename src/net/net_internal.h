@@ -44,6 +44,8 @@ struct net {
 	uint64_t pace_seq; /* the replayed frame that waits, or waited last */
 	bool pace_overdue;
 	uint64_t replay_time_ns, replay_given_ns; /* of the last replayed frame: when it was delivered first, and now */
+	uint64_t replay_naps; /* as ops->naps() said then */
+	uint64_t rest_naps, rest_ns; /* what it has said since, all the time since then; 0: nothing */
 	unsigned pace_patience_ms;
 	unsigned gap_times; /* as net_slow_replays() says */
 	bool replay_ends; /* replayed() is to be called when no frame of the replay is left */

@@ -31,6 +31,8 @@
  */
 #define PACE_SLOWER 20u
 #define PACE_GAP_MOST_NS 50000000u
+/* A guest that has been at rest for so long, once as long has passed as the first time, is done with what came before. */
+#define PACE_REST_NS 1000000u
 /* And so many times as long where the guest came to something else all the same. */
 #define PACE_TIMES_MOST 64u
 

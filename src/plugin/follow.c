@@ -70,6 +70,8 @@ void follow_resume_vcpu(unsigned index)
 
 	if (!c || !c->line)
 		return;
+	c->awake = true;
+	__atomic_store_n(&c->line->naps, (c->line->naps | 1) + 1, __ATOMIC_RELEASE);
 	/* Another engine, or a rollback, may have changed the register shadow; keys may have come round while it slept. */
 	c->block = NULL;
 	c->pending = false;
@@ -188,6 +190,10 @@ void follow_pause_vcpu(unsigned index)
 	if (c->track && c->block)
 		catch_up_at_end(c);
 	c->block = NULL;
+	/* In an engine that has yet to take over the line is that of another's vCPU. */
+	if (c->awake)
+		__atomic_store_n(&c->line->naps, c->line->naps | 1, __ATOMIC_RELEASE);
+	c->awake = false;
 }
 
 /* Whether a vCPU has still to catch up with the block. All are stopped. */

@@ -38,6 +38,7 @@ struct plugin_vcpu {
 	uint32_t at;
 	uint32_t hot; /* PLUGIN_HOT_* */
 	uint8_t track; /* what the scoreboard says: enum plugin_track */
+	bool awake; /* it runs, or is about to */
 	bool pending; /* members of the block may meet tainted memory (group.c) */
 	uint8_t n_skipped; /* reads of the current wide load that were left alone, and not told to the core yet */
 	unsigned index;

@@ -121,3 +121,27 @@ run_refused() {
 	is "$1: exit code" "$2" "$status"
 	check "$1: one clear line" one_line "$T/refused.err" "^clouder: error: .*$3"
 }
+
+# The image's file system is full: the guest has an I/O error, and goes on; so does the VM.
+test_disk_full() {
+	local port small=$T/small
+	port=$(free_port)
+	mkdir "$small"
+	qemu_args "fig2-ledger clouder.data no_timer_check"
+	: >"$T/vm.console"
+	# shellcheck disable=SC2016 # for the inner shell
+	launch_as vm unshare --mount sh -c 'mount -t tmpfs -o size=24m none "$1" && mke2fs -q -t ext4 -F "$1/disk" 64M >"$1/made" 2>&1 &&
+		shift && exec "$@"' sh "$small" "$CLOUDER" run --name vm --console "$T/vm.console" --disk "$small/disk" \
+		--net "user,hostfwd=tcp:127.0.0.1:$port-:7009" -- "${QEMU_ARGS[@]}"
+	check "the VM starts" wait_ready vm
+	check "benign requests" benign "$port" 12 first
+	dd if=/dev/zero of="/proc/${pid_of[vm]}/root$small/full" bs=4096 2>/dev/null
+	check "more of them" benign "$port" 200 more
+	check "it is said" settled grep -q 'error: disk .*/disk: writing .*No space left on device; the guest is told of an I/O error' "$T/vm.log"
+	echo "note: said $(wc -l <"$T/vm.log") times"
+	check "the guest goes on" benign "$port" 12 second
+	check "the same answers" same_file first second
+	is "state" running "$(status_value vm state)"
+	end vm
+	check "nothing is left" settled nothing_left
+}

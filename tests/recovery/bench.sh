@@ -55,7 +55,7 @@ dirty() {
 dirty_itself() {
 	local ask=("$GUEST/ask" "127.0.0.1:$1")
 	timeout "$LIMIT" "${ask[@]}" "echo dirty $2" && timeout "$LIMIT" "${ask[@]}" "echo later $2 2000" &&
-		"$CLOUDER" checkpoint vm && timeout "$LIMIT" "${ask[@]}" "echo join"
+		"$CLOUDER" checkpoint vm && wait_console vm "^sink: written"
 }
 
 # recover_from NUMBER MIB HOW: an attack in a new VM of 1 GiB, so much of which was written to since the checkpoint.
