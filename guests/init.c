@@ -8,7 +8,7 @@
  *
  * On the console: "guest: NAME pid N port P" for each service, "guest: ready" when all of them listen, and
  * "guest: NAME exited STATUS" or "guest: NAME killed by signal N" when one ends. Nothing is started again, because a crash
- * must be seen, unless clouder.again is there: then it is, after it was told. With clouder.data the first disk, an ext4 file
+ * must be seen, unless clouder.again is there: then it is, after it was told. With clouder.reboot the guest reboots when one ends. With clouder.data the first disk, an ext4 file
  * system, is mounted at /clouder-data until a service ends: then "guest: data is unmounted". An empty line comes before the last three: a
  * service may have left a line unfinished. The kernel's own settings, address space randomisation among them, are left as
  * they are.
@@ -31,6 +31,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -395,9 +396,9 @@ static struct service *find_service(pid_t pid)
 
 /*
  * Reports the end of services, as a service until one ends well, else for ever; again: and starts them again; data: the disk is
- * mounted.
+ * mounted; may_reboot: the end of one is the end of all.
  */
-static void watch_services(bool as_service, bool again, bool data)
+static void watch_services(bool as_service, bool again, bool data, bool may_reboot)
 {
 	for (;;) {
 		int status;
@@ -412,6 +413,8 @@ static void watch_services(bool as_service, bool again, bool data)
 			say("\nguest: %s exited %d\n", s->name, WEXITSTATUS(status));
 		if (s && as_service && status == 0)
 			return;
+		if (s && may_reboot)
+			reboot(RB_AUTOBOOT);
 		if (s && again)
 			launch_service(s);
 		else if (s && data)
@@ -444,6 +447,6 @@ int main(void)
 		say("guest: not all services run\n");
 	if (find_word(copy, "clouder.shell"))
 		start_shell();
-	watch_services(as_service, again, data);
+	watch_services(as_service, again, data, strstr(copy, "clouder.reboot") != NULL);
 	return 0;
 }

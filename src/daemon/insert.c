@@ -117,11 +117,19 @@ static void take_out(struct response *r)
 bool insert_patches(struct response *r, struct err *ret_e)
 {
 	struct vm *vm = r->vm;
-	bool good = !under_way(r);
 	struct err e;
+	bool good;
 
 	*ret_e = (struct err){0};
 	r->missing = 0;
+	vm_kernel_at(vm, r->checkpoint.time_ns);
+	if (!vm->vmi) {
+		r->missing = vm->n_patches;
+		if (r->have_patch)
+			err_set(ret_e, ERR_STATE, "the checkpoint is of an earlier boot of the guest");
+		return !r->have_patch;
+	}
+	good = !under_way(r);
 	take_out(r);
 	for (unsigned i = 0; i < vm->n_patches; i++) {
 		if (vm->patch[i].dormant || vm->patch[i].reverted ||

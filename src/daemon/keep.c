@@ -9,7 +9,8 @@
  * is delivered again, and nothing is lost. What was dropped with the page cache or a restart of the guest is found in the same
  * way.
  *
- * A look costs some reads for each mapping of each process; looks take at most a hundredth of the time.
+ * A look costs some reads for each mapping of each process; looks take at most a hundredth of the time, but are not more than 10 s
+ * apart.
  */
 #include <assert.h>
 #include <glib.h>
@@ -27,6 +28,7 @@
 /* Times between looks, and how often another engine takes over for a patch that does not go in. */
 #define LOOK_MS 1000u
 #define LOOK_SHARE 100u
+#define LOOK_MOST_NS 10000000000ull
 #define TRIES_MAX 3u
 
 static_assert(CALL_FORMAT == 10 && BOUND_ARGUMENT == 4 && FINDING_CALL == 1, "the names in a record are in this order");
@@ -329,7 +331,7 @@ static unsigned look(struct vm *vm)
 
 bool keep_look(struct vm *vm)
 {
-	uint64_t start = loop_now_ns(), took;
+	uint64_t start = loop_now_ns(), took, wait;
 	unsigned wanted;
 
 	if (start < vm->next_look_ns || vm->cfg->respond == CONFIG_RESPOND_OBSERVE)
@@ -341,7 +343,8 @@ bool keep_look(struct vm *vm)
 	}
 	wanted = look(vm);
 	took = loop_now_ns() - start;
-	vm->next_look_ns = start + took * LOOK_SHARE;
+	wait = took * LOOK_SHARE;
+	vm->next_look_ns = start + (wait < LOOK_MOST_NS ? wait : LOOK_MOST_NS);
 	log_debug("looked for %u patches in %llu us: %u are to be put in or taken out", vm->n_patches,
 		  (unsigned long long)(took / 1000), wanted);
 	return wanted;

@@ -48,6 +48,7 @@ static int have_vmi(struct response *r, struct err *e)
 	const struct taint_msg_detect *d = &r->detect;
 	struct vmi_space space;
 
+	vm_kernel_at(r->vm, r->detect.time_ns);
 	if (r->vm->vmi)
 		return 0;
 	vmi_space_init(&space, r->vm->gmem, d->cr0, d->cr3, d->cr4, d->efer);

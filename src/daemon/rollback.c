@@ -260,8 +260,7 @@ static void over(struct vm *vm, const char *because)
 static int switch_on_again(struct vm *vm, struct err *e)
 {
 	vm_kill_active(vm);
-	vmi_destroy(vm->vmi);
-	vm->vmi = NULL;
+	vm_guest_resets(vm);
 	vm->guest_seen = false;
 	if (fallocate(vm->ram_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)vm->args.ram_size) < 0)
 		return err_set_errno(e, "emptying guest memory");

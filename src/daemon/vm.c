@@ -119,6 +119,9 @@ static void held(void *arg, bool full)
 
 /* ---- network ---- */
 
+/* From the start of the guest's network device until its kernel is looked for. */
+#define VMI_MS 100u
+
 static void input(void *arg, struct gpa at, const uint8_t *bytes, size_t len, uint32_t origin)
 {
 	struct vm *vm = arg;
@@ -190,8 +193,11 @@ static void regions(void *arg, const struct gmem_region *r, size_t n)
 
 	vm_set_regions(vm, r, n);
 	vm->guest_seen = true;
-	if (!vm->vmi)
-		loop_timer_set(vm->vmi_timer, 100);
+	/* Whoever has looked for patches in vain had no kernel yet. */
+	if (!vm->vmi) {
+		vm->next_look_ns = 0;
+		loop_timer_set(vm->vmi_timer, VMI_MS);
+	}
 }
 
 static void replayed(void *arg)
@@ -232,12 +238,41 @@ static bool parse_space(const char *text, struct gmem *gm, struct vmi_space *ret
 	return true;
 }
 
+static void forget_kernel(struct vm *vm)
+{
+	vmi_destroy(vm->vmi);
+	vm->vmi = NULL;
+	vm->vmi_stale = false;
+}
+
+void vm_guest_resets(struct vm *vm)
+{
+	vm->reset_ns = loop_now_ns();
+	vm->next_look_ns = 0;
+	/* Else it may be in use just now, below us. */
+	vm->vmi_stale = true;
+	if (vm->state == VM_RUNNING && !vm->detect_pending && !vm->trace)
+		forget_kernel(vm);
+}
+
+void vm_kernel_at(struct vm *vm, uint64_t time_ns)
+{
+	if (!vm->vmi_stale && time_ns >= vm->reset_ns)
+		return;
+	forget_kernel(vm);
+	if (time_ns < vm->reset_ns)
+		vm->reset_ns = 0;
+	loop_timer_set(vm->vmi_timer, VMI_MS);
+}
+
 int vm_find_kernel(struct vm *vm, struct err *e)
 {
 	struct vmi_space space;
 	json_t *text = NULL;
 	int rc;
 
+	if (vm->vmi_stale)
+		forget_kernel(vm);
 	if (vm->vmi)
 		return 0;
 	if (vm->state != VM_RUNNING || vm->detect_pending)

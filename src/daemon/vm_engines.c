@@ -20,9 +20,14 @@
 
 static void engine_event(void *arg, struct engine *en, const char *event, const json_t *data)
 {
-	(void)arg;
+	struct vm *vm = arg;
+
 	(void)data;
 	log_debug("engine %d: %s", (int)engine_pid(en), event);
+	if (en == vm->active.en && !strcmp(event, "RESET")) {
+		log_info("the guest reboots");
+		vm_guest_resets(vm);
+	}
 }
 
 static bool engine_detected(void *arg, struct engine *en, const struct taint_msg_detect *d)

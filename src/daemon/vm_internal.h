@@ -83,6 +83,8 @@ struct vm {
 	unsigned n_arrivals; /* ever; the ring's index is modulo */
 
 	struct vmi *vmi;
+	bool vmi_stale; /* the guest has begun anew since it was made */
+	uint64_t reset_ns; /* when it has last; 0: never */
 	struct vm_patch patch[VM_PATCHES_MAX];
 	unsigned n_patches;
 	int64_t newest_stored; /* patches of the store up to this number are known */
@@ -119,6 +121,10 @@ void vm_drop_stale_taint(struct vm *vm, unsigned max_pages);
 /* Time at which the payload byte with this origin was delivered, 0 if not known any more. */
 uint64_t vm_arrival_time(const struct vm *vm, uint32_t origin);
 
+/* The guest has begun anew: its kernel will be elsewhere in memory, and no process of before is there. */
+void vm_guest_resets(struct vm *vm);
+/* Memory is as it was at this time; forgets the kernel if it is that of a later boot. */
+void vm_kernel_at(struct vm *vm, uint64_t time_ns);
 /* Finds the guest's kernel unless it is known. ERR_STATE: not possible now; else it cannot be found. */
 int vm_find_kernel(struct vm *vm, struct err *e) MUST_CHECK;
 

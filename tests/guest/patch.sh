@@ -55,6 +55,44 @@ test_patch_comes_back() {
 	end third
 }
 
+# times_ready NAME TIMES: so often the guest's services have come up.
+times_ready() { [ "$(grep -ac '^guest: ready' "$T/$1.console")" -eq "$2" ]; }
+
+# The guest reboots: its memory is new, its kernel is elsewhere, and what was patched is patched again.
+test_patch_reboot() {
+	local port ledger before_boot number
+	port=$(free_port)
+	ledger=$(free_port)
+	qemu_args "fig2,fig2-ledger clouder.reboot"
+	: >"$T/vm.console"
+	launch_as vm "$CLOUDER" run --name vm --console "$T/vm.console" --net "user$(forwards "$port:7000 $ledger:7009")" --checkpoints 64 -- \
+		"${QEMU_ARGS[@]/-no-reboot/-no-shutdown}"
+	check "the VM starts" wait_ready vm
+	before_boot=$(fact "$port" boot_id)
+	check "benign requests" benign "$port" 18 before
+	check "not owned" not_owned "$port" fig2 attack
+	check "the attack is answered" wait_incident vm
+	number=$("$CLOUDER" checkpoint vm --json | json_value number)
+	timeout "$LIMIT" "$GUEST/ask" "127.0.0.1:$ledger" "echo quit" >/dev/null 2>&1
+	check "the guest reboots" settled times_ready vm 2
+	check "it is another boot" [ "$before_boot" != "$(fact "$port" boot_id)" ]
+	check "the new process runs patched code" settled runs vm true
+	check "not owned again" not_owned "$port" fig2 attack2
+	check "the service answers the attack" service_answered attack2
+	is "incidents" 1 "$(incident_count)"
+	check "benign requests after it" benign "$port" 18 after
+	check "the same answers" same_file before after
+	is "boots" 1 "$(status_value vm boots)"
+	# Back to the kernel of before, in which the patch was in place.
+	check "back over the reboot" "$CLOUDER" rollback vm "$number" --drop
+	is "it is the boot of before" "$before_boot" "$(fact "$port" boot_id)"
+	check "the process runs patched code" settled runs vm true
+	check "not owned" not_owned "$port" fig2 attack3
+	check "the service answers the attack" service_answered attack3
+	is "incidents" 1 "$(incident_count)"
+	end vm
+}
+
 # runs VM PATCHED: the one process that runs patch 1's file is patched, "true" or "false".
 runs() {
 	[ "$("$CLOUDER" patch verify 1 "$1" --json | grep -c '"pid"')" -eq 1 ] &&

@@ -38,6 +38,12 @@ int patch_apply(const struct patch *p, struct vmi *v, const struct vmi_task *t, 
 	return 0;
 }
 
+void vm_kernel_at(struct vm *v, uint64_t time_ns)
+{
+	if (time_ns < v->reset_ns)
+		v->vmi = NULL;
+}
+
 void keep_patch(struct vm *v, const struct incident *in)
 {
 	(void)v;
@@ -123,6 +129,7 @@ static int setup(void **state)
 	(void)state;
 	memset(&guest, 0, sizeof(guest));
 	memset(&vm, 0, sizeof(vm));
+	vm.vmi = (struct vmi *)(void *)&guest;
 	vm.n_patches = 1;
 	vm.patch[0].patch = (struct patch){.path = "0"};
 	r = (struct response){.vm = &vm,
@@ -146,6 +153,27 @@ static void test_all_go_in(void **state)
 	insert_keep(&r);
 	assert_int_equal(vm.n_patches, 3);
 	assert_int_equal(r.in.also_guarded, 1);
+}
+
+/* A checkpoint of an earlier boot: nothing is known of that kernel, and nothing is touched. */
+static void test_earlier_boot(void **state)
+{
+	struct err e;
+
+	(void)state;
+	vm.reset_ns = 5;
+	r.checkpoint.time_ns = 5;
+	assert_true(insert_patches(&r, &e));
+	assert_int_equal(guest.applied, 2);
+	r.checkpoint.time_ns = 4;
+	assert_false(insert_patches(&r, &e));
+	assert_int_equal(e.code, ERR_STATE);
+	assert_int_equal(guest.applied, 2);
+	assert_int_equal(r.missing, 1);
+	r.have_patch = false;
+	assert_true(insert_patches(&r, &e));
+	assert_int_equal(e.code, ERR_OK);
+	assert_int_equal(r.missing, 1);
 }
 
 /* What passes is worth an older checkpoint, what stays is not. */
@@ -209,6 +237,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_all_go_in, setup),
+		cmocka_unit_test_setup(test_earlier_boot, setup),
 		cmocka_unit_test_setup(test_reasons, setup),
 		cmocka_unit_test_setup(test_others, setup),
 		cmocka_unit_test_setup(test_under_way, setup),
