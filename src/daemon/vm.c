@@ -119,9 +119,6 @@ static void held(void *arg, bool full)
 
 /* ---- network ---- */
 
-/* From the start of the guest's network device until its kernel is looked for. */
-#define VMI_MS 100u
-
 static void input(void *arg, struct gpa at, const uint8_t *bytes, size_t len, uint32_t origin)
 {
 	struct vm *vm = arg;
@@ -196,7 +193,7 @@ static void regions(void *arg, const struct gmem_region *r, size_t n)
 	/* Whoever has looked for patches in vain had no kernel yet. */
 	if (!vm->vmi) {
 		vm->next_look_ns = 0;
-		loop_timer_set(vm->vmi_timer, VMI_MS);
+		loop_timer_set(vm->vmi_timer, VM_KERNEL_MS);
 	}
 }
 
@@ -213,88 +210,6 @@ static void session_lost(void *arg, struct vhost_session *s, const struct err *w
 	/* When QEMU is gone that is said where it is found to have ended. */
 	if (s == vm->active.session && vm->state == VM_RUNNING && why->code != ERR_GONE)
 		log_error("the guest's network device failed: %s", why->text);
-}
-
-/* ---- preparing introspection, before it is needed ---- */
-
-static bool parse_register(const char *text, const char *name, uint64_t *ret)
-{
-	const char *p = strstr(text, name);
-
-	if (!p)
-		return false;
-	*ret = strtoull(p + strlen(name), NULL, 16);
-	return true;
-}
-
-static bool parse_space(const char *text, struct gmem *gm, struct vmi_space *ret)
-{
-	uint64_t cr0, cr3, cr4, efer;
-
-	if (!text || !parse_register(text, "CR0=", &cr0) || !parse_register(text, "CR3=", &cr3) ||
-	    !parse_register(text, "CR4=", &cr4) || !parse_register(text, "EFER=", &efer))
-		return false;
-	vmi_space_init(ret, gm, cr0, cr3, cr4, efer);
-	return true;
-}
-
-static void forget_kernel(struct vm *vm)
-{
-	vmi_destroy(vm->vmi);
-	vm->vmi = NULL;
-	vm->vmi_stale = false;
-}
-
-void vm_guest_resets(struct vm *vm)
-{
-	vm->reset_ns = loop_now_ns();
-	vm->next_look_ns = 0;
-	/* Else it may be in use just now, below us. */
-	vm->vmi_stale = true;
-	if (vm->state == VM_RUNNING && !vm->detect_pending && !vm->trace)
-		forget_kernel(vm);
-}
-
-void vm_kernel_at(struct vm *vm, uint64_t time_ns)
-{
-	if (!vm->vmi_stale && time_ns >= vm->reset_ns)
-		return;
-	forget_kernel(vm);
-	if (time_ns < vm->reset_ns)
-		vm->reset_ns = 0;
-	loop_timer_set(vm->vmi_timer, VMI_MS);
-}
-
-int vm_find_kernel(struct vm *vm, struct err *e)
-{
-	struct vmi_space space;
-	json_t *text = NULL;
-	int rc;
-
-	if (vm->vmi_stale)
-		forget_kernel(vm);
-	if (vm->vmi)
-		return 0;
-	if (vm->state != VM_RUNNING || vm->detect_pending)
-		return err_set(e, ERR_STATE, "the guest's kernel has not been found yet, and cannot be looked for now");
-	if (qmp_call(engine_qmp(vm->active.en), "human-monitor-command",
-		     json_pack("{s:s}", "command-line", "info registers"), 5000, &text, e) < 0)
-		return -1;
-	if (parse_space(json_string_value(text), vm->gmem, &space))
-		rc = vmi_create(&space, &vm->vmi, e);
-	else
-		rc = err_set(e, ERR_PROTOCOL, "QEMU does not tell the guest's control registers");
-	json_decref(text);
-	return rc;
-}
-
-static void prepare_vmi(void *arg, uint32_t events)
-{
-	struct err e;
-
-	(void)events;
-	if (vm_find_kernel(arg, &e) < 0)
-		log_debug("introspection: %s (tried again at a detection, or when it is asked for)", e.text);
 }
 
 /* ---- start and end ---- */
@@ -435,7 +350,7 @@ static int create_timers(struct vm *vm, struct err *e)
 		{&vm->checkpoint_timer, take_checkpoint, 0},
 		{&vm->respond_timer, run_respond, 0},
 		{&vm->trace_timer, end_trace, 0},
-		{&vm->vmi_timer, prepare_vmi, 0},
+		{&vm->vmi_timer, vm_prepare_kernel, 0},
 		{&vm->revive_timer, vm_revive, 0},
 		{&vm->keep_timer, vm_keep, VM_KEEP_MS},
 		{&vm->boot_timer, boot_timeout, vm->cfg->boot_timeout_s * 1000},

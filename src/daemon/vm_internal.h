@@ -121,12 +121,16 @@ void vm_drop_stale_taint(struct vm *vm, unsigned max_pages);
 /* Time at which the payload byte with this origin was delivered, 0 if not known any more. */
 uint64_t vm_arrival_time(const struct vm *vm, uint32_t origin);
 
+/* vm_kernel.c */
+#define VM_KERNEL_MS 100u /* from the start of the guest's network device until its kernel is looked for */
 /* The guest has begun anew: its kernel will be elsewhere in memory, and no process of before is there. */
 void vm_guest_resets(struct vm *vm);
 /* Memory is as it was at this time; forgets the kernel if it is that of a later boot. */
 void vm_kernel_at(struct vm *vm, uint64_t time_ns);
 /* Finds the guest's kernel unless it is known. ERR_STATE: not possible now; else it cannot be found. */
 int vm_find_kernel(struct vm *vm, struct err *e) MUST_CHECK;
+/* Timer: looks for it. */
+void vm_prepare_kernel(void *vm, uint32_t events);
 
 /* vm_disks.c */
 int vm_create_disks(struct vm *vm, struct err *e) MUST_CHECK;

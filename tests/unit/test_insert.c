@@ -236,10 +236,8 @@ static void test_under_way(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(test_all_go_in, setup),
-		cmocka_unit_test_setup(test_earlier_boot, setup),
-		cmocka_unit_test_setup(test_reasons, setup),
-		cmocka_unit_test_setup(test_others, setup),
+		cmocka_unit_test_setup(test_all_go_in, setup), cmocka_unit_test_setup(test_earlier_boot, setup),
+		cmocka_unit_test_setup(test_reasons, setup),   cmocka_unit_test_setup(test_others, setup),
 		cmocka_unit_test_setup(test_under_way, setup),
 	};
 
