@@ -18,18 +18,28 @@ books_of() {
 	"$GUEST/bank-client" check "$T/bank.db"
 }
 
+# Back to before the customers' last transactions, which are on the disk, and which they come with again.
+takes_back_transactions() {
+	local number
+	number=$("$CLOUDER" checkpoint vm --json | json_value number) && rounds_go_on customers &&
+		"$CLOUDER" rollback vm "$number" >"$T/back" 2>&1 && rounds_go_on customers && return
+	cat "$T/back"
+	return 1
+}
+
 # bank_is_attacked WORDS DISK: attacks on another service of the VM, each of which takes the disk back, while customers come.
 bank_is_attacked() {
 	local build=lab-O2
 	PORT=$(free_port)
 	bank=$(free_port)
 	check "the VM starts" protected vm "$build,bankserv $1 no_timer_check" \
-		"$PORT:$(lab_port "$build") $bank:$(port_of bankserv)" --disk "$2"
+		"$PORT:$(lab_port "$build") $bank:$(port_of bankserv)" --disk "$2" --checkpoints 64
 	check "customers come" begin_rounds customers "$GUEST/bank-client" run "127.0.0.1:$bank"
 	heals_some "$build" customers
+	check "a rollback" takes_back_transactions
 	check "the books are whole" end_rounds customers
 	check "blocks of the disk were brought back" [ "$(status_value vm blocks_undone)" -gt 0 ]
-	echo "note: $(grep -c '^round' "$T/customers.out") transactions of each of 8 customers, $count recoveries, $(status_value vm blocks_undone) blocks brought back"
+	echo "note: $(grep -c '^round' "$T/customers.out") transactions of each of 8 customers, $count recoveries, a rollback, $(status_value vm blocks_undone) blocks brought back"
 }
 
 # No transaction that was answered is lost or there twice, the database and the file system are whole.
