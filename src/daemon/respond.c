@@ -280,7 +280,8 @@ static int run_again(struct response *r, struct err *e)
 	struct vm *vm = r->vm;
 
 	if (vm_next_engine(vm, e) < 0 || (r->tracing && set_watch(r, e) < 0) ||
-	    checkpoint_restore_engine(vm->ring, r->checkpoint.id, vm->active.en, vm->loop, e) < 0)
+	    checkpoint_restore_engine(vm->ring, r->checkpoint.id, vm->active.en, vm->active.protected_bytes, vm->loop,
+				      e) < 0)
 		return -1;
 	if (checkpoint_replay(vm->ring, r->checkpoint.id, e) < 0)
 		log_warn("input since the checkpoint: %s", e->text);

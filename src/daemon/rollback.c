@@ -65,7 +65,7 @@ static int take_over(struct response *r, bool drop, unsigned *ret_reset, struct 
 	uint64_t id = r->checkpoint.id;
 
 	if (restore(r, e) < 0 || vm_next_engine(vm, e) < 0 ||
-	    checkpoint_restore_engine(vm->ring, id, vm->active.en, vm->loop, e) < 0)
+	    checkpoint_restore_engine(vm->ring, id, vm->active.en, vm->active.protected_bytes, vm->loop, e) < 0)
 		return -1;
 	if (drop && checkpoint_drop(vm->ring, id, ret_reset, e) < 0)
 		return -1;

@@ -17,6 +17,8 @@
 #define STANDBY_RETRY_MS 5000u
 /* The VM comes first when it has just been recovered. */
 #define STANDBY_AFTER_MS 20u
+/* At once; some milliseconds for memory that is in use. */
+#define STANDBY_PROTECT_BYTES (64ull << 20)
 
 static void engine_event(void *arg, struct engine *en, const char *event, const json_t *data)
 {
@@ -194,6 +196,16 @@ static void standby_fails(struct vm *vm, struct vm_engine *x, const struct err *
 	loop_timer_set(vm->standby_timer, STANDBY_RETRY_MS);
 }
 
+/* It stands still, so its memory can be write-protected long before it takes over; the more RAM, the longer that takes. */
+static int protect_ahead(struct vm_engine *x, struct err *e)
+{
+	int rc = undo_protect_ahead(engine_uffd(x->en), engine_ram(x->en), &x->protected_bytes, STANDBY_PROTECT_BYTES,
+				    e);
+
+	x->is_protected = rc > 0;
+	return rc;
+}
+
 void vm_keep_standby(void *arg, uint32_t events)
 {
 	struct vm *vm = arg;
@@ -201,7 +213,7 @@ void vm_keep_standby(void *arg, uint32_t events)
 	struct err e;
 
 	(void)events;
-	while (x < vm->standby + VM_STANDBYS && x->ready)
+	while (x < vm->standby + VM_STANDBYS && x->ready && x->is_protected)
 		x++;
 	if (vm->state != VM_RUNNING || x == vm->standby + VM_STANDBYS)
 		return;
@@ -211,11 +223,11 @@ void vm_keep_standby(void *arg, uint32_t events)
 		standby_fails(vm, x, &e);
 		return;
 	}
-	if (engine_is_up(x->en) || loop_now_ns() - x->start_ns >= READY_MS * 1000000ull) {
-		if (vm_start_engine(vm, true, x, &e) < 0) {
-			standby_fails(vm, x, &e);
-			return;
-		}
+	if ((x->ready && protect_ahead(x, &e) < 0) ||
+	    (!x->ready && (engine_is_up(x->en) || loop_now_ns() - x->start_ns >= READY_MS * 1000000ull) &&
+	     vm_start_engine(vm, true, x, &e) < 0)) {
+		standby_fails(vm, x, &e);
+		return;
 	}
 	loop_timer_set(vm->standby_timer, STANDBY_LOOK_MS);
 }

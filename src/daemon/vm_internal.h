@@ -25,6 +25,8 @@ struct vm_engine {
 	struct vhost_session *session; /* with the network */
 	struct vhost_session *disk[DISKS_MAX];
 	bool ready, dead;
+	bool is_protected; /* all of its RAM, ahead */
+	uint64_t protected_bytes; /* of its RAM, see undo_protect_ahead() */
 	uint64_t start_ns;
 };
 

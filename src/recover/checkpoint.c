@@ -279,17 +279,18 @@ int checkpoint_restore_memory(struct checkpoint_ring *r, uint64_t id, uint64_t *
 	return 0;
 }
 
-int checkpoint_restore_engine(struct checkpoint_ring *r, uint64_t id, struct engine *en, struct loop *l, struct err *e)
+int checkpoint_restore_engine(struct checkpoint_ring *r, uint64_t id, struct engine *en, uint64_t protected_bytes,
+			      struct loop *l, struct err *e)
 {
 	struct checkpoint *c = find(r, id);
 
 	if (!c)
 		return err_set(e, ERR_LIMIT, "there is no checkpoint %llu", (unsigned long long)id);
-	if (engine_load(en, c->state_fd, e) < 0)
+	/* What loading writes to memory is trapped, too. */
+	if (undo_attach(r->parts.undo, l, engine_uffd(en), engine_ram(en), e) < 0 ||
+	    engine_load(en, c->state_fd, e) < 0)
 		return -1;
-	if (undo_attach(r->parts.undo, l, engine_uffd(en), engine_ram(en), e) < 0)
-		return -1;
-	return undo_protect(r->parts.undo, e);
+	return undo_protect(r->parts.undo, protected_bytes, e);
 }
 
 int checkpoint_replay(struct checkpoint_ring *r, uint64_t id, struct err *e)

@@ -92,9 +92,12 @@ int checkpoint_older(const struct checkpoint_ring *r, uint64_t id, struct checkp
  * back to any more; nothing is changed. Then patch RAM, and:
  */
 int checkpoint_restore_memory(struct checkpoint_ring *r, uint64_t id, uint64_t *ret_pages, struct err *e) MUST_CHECK;
-/* The waiting engine en takes over from checkpoint id: device state, traps. It is left stopped. */
-int checkpoint_restore_engine(struct checkpoint_ring *r, uint64_t id, struct engine *en, struct loop *l,
-			      struct err *e) MUST_CHECK;
+/*
+ * The waiting engine en takes over from checkpoint id: device state, traps. So much of its memory is protected already, see
+ * undo_protect_ahead(). It is left stopped, and attached to undo also after an error.
+ */
+int checkpoint_restore_engine(struct checkpoint_ring *r, uint64_t id, struct engine *en, uint64_t protected_bytes,
+			      struct loop *l, struct err *e) MUST_CHECK;
 /* All input since checkpoint id is delivered again when the engine runs; see net_replay(). */
 int checkpoint_replay(struct checkpoint_ring *r, uint64_t id, struct err *e) MUST_CHECK;
 /* None of it is, and connections that it belonged to are reset (*ret_reset of them); see net_drop(). */

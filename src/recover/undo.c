@@ -195,12 +195,12 @@ static bool engine_offset(const struct undo *u, uint64_t hva, uint64_t *ret)
 }
 
 /* Sets or lifts write protection of a range of the engine's memory; lifting wakes whoever waits. */
-static int protect_range(const struct undo *u, uint64_t hva, uint64_t len, bool on)
+static int protect_range(int uffd, uint64_t hva, uint64_t len, bool on)
 {
 	struct uffdio_writeprotect wp = {.range = {.start = hva, .len = len},
 					 .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0};
 
-	while (ioctl(u->uffd, UFFDIO_WRITEPROTECT, &wp) < 0)
+	while (ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) < 0)
 		if (errno != EAGAIN && errno != EINTR)
 			return -1;
 	return 0;
@@ -222,7 +222,7 @@ static void trap_readable(void *arg, uint32_t events)
 		if (engine_offset(u, hva, &offset))
 			keep(u, offset >> GUEST_PAGE_SHIFT);
 		u->stats.faults++;
-		protect_range(u, hva, GUEST_PAGE_SIZE, false);
+		protect_range(u->uffd, hva, GUEST_PAGE_SIZE, false);
 	}
 }
 
@@ -244,11 +244,29 @@ void undo_detach(struct undo *u)
 	u->uffd = -1;
 }
 
-static int protect_all(struct undo *u, struct err *e)
+int undo_protect_ahead(int uffd, const struct taint_msg_ram *ram, uint64_t *at, uint64_t most, struct err *e)
 {
-	for (uint32_t i = 0; i < u->ram.count; i++)
-		if (protect_range(u, u->ram.map[i].hva, u->ram.map[i].size, true) < 0)
+	uint64_t before = 0; /* in the mappings that come first */
+
+	for (uint32_t i = 0; i < ram->count && most; i++) {
+		uint64_t size = ram->map[i].size, from = *at - before, len = size - from;
+
+		before += size;
+		if (from >= size)
+			continue;
+		len = len < most ? len : most;
+		if (protect_range(uffd, ram->map[i].hva + from, len, true) < 0)
 			return err_set_errno(e, "write-protecting guest memory");
+		*at += len;
+		most -= len;
+	}
+	return most > 0;
+}
+
+int undo_protect(struct undo *u, uint64_t from, struct err *e)
+{
+	if (undo_protect_ahead(u->uffd, &u->ram, &from, UINT64_MAX, e) < 0)
+		return -1;
 	u->protected_before = true;
 	return 0;
 }
@@ -261,7 +279,7 @@ static int protect_pages(const struct undo *u, uint64_t first, uint64_t end)
 		uint64_t to = from + (u->ram.map[i].size >> GUEST_PAGE_SHIFT);
 		uint64_t lo = first > from ? first : from, hi = end < to ? end : to;
 
-		if (lo < hi && protect_range(u, u->ram.map[i].hva + ((lo - from) << GUEST_PAGE_SHIFT),
+		if (lo < hi && protect_range(u->uffd, u->ram.map[i].hva + ((lo - from) << GUEST_PAGE_SHIFT),
 					     (hi - lo) << GUEST_PAGE_SHIFT, true) < 0)
 			return -1;
 	}
@@ -293,7 +311,7 @@ static int protect_again(struct undo *u, const struct undo_log *last, struct err
 	uint64_t first, end;
 
 	if (!u->protected_before || !last)
-		return protect_all(u, e);
+		return undo_protect(u, 0, e);
 	for (first = next_page(u, 0, true); first < u->n_pages; first = next_page(u, end, true)) {
 		end = next_page(u, first, false);
 		if (protect_pages(u, first, end) < 0)
@@ -380,11 +398,6 @@ int undo_roll_back(struct undo *u, uint64_t id, uint64_t *ret_pages, struct err 
 	forget_written(u);
 	*ret_pages = pages;
 	return 0;
-}
-
-int undo_protect(struct undo *u, struct err *e)
-{
-	return protect_all(u, e);
 }
 
 size_t undo_bytes(const struct undo *u)

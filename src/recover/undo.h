@@ -51,8 +51,14 @@ bool undo_can_roll_back(const struct undo *u, uint64_t id);
  * (protection starts when an engine is attached and undo_protect() called). *ret_pages: pages restored.
  */
 int undo_roll_back(struct undo *u, uint64_t id, uint64_t *ret_pages, struct err *e) MUST_CHECK;
-/* Write-protects all RAM in the attached engine; the engine must be stopped. */
-int undo_protect(struct undo *u, struct err *e) MUST_CHECK;
+/*
+ * Write-protects RAM of an engine that waits, before it is attached, with its userfaultfd and mappings: at most so many bytes from byte *at on,
+ * counted through the mappings; *at goes on. 1: all is.
+ */
+int undo_protect_ahead(int uffd, const struct taint_msg_ram *ram, uint64_t *at, uint64_t most,
+		       struct err *e) MUST_CHECK;
+/* Write-protects RAM in the attached engine, from that byte on (see above); the engine must be stopped. */
+int undo_protect(struct undo *u, uint64_t from, struct err *e) MUST_CHECK;
 
 size_t undo_bytes(const struct undo *u);
 void undo_get_stats(const struct undo *u, struct undo_stats *ret);

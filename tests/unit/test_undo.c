@@ -186,9 +186,49 @@ static void test_protected_again_after_roll_back(void **state)
 		assert_int_equal(pages, 20);
 		assert_memory_equal(before, gmem_base(f->gm), SIZE);
 		assert_int_equal(undo_attach(f->u, f->l, f->uffd, &f->ram, &e), 0);
-		assert_int_equal(undo_protect(f->u, &e), 0);
+		assert_int_equal(undo_protect(f->u, 0, &e), 0);
 	}
 	free(before);
+}
+
+/* An engine that waits is protected bit by bit, across its mappings, and the rest of it when it takes over. */
+static void test_protected_ahead(void **state)
+{
+	struct fixture *f = *state;
+	struct undo_stats before, after;
+	uint64_t id, pages, at, parts;
+	struct err e;
+	int rc;
+
+	f->ram.count = 2;
+	f->ram.map[0].size = SIZE / 4;
+	f->ram.map[1].hva = (uintptr_t)f->engine + SIZE / 4;
+	f->ram.map[1].size = SIZE - SIZE / 4;
+	f->ram.map[1].offset = SIZE / 4;
+	undo_detach(f->u);
+	assert_int_equal(undo_attach(f->u, f->l, f->uffd, &f->ram, &e), 0);
+	assert_int_equal(undo_begin(f->u, &id, &e), 0);
+	for (uint64_t most = 4096 * 7; most <= SIZE * 2; most *= 5) {
+		for (unsigned stop_early = 0; stop_early < 2; stop_early++) {
+			engine_writes(f, 0, PAGES, 1, (uint8_t)most);
+			undo_detach(f->u);
+			assert_int_equal(undo_roll_back(f->u, id, &pages, &e), 0);
+			at = parts = 0;
+			while ((rc = undo_protect_ahead(f->uffd, &f->ram, &at, most, &e)) == 0 && !stop_early)
+				parts++;
+			assert_true(rc >= 0);
+			assert_int_equal(parts, stop_early ? 0 : SIZE / most);
+			assert_int_equal(at, stop_early && most < SIZE ? most : SIZE);
+			assert_int_equal(undo_attach(f->u, f->l, f->uffd, &f->ram, &e), 0);
+			/* What is said to be protected is not protected again. */
+			assert_int_equal(undo_protect(f->u, at, &e), 0);
+			undo_get_stats(f->u, &before);
+			engine_writes(f, 0, PAGES, 1, 1);
+			undo_get_stats(f->u, &after);
+			assert_int_equal(after.faults - before.faults, PAGES);
+		}
+	}
+	assert_int_equal(undo_protect_ahead(-1, &f->ram, &(uint64_t){0}, 4096, &e), -1);
 }
 
 static void test_forget_and_limit(void **state)
@@ -284,6 +324,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_go_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_several_logs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_protected_again_after_roll_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_protected_ahead, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forget_and_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_protected_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_oldest_given_up, setup, teardown),
