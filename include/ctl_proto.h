@@ -6,7 +6,7 @@
  *
  * One JSON object a line each way. Request: {"verb": "status"|"stop"|"events"|"taint"|"checkpoint"|"checkpoints"|"rollback"|"vmi", ...}.
  * Answer: {"ok": true, ...} or {"ok": false, "error": "one line"}. "events": the answer, then one
- * object a line as things happen ({"event": "detected"|"located"|"patched"|"rolled-back"|"recovered"|"failed"|"no-patch"|"contained"|"observed", "incident": {...}}).
+ * object a line as things happen ({"event": "detected"|"located"|"patched"|"rolled-back"|"recovered"|"failed"|"no-patch"|"contained"|"proposed"|"observed", "incident": {...}}).
  */
 #ifndef CLOUDER_CTL_PROTO_H
 #define CLOUDER_CTL_PROTO_H

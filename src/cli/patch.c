@@ -21,6 +21,9 @@ struct action {
 	int (*run)(struct cli_call *c, struct err *e);
 };
 
+/* Of patches, for an action that takes several. */
+#define IDS_MAX 32
+
 static int read_id(const char *text, int64_t *ret, struct err *e)
 {
 	size_t digits = strspn(text, "0123456789");
@@ -316,24 +319,53 @@ static int key_run(struct cli_call *c, struct err *e)
 	return 0;
 }
 
-/* ---- revert, verify ---- */
+/* ---- revert, apply, verify ---- */
 
-static int revert_run(struct cli_call *c, struct err *e)
+static int change_all(struct cli_call *c, int (*change)(struct store *s, int64_t id, struct err *e), const char *what,
+		      struct err *e)
 {
 	struct store *s = NULL;
 	int64_t id = 0;
-	int rc;
+	int rc = store_open(NULL, false, &s, e);
 
-	if (read_id(c->operands[1], &id, e) < 0 || store_open(NULL, false, &s, e) < 0)
-		return -1;
-	rc = store_revert_patch(s, id, e);
+	for (int i = 1; rc == 0 && i < c->n_operands; i++) {
+		if (read_id(c->operands[i], &id, e) < 0 || change(s, id, e) < 0)
+			rc = -1;
+		else
+			fprintf(c->out,
+				"patch %" PRId64 " is %s within moments: 'clouder patch verify %" PRId64 "' tells\n",
+				id, what, id);
+	}
 	store_close(s);
-	if (rc == 0)
-		fprintf(c->out,
-			"patch %" PRId64 " is reverted; VMs that run take it out within moments: 'clouder patch verify "
-			"%" PRId64 "' tells\n",
-			id, id);
 	return rc;
+}
+
+static int revert_run(struct cli_call *c, struct err *e)
+{
+	return change_all(c, store_revert_patch, "reverted; VMs that run take it out", e);
+}
+
+static int apply_run(struct cli_call *c, struct err *e)
+{
+	return change_all(c, store_apply_patch, "active; VMs that run put it in", e);
+}
+
+static int approve(struct store *s, int64_t id, struct err *e)
+{
+	struct patch_record r;
+
+	if (store_get_patch(s, id, &r, NULL, e) < 0)
+		return -1;
+	if (r.state != PATCH_PROPOSED)
+		return err_set(e, ERR_STATE, "patch %" PRId64 " is %s: only one that is proposed can be approved%s", id,
+			       patch_state_name(r.state),
+			       r.state == PATCH_REVERTED ? " ('clouder patch apply' puts it in again)" : "");
+	return store_apply_patch(s, id, e);
+}
+
+static int approve_run(struct cli_call *c, struct err *e)
+{
+	return change_all(c, approve, "active; VMs that run put it in", e);
 }
 
 static void print_processes(FILE *out, const json_t *answer)
@@ -372,7 +404,11 @@ static const struct action actions[] = {
 	{"import", "import FILE [--allow-unsigned]", "take one from elsewhere; its key must be trusted", 1, 1,
 	 import_run},
 	{"key", "key", "this host's key, for STATE_DIR/trusted-keys/NAME.pub elsewhere", 0, 0, key_run},
-	{"revert", "revert ID", "take one out of all VMs of the host, and do not put it in again", 1, 1, revert_run},
+	{"approve", "approve ID...", "put those in that were proposed with --respond ask", 1, IDS_MAX, approve_run},
+	{"revert", "revert ID...", "take those out of all VMs of the host, and do not put them in again", 1, IDS_MAX,
+	 revert_run},
+	{"apply", "apply ID...", "put those in again that were reverted, or in that were proposed", 1, IDS_MAX,
+	 apply_run},
 	{"verify", "verify ID [NAME] [--json]", "which processes of a VM run the file, patched or not", 1, 2,
 	 verify_run},
 };
@@ -421,11 +457,11 @@ static const struct opt opts[] = {
 const struct cli_verb cli_patch_verb = {
 	.name = "patch",
 	.args = "ACTION [ARGUMENTS] [--json]",
-	.help = "the patches that are kept: list, show, export, import, revert, verify",
+	.help = "the patches that are kept: list, show, export, import, approve, revert, apply, verify",
 	.opts = opts,
 	.n_opts = sizeof(opts) / sizeof(opts[0]),
 	.list = list_actions,
 	.min_operands = 1,
-	.max_operands = 3,
+	.max_operands = 1 + IDS_MAX,
 	.run = patch_run,
 };

@@ -26,7 +26,7 @@
 #define DEFAULT_BOOT_TIMEOUT_S 120
 
 static const char *const output_names[] = {"release", "hold", NULL};
-static const char *const respond_names[] = {"auto", "observe", NULL};
+static const char *const respond_names[] = {"auto", "ask", "observe", NULL};
 
 static int parse_text(const struct opt *o, const char *value, void *field, struct err *e);
 static int parse_name(const struct opt *o, const char *value, void *field, struct err *e);
@@ -49,8 +49,9 @@ static int parse_disk(const struct opt *o, const char *value, void *field, struc
 	  0, NULL)                                                                                                     \
 	X(FILE_KEY, "qemu", " PROGRAM", "PROGRAM", "the emulator (default: qemu-system-x86_64)", parse_text, qemu, 0,  \
 	  0, NULL)                                                                                                     \
-	X(FILE_KEY, "respond", " auto|observe", "auto|observe", "repair the VM, or only report (default: auto)",       \
-	  opts_parse_choice, respond, 0, 0, respond_names)                                                             \
+	X(FILE_KEY, "respond", " auto|ask|observe", "auto|ask|observe",                                                \
+	  "repair the VM, block the attacker and propose a patch, or only report (default: auto)", opts_parse_choice,  \
+	  respond, 0, 0, respond_names)                                                                                \
 	X(FILE_KEY, "detectors", " LIST", "LIST",                                                                      \
 	  "switch detectors off (-NAME) and on (+NAME), with commas between; they are listed below (default: all)",    \
 	  parse_detectors, detectors, 0, 0, NULL)                                                                      \
@@ -139,7 +140,7 @@ static int parse_detectors(const struct opt *o, const char *value, void *field, 
 
 const char *config_respond_name(int respond)
 {
-	return respond == CONFIG_RESPOND_OBSERVE ? respond_names[1] : respond_names[0];
+	return respond_names[respond];
 }
 
 static int set_qemu_args(struct config *c, char *const *args, size_t n, struct err *e)

@@ -14,6 +14,7 @@
 
 enum config_respond {
 	CONFIG_RESPOND_AUTO, /* patch, roll back, go on */
+	CONFIG_RESPOND_ASK, /* the same without the patch, which waits for the operator */
 	CONFIG_RESPOND_OBSERVE, /* report only; the VM goes on as it would */
 };
 

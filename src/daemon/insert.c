@@ -102,7 +102,7 @@ static void take_out(struct response *r)
 	int n = -1;
 
 	for (unsigned i = vm->n_patches; i-- > 0;) {
-		if (!vm->patch[i].reverted || vm->patch[i].dormant)
+		if (!vm->patch[i].unwanted || vm->patch[i].dormant)
 			continue;
 		if (n < 0)
 			n = vmi_tasks(vm->vmi, tasks, TASKS_MAX, &e);
@@ -132,7 +132,7 @@ bool insert_patches(struct response *r, struct err *ret_e)
 	good = !under_way(r);
 	take_out(r);
 	for (unsigned i = 0; i < vm->n_patches; i++) {
-		if (vm->patch[i].dormant || vm->patch[i].reverted ||
+		if (vm->patch[i].dormant || vm->patch[i].unwanted ||
 		    apply_to_some_task(r, &vm->patch[i].patch, &e) == 0 || ladder_superseded(vm, i))
 			continue;
 		good &= e.code != ERR_STATE;

@@ -2,7 +2,8 @@
 /*
  * Patches that outlive the guest they were made in.
  *
- * What went in after an incident is stored, signed. A VM knows the active patches of the store from its start, and those that
+ * What went in after an incident is stored, signed; with `respond = ask` it is taken out again, and stored as proposed, until the operator
+ * approves it. A VM knows the active patches of the store from its start, and those that
  * come to it later; each is dormant until a process of the guest runs the build that it is for. That is looked for after
  * checkpoints, the first of which is taken before any input is delivered, and by a timer. The code of a running engine cannot
  * be changed (it has translated it already), so another engine goes on from that checkpoint with the patches in place: input
@@ -107,7 +108,7 @@ static void settle(struct vm *vm, unsigned i, int64_t id)
 	vm->patch[i].stored = id;
 }
 
-void keep_patch(struct vm *vm, const struct incident *in)
+void keep_patch(struct vm *vm, struct incident *in)
 {
 	unsigned newest = vm->n_patches - 1;
 	struct patch_key k;
@@ -119,11 +120,17 @@ void keep_patch(struct vm *vm, const struct incident *in)
 	if (!have_key)
 		log_warn("the patch is not signed: %s", e.text);
 	keep_record(&vm->patch[newest].patch, &vm->patch[newest].finding, in, &r);
+	r.state = vm->cfg->respond == CONFIG_RESPOND_ASK ? PATCH_PROPOSED : PATCH_ACTIVE;
 	file = patch_file_write(&r, have_key ? &k : NULL, &e);
 	if (!file || store_add_patch(vm->store, &r, file, &is_new, &e) < 0)
 		log_error("the patch could not be stored, and will be lost with the guest's memory: %s", e.text);
 	else
 		settle(vm, newest, r.id);
+	vm->patch[vm->n_patches - 1].unwanted = r.state != PATCH_ACTIVE;
+	if (!in->patch_id) {
+		in->patch_id = r.id;
+		snprintf(in->patch_state, sizeof(in->patch_state), "%s", patch_state_name(r.state));
+	}
 	free(file);
 }
 
@@ -190,48 +197,40 @@ void keep_load(const struct patch_record *r, struct vm_patch *ret)
 	*ret = vp;
 }
 
-static bool is_known(const struct vm *vm, int64_t id)
+static struct vm_patch *find_stored(struct vm *vm, int64_t id)
 {
 	for (unsigned i = 0; i < vm->n_patches; i++)
 		if (vm->patch[i].stored == id)
-			return true;
-	return false;
+			return &vm->patch[i];
+	return NULL;
 }
 
-/* A patch in one process's own memory is of no use to another. */
-static bool load_one(void *arg, const struct patch_record *r)
+static bool follow_one(void *arg, const struct patch_record *r)
 {
 	struct vm *vm = arg;
+	struct vm_patch *vp = find_stored(vm, r->id);
 
-	if (r->state == PATCH_ACTIVE && strcmp(r->home, "cave") == 0 && !is_known(vm, r->id)) {
+	if (!vp && r->state == PATCH_ACTIVE) {
 		if (vm->n_patches == VM_PATCHES_MAX) {
 			log_warn("more than %u patches are stored: those from number %lld on are not put in",
 				 VM_PATCHES_MAX, (long long)r->id);
 			return false;
 		}
 		keep_load(r, &vm->patch[vm->n_patches++]);
+	} else if (vp && vp->unwanted != (r->state != PATCH_ACTIVE)) {
+		vp->unwanted = !vp->unwanted;
+		vp->tries = 0;
 	}
-	vm->newest_stored = r->id;
+	vm->newest_change = r->change;
 	return true;
-}
-
-static void mark_reverted(void *arg, int64_t id)
-{
-	struct vm *vm = arg;
-
-	for (unsigned i = 0; i < vm->n_patches; i++)
-		if (vm->patch[i].stored == id)
-			vm->patch[i].reverted = true;
 }
 
 static void follow_store(struct vm *vm)
 {
 	struct err e;
 
-	if (store_each_patch(vm->store, NULL, vm->newest_stored, load_one, vm, &e) < 0)
+	if (store_each_change(vm->store, vm->newest_change, follow_one, vm, &e) < 0)
 		log_debug("stored patches: %s", e.text);
-	if (store_each_reverted(vm->store, mark_reverted, vm, &e) < 0)
-		log_debug("reverted patches: %s", e.text);
 }
 
 /* ---- into the guest ---- */
@@ -239,8 +238,9 @@ static void follow_store(struct vm *vm)
 /* What one look at the guest's processes has found. */
 struct look {
 	struct vm *vm;
-	bool in_place[VM_PATCHES_MAX]; /* or, if it was reverted, out of it */
+	bool in_place[VM_PATCHES_MAX]; /* or, if it is unwanted, out of it */
 	bool wanted[VM_PATCHES_MAX];
+	bool lacking[VM_PATCHES_MAX]; /* not so in some process */
 	struct vmi_vma vma[MAPS_MAX];
 	struct vmi_task task[TASKS_MAX];
 };
@@ -251,7 +251,10 @@ static bool may_hold(const struct vmi_vma *vma, const struct patch *p)
 	       p->site_offset - vma->file_offset < vma->end.v - vma->start.v && strcmp(vma->path, p->path) == 0;
 }
 
-/* Patch i in a process that maps a file of that name. */
+/*
+ * Patch i in a process that maps a file of that name. What is in the page cache is so in all of them; what is in a process's own
+ * memory must be looked for in each.
+ */
 static void look_at_patch(struct look *l, unsigned i, const struct vmi_task *t, const struct vmi_vma *vma)
 {
 	struct vm_patch *vp = &l->vm->patch[i];
@@ -266,14 +269,14 @@ static void look_at_patch(struct look *l, unsigned i, const struct vmi_task *t, 
 	p->site = gva_add(vma->start, p->site_offset - vma->file_offset);
 	if (patch_place(p, l->vm->vmi, t, &p->site, &guard, NULL) < 0)
 		return;
-	if (patch_is_applied(p, l->vm->vmi, t) != vp->reverted)
+	if (patch_is_applied(p, l->vm->vmi, t) != vp->unwanted) {
 		l->in_place[i] = true;
-	else if (vp->reverted)
-		l->wanted[i] = vp->tries < TRIES_MAX;
-	else if (vp->tries < TRIES_MAX && patch_fits(p, l->vm->vmi, t))
+	} else {
+		l->lacking[i] = true;
+		if (vp->tries == TRIES_MAX || (!vp->unwanted && !patch_fits(p, l->vm->vmi, t)))
+			return;
 		l->wanted[i] = true;
-	else
-		return;
+	}
 	vp->dormant = false;
 }
 
@@ -283,7 +286,7 @@ static void look_at_task(struct look *l, const struct vmi_task *t)
 
 	for (int k = 0; k < n; k++)
 		for (unsigned i = 0; i < l->vm->n_patches; i++)
-			if (!l->vm->patch[i].patch.is_private && !l->in_place[i] &&
+			if ((l->vm->patch[i].patch.is_private || !l->in_place[i]) &&
 			    may_hold(&l->vma[k], &l->vm->patch[i].patch))
 				look_at_patch(l, i, t, &l->vma[k]);
 }
@@ -320,31 +323,49 @@ static unsigned look(struct vm *vm)
 		if (l->task[k].mm.v)
 			look_at_task(l, &l->task[k]);
 	for (unsigned i = 0; i < vm->n_patches; i++) {
-		bool is_wanted = l->wanted[i] && !l->in_place[i];
+		bool is_private = vm->patch[i].patch.is_private,
+		     is_wanted = l->wanted[i] && (is_private || !l->in_place[i]);
 
-		vm->patch[i].tries = is_wanted ? vm->patch[i].tries + 1 : l->in_place[i] ? 0 : vm->patch[i].tries;
+		if (is_wanted)
+			vm->patch[i].tries++;
+		else if (l->in_place[i] && !(is_private && l->lacking[i]))
+			vm->patch[i].tries = 0;
 		wanted += is_wanted;
 	}
 	free(l);
 	return wanted;
 }
 
+/* What this thread has had of a processor: a host that is busy should not make looks rarer still. */
+static uint64_t thread_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
+
 bool keep_look(struct vm *vm)
 {
-	uint64_t start = loop_now_ns(), took, wait;
+	uint64_t now = loop_now_ns(), start, took, wait;
 	unsigned wanted;
+	struct err e;
 
-	if (start < vm->next_look_ns || vm->cfg->respond == CONFIG_RESPOND_OBSERVE)
+	if (now < vm->next_look_ns || vm->cfg->respond == CONFIG_RESPOND_OBSERVE)
 		return false;
 	follow_store(vm);
 	if (!vm->n_patches) {
-		vm->next_look_ns = start + LOOK_MS * 1000000ull;
+		vm->next_look_ns = now + LOOK_MS * 1000000ull;
 		return false;
 	}
+	/* Once for each kernel: it does not count. */
+	if (vm_find_kernel(vm, &e) < 0)
+		log_debug("stored patches: %s", e.text);
+	start = thread_ns();
 	wanted = look(vm);
-	took = loop_now_ns() - start;
+	took = thread_ns() - start;
 	wait = took * LOOK_SHARE;
-	vm->next_look_ns = start + (wait < LOOK_MOST_NS ? wait : LOOK_MOST_NS);
+	vm->next_look_ns = now + (wait < LOOK_MOST_NS ? wait : LOOK_MOST_NS);
 	log_debug("looked for %u patches in %llu us: %u are to be put in or taken out", vm->n_patches,
 		  (unsigned long long)(took / 1000), wanted);
 	return wanted;

@@ -7,7 +7,7 @@
 
 static bool is_at(const struct vm_patch *p, const struct finding *f)
 {
-	return !p->dormant && !p->reverted && p->culprit_offset == f->culprit_file_offset &&
+	return !p->dormant && !p->unwanted && p->culprit_offset == f->culprit_file_offset &&
 	       p->patch.build_id_len == f->module.build_id_len &&
 	       !memcmp(p->patch.build_id, f->module.build_id, p->patch.build_id_len) &&
 	       !strcmp(p->patch.path, f->module.path);
@@ -35,7 +35,7 @@ bool ladder_superseded(const struct vm *vm, unsigned i)
 	const struct patch *p = &vm->patch[i].patch;
 
 	for (unsigned k = i + 1; k < vm->n_patches; k++)
-		if (!vm->patch[k].dormant && !vm->patch[k].reverted &&
+		if (!vm->patch[k].dormant && !vm->patch[k].unwanted &&
 		    vm->patch[k].patch.site_offset == p->site_offset && !strcmp(vm->patch[k].patch.path, p->path))
 			return true;
 	return false;

@@ -4,7 +4,8 @@
  *
  * The engine that detected is frozen while we look at guest memory, then
  * killed. Rungs, from the best to the last: a patch for the culprit; dropping
- * the connection that brought the bytes (when no patch can be made, or when a patched culprit is hit again);
+ * the connection that brought the bytes (when no patch can be made, when a patched culprit is hit again, or until
+ * the operator has approved the patch);
  * leaving the VM frozen (when there is nothing to go back to). The attack is never let through, but for
  * `respond = observe`, where the operator wants just that.
  */
@@ -233,6 +234,30 @@ static int set_watch(struct response *r, struct err *e)
 /* How many older checkpoints are tried where patches do not go in. */
 #define OLDER_MAX 8u
 
+/*
+ * The new patch went in, and so did those beside it. Those that the operator has not approved go out again: memory is once more
+ * as it was.
+ */
+static int leave_to_operator(struct response *r, struct err *e)
+{
+	struct vm *vm = r->vm;
+	uint64_t pages;
+	struct err why;
+	bool wanted = true;
+
+	for (unsigned i = 0; i < vm->n_patches; i++)
+		wanted &= vm->patch[i].incident != r->in.id || !vm->patch[i].unwanted;
+	if (wanted)
+		return 0;
+	r->have_patch = false;
+	r->is_proposed = true;
+	if (checkpoint_restore_memory(vm->ring, r->checkpoint.id, &pages, e) < 0)
+		return -1;
+	if (!insert_patches(r, &why))
+		log_warn("checkpoint %llu takes fewer patches than before", (unsigned long long)r->checkpoint.id);
+	return 0;
+}
+
 /* Memory goes back to the checkpoint, or to one before it at which the patches go in. */
 static int restore_and_patch(struct response *r, struct err *e)
 {
@@ -261,9 +286,10 @@ static int restore_and_patch(struct response *r, struct err *e)
 	if (why.code != ERR_OK)
 		note_failure(r, "inserting the patch", &why);
 	r->have_patch &= why.code == ERR_OK;
-	if (r->have_patch)
-		insert_keep(r);
-	return 0;
+	if (!r->have_patch)
+		return 0;
+	insert_keep(r);
+	return leave_to_operator(r, e);
 }
 
 static void describe_rollback(struct response *r)
@@ -361,7 +387,7 @@ static void recover(struct response *r)
 	r->in.state = INCIDENT_RECOVERED;
 	snprintf(r->in.vm_state, sizeof(r->in.vm_state), "running");
 	keep(r);
-	step(r, r->have_patch ? "recovered" : "contained");
+	step(r, r->have_patch ? "recovered" : r->is_proposed ? "proposed" : "contained");
 }
 
 /* The VM goes on as if nothing had been detected. */

@@ -21,6 +21,7 @@ struct response {
 	struct finding sibling[SIBLINGS_MAX];
 	size_t n_siblings;
 	bool have_task, have_finding, have_patch;
+	bool is_proposed; /* there is a patch, which waits for the operator's approval */
 	unsigned missing; /* patches of other incidents that did not go in */
 	struct checkpoint_info checkpoint;
 	bool tracing; /* the input is run again to see who writes what */

@@ -49,7 +49,7 @@ struct vm_patch {
 	int64_t incident;
 	int64_t stored; /* its number in the store; 0: it is not there */
 	bool dormant; /* no process of this guest has been seen to run what it is for: it is not in the guest */
-	bool reverted; /* it is to be taken out where it is */
+	bool unwanted; /* reverted, or not approved yet: it is to be taken out where it is */
 	unsigned tries; /* times that it was to be put in, and was not in place the next time */
 };
 
@@ -89,7 +89,7 @@ struct vm {
 	uint64_t reset_ns; /* when it has last; 0: never */
 	struct vm_patch patch[VM_PATCHES_MAX];
 	unsigned n_patches;
-	int64_t newest_stored; /* patches of the store up to this number are known */
+	int64_t newest_change; /* changes of the store's patches up to this one are known */
 	uint64_t next_look_ns;
 	struct locate_patch placed[VM_PATCHES_MAX]; /* where they are in the process that is looked at */
 
@@ -190,8 +190,8 @@ int ladder_generate(struct vm *vm, const struct vmi_task *t, struct finding *f, 
 /* Has the program in in->detect's process looked at as it was before it was patched; in->patches are vm's. */
 void ladder_hide_patches(struct vm *vm, struct locate_input *in);
 
-/* keep.c. The newest patch of vm, which went in after this incident, goes to the store. */
-void keep_patch(struct vm *vm, const struct incident *in);
+/* keep.c. The newest patch of vm, which went in after this incident, goes to the store; which says whether it is to stay in. */
+void keep_patch(struct vm *vm, struct incident *in);
 /* Whether another engine should go on with patches that the guest does not have yet; no more often than it costs little. */
 bool keep_look(struct vm *vm);
 /* A patch as it is stored, and back: then it is dormant. */

@@ -140,7 +140,7 @@ static int patches_in_guest(const struct vm *vm)
 	int n = 0;
 
 	for (unsigned i = 0; i < vm->n_patches; i++)
-		n += !vm->patch[i].dormant && !vm->patch[i].reverted;
+		n += !vm->patch[i].dormant && !vm->patch[i].unwanted;
 	return n;
 }
 

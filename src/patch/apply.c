@@ -202,8 +202,7 @@ int patch_remove(const struct patch *p, struct vmi *v, const struct vmi_task *t,
 	uint8_t now[PATCH_SITE_MAX];
 	struct place at;
 
-	if (p->is_private)
-		return err_set(e, ERR_REFUSED, "the patch is in the memory of the process, and goes with it");
+	/* A private patch's site is in a page that is the process's own: the file's was never changed. */
 	if (find_place(p, v, t, &at, e))
 		return -1;
 	if (!vmi_task_read(v, t, at.site, now, p->site_len))
@@ -223,8 +222,13 @@ bool patch_fits(const struct patch *p, struct vmi *v, const struct vmi_task *t)
 	struct contents now;
 	struct place at;
 
-	return !p->is_private && !find_place(p, v, t, &at, NULL) && read_place(p, v, t, &at, &now) &&
-	       memcmp(now.site, p->site_before, p->site_len) == 0 && have_room(p, &now);
+	if (find_place(p, v, t, &at, NULL))
+		return false;
+	if (p->is_private)
+		return vmi_task_read(v, t, at.site, now.site, p->site_len) &&
+		       memcmp(now.site, p->site_before, p->site_len) == 0;
+	return read_place(p, v, t, &at, &now) && memcmp(now.site, p->site_before, p->site_len) == 0 &&
+	       have_room(p, &now);
 }
 
 bool patch_is_applied(const struct patch *p, struct vmi *v, const struct vmi_task *t)

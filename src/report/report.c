@@ -209,6 +209,10 @@ static void section_patch(const struct page *p, const struct incident *in)
 	label(p, "bytes after");
 	put_hex(p, INK_GREEN, in->after);
 	putc('\n', p->out);
+	if (in->patch_id) {
+		label(p, "kept as");
+		fprintf(p->out, "patch %" PRId64 ", %s\n", in->patch_id, in->patch_state);
+	}
 	label(p, "guard");
 	fprintf(p->out, "0x%" PRIx64 ", %" PRIu32 " bytes", in->guard_at, in->guard_len);
 	if (in->guard_offset)
@@ -244,6 +248,20 @@ static void section_failure(const struct page *p, const struct incident *in)
 	putc('\n', p->out);
 	label(p, "VM");
 	put_known(p, INK_PLAIN, in->vm_state);
+	putc('\n', p->out);
+}
+
+static void section_proposal(const struct page *p, const struct incident *in)
+{
+	heading(p, "Proposal");
+	label(p, "patch");
+	if (in->patch_id)
+		fprintf(p->out, "%" PRId64 ": put it in with 'clouder patch approve %" PRId64 "'", in->patch_id,
+			in->patch_id);
+	else
+		fputs("lost: it could not be stored, as the log says", p->out);
+	if (in->also_guarded)
+		fprintf(p->out, "; %" PRIu32 " more with it ('clouder patch list')", in->also_guarded);
 	putc('\n', p->out);
 }
 
@@ -367,6 +385,10 @@ static const struct event {
 	 INK_GREEN,
 	 "CONTAINED: rolled back and running; the connection that brought the bytes is blocked",
 	 {section_times}},
+	{"proposed",
+	 INK_YELLOW,
+	 "PROPOSED: rolled back and running without the patch; the connection that brought the bytes is blocked",
+	 {section_proposal, section_times}},
 	{"observed", INK_YELLOW, "OBSERVED: the VM goes on as it would without CloudER", {section_times}},
 	{"failed", INK_RED, "FAILED", {section_failure}},
 };

@@ -64,6 +64,8 @@ static const struct field fields[] = {
 	TEXT(before_text),
 	TEXT(guard_hex),
 	TEXT(guard_text),
+	NUMBER(patch_id),
+	TEXT(patch_state),
 	NUMBER(checkpoint_id),
 	NUMBER(checkpoint_age_us),
 	COUNT(pages_undone),

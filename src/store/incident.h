@@ -57,6 +57,9 @@ struct incident {
 	char before[64], after[64]; /* hex */
 	char before_text[512], guard_hex[320], guard_text[4096];
 
+	int64_t patch_id; /* its number in the store; 0: there is none, or it could not be stored */
+	char patch_state[16]; /* "active", "proposed": what it was when it was stored */
+
 	/* recovery */
 	int64_t checkpoint_id;
 	int64_t checkpoint_age_us; /* at the time of the detection */

@@ -79,7 +79,8 @@ static const struct field event_fields[] = {
 
 const char *patch_state_name(enum patch_state s)
 {
-	static const char *const names[] = {[PATCH_ACTIVE] = "active", [PATCH_REVERTED] = "reverted"};
+	static const char *const names[] = {
+		[PATCH_ACTIVE] = "active", [PATCH_REVERTED] = "reverted", [PATCH_PROPOSED] = "proposed"};
 
 	return (unsigned)s < sizeof(names) / sizeof(names[0]) ? names[s] : "unknown";
 }

@@ -15,12 +15,13 @@
 
 #define PATCH_RECORD_HISTORY_MAX 16
 
-enum patch_state { PATCH_ACTIVE, PATCH_REVERTED };
+enum patch_state { PATCH_ACTIVE, PATCH_REVERTED, PATCH_PROPOSED };
 
 struct patch_record {
 	/* of this host's store, not of the file */
 	int64_t id; /* 0: not stored yet */
 	enum patch_state state;
+	int64_t change; /* which of all changes of patches was this one's last */
 	char signer[65]; /* the key that its file is signed with; "": not signed */
 
 	/* why there is one */

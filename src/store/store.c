@@ -3,7 +3,8 @@
  * The incident store: see store.h.
  *
  * A table of incidents and one of patches; each is kept whole as JSON text, a patch as its signed file, beside the columns
- * that are searched by. Write-ahead log, because
+ * that are searched by. A patch's `change` grows with each change of any patch, so that a supervisor that follows them reads only
+ * what is new to it; what has become of a patch on this host is in a table of its own. Write-ahead log, because
  * with it a reader (a pager left open on `clouder incidents`) never makes a supervisor wait, and a commit is one
  * sync; synchronous FULL, so that what was put is there after a power cut. Writers wait for each other for up to
  * BUSY_MS. user_version is the number of migrations applied; application_id tells our files from others.
@@ -42,6 +43,15 @@ static const char *const migrations[] = {
 	" state TEXT NOT NULL,"
 	" file TEXT NOT NULL);"
 	"CREATE INDEX patch_build_id ON patch (build_id);",
+	"ALTER TABLE patch ADD COLUMN change INTEGER NOT NULL DEFAULT 0;"
+	"UPDATE patch SET change = id;"
+	"CREATE INDEX patch_change ON patch (change);"
+	"CREATE TABLE patch_event ("
+	" id INTEGER PRIMARY KEY,"
+	" patch INTEGER NOT NULL,"
+	" time_ms INTEGER NOT NULL,"
+	" text TEXT NOT NULL);"
+	"CREATE INDEX patch_event_patch ON patch_event (patch);",
 };
 
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))

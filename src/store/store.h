@@ -24,22 +24,26 @@ int store_each_incident(struct store *s, const char *vm, int64_t since_ms,
 			bool (*fn)(void *arg, const struct incident *), void *arg, struct err *e) MUST_CHECK;
 
 /*
- * Keeps a patch, active, with `file` as it is to be handed on (its text, see patch_file.h). One that writes the same and is
- * active already is not kept twice. r->id becomes the patch's number; *ret_new: it was not there.
+ * Keeps a patch, active or proposed as r says, with `file` as it is to be handed on (its text, see patch_file.h). One that writes the
+ * same and is active or proposed already is not kept twice, but becomes active if either is. r->id becomes the patch's number, r->state
+ * its state; *ret_new: it was not there.
  */
 int store_add_patch(struct store *s, struct patch_record *r, const char *file, bool *ret_new, struct err *e) MUST_CHECK;
-/* ret_file, if not NULL: the file's text, a new string. */
+/* With what has become of it on this host in its history, as far as there is room. ret_file, if not NULL: the file's text, a new string. */
 int store_get_patch(struct store *s, int64_t id, struct patch_record *ret, char **ret_file, struct err *e) MUST_CHECK;
 /* Those with a number above `after`, in their order; vm NULL: of all. Else as store_each_incident(). */
 int store_each_patch(struct store *s, const char *vm, int64_t after, bool (*fn)(void *arg, const struct patch_record *),
 		     void *arg, struct err *e) MUST_CHECK;
+/* Those that have changed since change `after`, or are new, in the order of their changes. */
+int store_each_change(struct store *s, int64_t after, bool (*fn)(void *arg, const struct patch_record *), void *arg,
+		      struct err *e) MUST_CHECK;
 
-/*
- * The patch is not to be in any guest any more. ERR_STATE: it is not already, or another was made over it, which must go first.
- * ERR_REFUSED: it is in the memory of processes.
- */
+/* The patch is not to be in any guest any more. ERR_STATE: it is not already, or another was made over it, which must go first. */
 int store_revert_patch(struct store *s, int64_t id, struct err *e) MUST_CHECK;
-/* The numbers of the patches that were reverted. */
-int store_each_reverted(struct store *s, void (*fn)(void *arg, int64_t id), void *arg, struct err *e) MUST_CHECK;
+/*
+ * The patch is to be in guests, which was only proposed, or was reverted. ERR_STATE: it is already, or another is where it would
+ * go, or the one that it was made over is not in guests.
+ */
+int store_apply_patch(struct store *s, int64_t id, struct err *e) MUST_CHECK;
 
 #endif

@@ -3,11 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "store/patch_file.h"
 #include "store/store_internal.h"
 
-static const char columns[] = "SELECT id, state, file FROM patch ";
+static const char columns[] = "SELECT id, state, file, change FROM patch ";
 
 static bool same_bytes(const struct field_bytes *a, const struct field_bytes *b)
 {
@@ -16,7 +17,7 @@ static bool same_bytes(const struct field_bytes *a, const struct field_bytes *b)
 
 static bool parse_state(const char *text, enum patch_state *ret)
 {
-	for (enum patch_state s = PATCH_ACTIVE; s <= PATCH_REVERTED; s++) {
+	for (enum patch_state s = PATCH_ACTIVE; s <= PATCH_PROPOSED; s++) {
 		if (text && strcmp(text, patch_state_name(s)) == 0) {
 			*ret = s;
 			return true;
@@ -25,7 +26,7 @@ static bool parse_state(const char *text, enum patch_state *ret)
 	return false;
 }
 
-/* The patch of a row of (id, state, file). */
+/* The patch of a row of the columns above. */
 static int read_row(sqlite3_stmt *st, struct patch_record *ret, struct err *e)
 {
 	long long id = sqlite3_column_int64(st, 0);
@@ -40,6 +41,7 @@ static int read_row(sqlite3_stmt *st, struct patch_record *ret, struct err *e)
 		return err_prefix(e, "patch %lld is damaged", id);
 	r.id = id;
 	r.state = state;
+	r.change = sqlite3_column_int64(st, 3);
 	*ret = r;
 	return 0;
 }
@@ -59,29 +61,30 @@ static void build_id_text(const struct patch_record *r, char ret[2 * FIELD_BYTES
 		snprintf(ret + 2 * (size_t)i, 3, "%02x", r->build_id.byte[i]);
 }
 
-/* An active patch that writes the same; 0: there is none. A damaged row is none. */
-static int find_same(struct store *s, const struct patch_record *r, int64_t *ret, struct err *e)
+/* A patch that writes the same and was not reverted; id 0: there is none. A damaged row is none. */
+static int find_same(struct store *s, const struct patch_record *r, struct patch_record *ret, struct err *e)
 {
 	char id[2 * FIELD_BYTES_MAX + 1];
 	struct patch_record other;
 	sqlite3_stmt *st = NULL;
 	int step;
 
-	*ret = 0;
+	ret->id = 0;
 	build_id_text(r, id);
-	if (prepare(s, "WHERE build_id = ?1 AND state = 'active'", &st, e) < 0)
+	if (prepare(s, "WHERE build_id = ?1 AND state != 'reverted'", &st, e) < 0)
 		return -1;
 	sqlite3_bind_text(st, 1, id, -1, SQLITE_STATIC);
 	while ((step = sqlite3_step(st)) == SQLITE_ROW)
 		if (read_row(st, &other, NULL) == 0 && patch_record_same(&other, r))
-			*ret = other.id;
+			*ret = other;
 	sqlite3_finalize(st);
 	return step == SQLITE_DONE ? 0 : store_fail(s, e, "read it");
 }
 
 static int insert(struct store *s, const struct patch_record *r, const char *file, int64_t *ret, struct err *e)
 {
-	static const char sql[] = "INSERT INTO patch (vm, time_ms, build_id, state, file) VALUES (?1, ?2, ?3, ?4, ?5)";
+	static const char sql[] = "INSERT INTO patch (vm, time_ms, build_id, state, file, change) "
+				  "VALUES (?1, ?2, ?3, ?4, ?5, (SELECT coalesce(max(change), 0) + 1 FROM patch))";
 	char id[2 * FIELD_BYTES_MAX + 1];
 	sqlite3_stmt *st = NULL;
 	int rc = 0;
@@ -92,7 +95,7 @@ static int insert(struct store *s, const struct patch_record *r, const char *fil
 	sqlite3_bind_text(st, 1, r->vm, (int)strnlen(r->vm, sizeof(r->vm)), SQLITE_STATIC);
 	sqlite3_bind_int64(st, 2, r->time_ms);
 	sqlite3_bind_text(st, 3, id, -1, SQLITE_STATIC);
-	sqlite3_bind_text(st, 4, patch_state_name(PATCH_ACTIVE), -1, SQLITE_STATIC);
+	sqlite3_bind_text(st, 4, patch_state_name(r->state), -1, SQLITE_STATIC);
 	sqlite3_bind_text(st, 5, file, -1, SQLITE_STATIC);
 	if (sqlite3_step(st) == SQLITE_DONE)
 		*ret = sqlite3_last_insert_rowid(s->db);
@@ -102,30 +105,88 @@ static int insert(struct store *s, const struct patch_record *r, const char *fil
 	return rc;
 }
 
+/* The patch has another state now; what: for its history. */
+static int change_state(struct store *s, int64_t id, enum patch_state state, const char *what, struct err *e)
+{
+	static const char sql[] =
+		"UPDATE patch SET state = '%s', change = (SELECT max(change) + 1 FROM patch) WHERE id = %lld;"
+		"INSERT INTO patch_event (patch, time_ms, text) VALUES (%lld, %lld000, '%s');";
+	char text[400];
+
+	snprintf(text, sizeof(text), sql, patch_state_name(state), (long long)id, (long long)id, (long long)time(NULL),
+		 what);
+	return sqlite3_exec(s->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : store_fail(s, e, "write to it");
+}
+
+static int begin(struct store *s, struct err *e)
+{
+	return sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK ? 0 : store_fail(s, e, "lock it");
+}
+
+/* rc: how what was done has gone; what did not go well, or is not taken, was not done. */
+static int end(struct store *s, int rc, struct err *e)
+{
+	if (rc == 0 && sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+		rc = store_fail(s, e, "write to it");
+	if (rc < 0)
+		sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+	return rc;
+}
+
+static int add(struct store *s, struct patch_record *r, const char *file, bool *ret_new, struct err *e)
+{
+	struct patch_record same;
+
+	if (find_same(s, r, &same, e) < 0)
+		return -1;
+	*ret_new = !same.id;
+	if (!same.id)
+		return insert(s, r, file, &r->id, e);
+	r->id = same.id;
+	if (same.state == PATCH_PROPOSED && r->state == PATCH_ACTIVE)
+		return change_state(s, same.id, PATCH_ACTIVE, "made or imported again, to be in guests", e);
+	r->state = same.state;
+	return 0;
+}
+
 int store_add_patch(struct store *s, struct patch_record *r, const char *file, bool *ret_new, struct err *e)
 {
-	int64_t id = 0;
-	bool is_new;
+	struct patch_record added = *r;
+	bool is_new = false;
 
 	/* Two VMs may be attacked at once. */
-	if (sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
-		return store_fail(s, e, "lock it");
-	if (find_same(s, r, &id, e) < 0)
-		goto undo;
-	is_new = !id;
-	if (is_new && insert(s, r, file, &id, e) < 0)
-		goto undo;
-	if (sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK) {
-		store_fail(s, e, "write to it");
-		goto undo;
-	}
-	r->id = id;
-	r->state = PATCH_ACTIVE;
+	if (begin(s, e) < 0 || end(s, add(s, &added, file, &is_new, e), e) < 0)
+		return -1;
+	*r = added;
 	*ret_new = is_new;
 	return 0;
-undo:
-	sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
-	return -1;
+}
+
+/* Appends what has become of the patch here. */
+static int add_events(struct store *s, struct patch_record *r, struct err *e)
+{
+	sqlite3_stmt *st = NULL;
+	int step;
+
+	if (sqlite3_prepare_v2(s->db, "SELECT time_ms, text FROM patch_event WHERE patch = ?1 ORDER BY id", -1, &st,
+			       NULL) != SQLITE_OK)
+		return store_fail(s, e, "read it");
+	sqlite3_bind_int64(st, 1, r->id);
+	while ((step = sqlite3_step(st)) == SQLITE_ROW) {
+		const char *text = (const char *)sqlite3_column_text(st, 1);
+		struct patch_event *event;
+
+		/* The newest count. */
+		if (r->n_history == PATCH_RECORD_HISTORY_MAX) {
+			memmove(&r->history[1], &r->history[2], sizeof(r->history[0]) * (PATCH_RECORD_HISTORY_MAX - 2));
+			r->n_history--;
+		}
+		event = &r->history[r->n_history++];
+		event->time_ms = sqlite3_column_int64(st, 0);
+		snprintf(event->text, sizeof(event->text), "%s", text ? text : "");
+	}
+	sqlite3_finalize(st);
+	return step == SQLITE_DONE ? 0 : store_fail(s, e, "read it");
 }
 
 int store_get_patch(struct store *s, int64_t id, struct patch_record *ret, char **ret_file, struct err *e)
@@ -147,6 +208,8 @@ int store_get_patch(struct store *s, int64_t id, struct patch_record *ret, char 
 	else
 		rc = read_row(st, ret, e);
 	sqlite3_finalize(st);
+	if (rc == 0)
+		rc = add_events(s, ret, e);
 	if (rc == 0 && ret_file)
 		*ret_file = file;
 	else
@@ -154,20 +217,15 @@ int store_get_patch(struct store *s, int64_t id, struct patch_record *ret, char 
 	return rc;
 }
 
-int store_each_patch(struct store *s, const char *vm, int64_t after, bool (*fn)(void *arg, const struct patch_record *),
-		     void *arg, struct err *e)
+/* Destroys the statement. */
+static int each(struct store *s, sqlite3_stmt *st, bool (*fn)(void *arg, const struct patch_record *), void *arg,
+		struct err *e)
 {
-	sqlite3_stmt *st = NULL;
 	struct patch_record r;
 	struct err why;
 	int rc = 0, step = SQLITE_DONE;
 	bool more = true;
 
-	if (prepare(s, "WHERE (?1 IS NULL OR vm = ?1) AND id > ?2 ORDER BY id", &st, e) < 0)
-		return -1;
-	if (vm)
-		sqlite3_bind_text(st, 1, vm, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(st, 2, after);
 	while (more && (step = sqlite3_step(st)) == SQLITE_ROW) {
 		if (read_row(st, &r, rc ? &why : e) < 0)
 			rc = -1;
@@ -180,64 +238,114 @@ int store_each_patch(struct store *s, const char *vm, int64_t after, bool (*fn)(
 	return rc;
 }
 
-struct over {
-	const struct patch_record *r;
-	int64_t found; /* 0: none */
-};
-
-static bool is_over(void *arg, const struct patch_record *other)
+int store_each_patch(struct store *s, const char *vm, int64_t after, bool (*fn)(void *arg, const struct patch_record *),
+		     void *arg, struct err *e)
 {
-	struct over *o = arg;
-	const struct patch_record *r = o->r;
+	sqlite3_stmt *st = NULL;
 
-	if (other->state == PATCH_ACTIVE && other->site_offset == r->site_offset &&
-	    same_bytes(&other->build_id, &r->build_id) && same_bytes(&other->before, &r->after))
-		o->found = other->id;
-	return !o->found;
+	if (prepare(s, "WHERE (?1 IS NULL OR vm = ?1) AND id > ?2 ORDER BY id", &st, e) < 0)
+		return -1;
+	if (vm)
+		sqlite3_bind_text(st, 1, vm, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(st, 2, after);
+	return each(s, st, fn, arg, e);
 }
 
-static int check_revert(struct store *s, int64_t id, struct err *e)
+int store_each_change(struct store *s, int64_t after, bool (*fn)(void *arg, const struct patch_record *), void *arg,
+		      struct err *e)
+{
+	sqlite3_stmt *st = NULL;
+
+	if (prepare(s, "WHERE change > ?1 ORDER BY change", &st, e) < 0)
+		return -1;
+	sqlite3_bind_int64(st, 1, after);
+	return each(s, st, fn, arg, e);
+}
+
+/* ---- what the operator says ---- */
+
+/* How a patch lies to the others that are in guests; 0: none does so. */
+struct neighbours {
+	const struct patch_record *r;
+	int64_t over, below, beside; /* made over it; what it was made over; in its way */
+};
+
+static bool overlap(const struct patch_record *a, const struct patch_record *b)
+{
+	return a->site_offset < b->site_offset + b->before.len && b->site_offset < a->site_offset + a->before.len;
+}
+
+static bool look_at_neighbour(void *arg, const struct patch_record *other)
+{
+	struct neighbours *n = arg;
+	const struct patch_record *r = n->r;
+	bool same_site = other->site_offset == r->site_offset;
+
+	if (other->state != PATCH_ACTIVE || other->id == r->id || !same_bytes(&other->build_id, &r->build_id) ||
+	    !overlap(other, r))
+		return true;
+	if (same_site && same_bytes(&other->before, &r->after))
+		n->over = other->id;
+	else if (same_site && same_bytes(&other->after, &r->before))
+		n->below = other->id;
+	else if (!same_site || same_bytes(&other->before, &r->before))
+		n->beside = other->id;
+	return true;
+}
+
+/* A damaged row is no neighbour: it is put in nowhere. */
+static int find_neighbours(struct store *s, const struct patch_record *r, struct neighbours *ret, struct err *e)
+{
+	*ret = (struct neighbours){.r = r};
+	return store_each_patch(s, NULL, 0, look_at_neighbour, ret, e) < 0 && e->code != ERR_PROTOCOL ? -1 : 0;
+}
+
+static int revert(struct store *s, int64_t id, struct err *e)
 {
 	struct patch_record r;
-	struct over o = {&r, 0};
+	struct neighbours n;
 
 	if (store_get_patch(s, id, &r, NULL, e) < 0)
 		return -1;
 	if (r.state == PATCH_REVERTED)
 		return err_set(e, ERR_STATE, "patch %lld is reverted already", (long long)id);
-	if (strcmp(r.home, "cave") != 0)
-		return err_set(
-			e, ERR_REFUSED,
-			"patch %lld is in the memory of processes only: it goes with them, and does not come back",
-			(long long)id);
-	if (store_each_patch(s, NULL, id, is_over, &o, NULL) < 0 && !o.found)
-		return 0; /* a damaged row is put in nowhere */
-	if (o.found)
+	if (find_neighbours(s, &r, &n, e) < 0)
+		return -1;
+	if (r.state == PATCH_ACTIVE && n.over)
 		return err_set(e, ERR_STATE, "patch %lld was made over patch %lld: revert that first",
-			       (long long)o.found, (long long)id);
-	return 0;
+			       (long long)n.over, (long long)id);
+	return change_state(s, id, PATCH_REVERTED, r.state == PATCH_PROPOSED ? "refused" : "reverted", e);
 }
 
 int store_revert_patch(struct store *s, int64_t id, struct err *e)
 {
-	char sql[96];
-
-	if (check_revert(s, id, e) < 0)
-		return -1;
-	snprintf(sql, sizeof(sql), "UPDATE patch SET state = 'reverted' WHERE id = %lld", (long long)id);
-	return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : store_fail(s, e, "write to it");
+	return begin(s, e) < 0 ? -1 : end(s, revert(s, id, e), e);
 }
 
-int store_each_reverted(struct store *s, void (*fn)(void *arg, int64_t id), void *arg, struct err *e)
+static int apply(struct store *s, int64_t id, struct err *e)
 {
-	static const char sql[] = "SELECT id FROM patch WHERE state = 'reverted'";
-	sqlite3_stmt *st = NULL;
-	int step;
+	struct patch_record r;
+	struct neighbours n;
 
-	if (sqlite3_prepare_v2(s->db, sql, -1, &st, NULL) != SQLITE_OK)
-		return store_fail(s, e, "read it");
-	while ((step = sqlite3_step(st)) == SQLITE_ROW)
-		fn(arg, sqlite3_column_int64(st, 0));
-	sqlite3_finalize(st);
-	return step == SQLITE_DONE ? 0 : store_fail(s, e, "read it");
+	if (store_get_patch(s, id, &r, NULL, e) < 0)
+		return -1;
+	if (r.state == PATCH_ACTIVE)
+		return err_set(e, ERR_STATE, "patch %lld is active already", (long long)id);
+	if (find_neighbours(s, &r, &n, e) < 0)
+		return -1;
+	if (n.beside)
+		return err_set(e, ERR_STATE, "patch %lld is where patch %lld would go: revert that first",
+			       (long long)n.beside, (long long)id);
+	if (!n.below && !same_bytes(&r.before, &r.original))
+		return err_set(
+			e, ERR_STATE,
+			"patch %lld was made over another, which is not active: apply that first ('clouder patch "
+			"list')",
+			(long long)id);
+	return change_state(s, id, PATCH_ACTIVE, r.state == PATCH_PROPOSED ? "approved" : "applied again", e);
+}
+
+int store_apply_patch(struct store *s, int64_t id, struct err *e)
+{
+	return begin(s, e) < 0 ? -1 : end(s, apply(s, id, e), e);
 }

@@ -136,6 +136,55 @@ refused() {
 	[ "$status" -eq 1 ] && one_line "$T/said" "$1"
 }
 
+patch_ids() { "$CLOUDER" patch list --json | sed -n 's/^ *"id": \([0-9]*\),/\1/p'; }
+
+# With respond = ask the VM is protected, and its program as it was, until the operator approves of the patch.
+test_patch_ask() {
+	local port pid ids
+	port=$(free_port)
+	check "the VM starts" protected vm fig2 "$port:7000" --respond ask
+	pid=$(fact "$port" pid)
+	check "benign requests" benign "$port" 18 before
+	check "not owned" not_owned "$port" fig2 attack
+	check "the attack is answered" wait_incident vm
+	is "state" recovered "$(incident_value 1 state)"
+	is "the patch" proposed "$(incident_value 1 patch_state)"
+	is "its number" 1 "$(incident_value 1 patch_id)"
+	is "its state" proposed "$(patch_value 1 state)"
+	check "it is said how to put it in" grep -q "put it in with 'clouder patch approve 1'" "$T/vm.out"
+	check "the process runs its own code" settled runs vm false
+	is "the same process" "$pid" "$(fact "$port" pid)"
+	ids=$(patch_ids)
+	check "not owned again" not_owned "$port" fig2 attack2
+	check "it is another incident" wait_incident vm 2
+	is "and the same proposal" "$ids" "$(patch_ids)"
+	is "of the same patch" 1 "$(incident_value 2 patch_id)"
+	check "the process runs its own code still" settled runs vm false
+	check "benign requests without it" benign "$port" 18 without
+	# shellcheck disable=SC2086 # several
+	check "it is approved" "$CLOUDER" patch approve $ids
+	check "not twice" refused 'patch 1 is active: only one that is proposed' approve 1
+	check "the process runs patched code" settled runs vm true
+	check "its history says so" grep -q ' approved$' <("$CLOUDER" patch show 1)
+	check "not owned" not_owned "$port" fig2 attack3
+	check "the service answers the attack" service_answered attack3
+	# shellcheck disable=SC2046 # several
+	check "it is reverted" "$CLOUDER" patch revert $(echo "$ids" | tac)
+	check "the process runs its own code again" settled runs vm false
+	check "nor is it proposed any more" refused 'patch 1 is reverted: .*clouder patch apply' approve 1
+	# shellcheck disable=SC2086
+	check "it is applied" "$CLOUDER" patch apply $ids
+	check "the process runs patched code again" settled runs vm true
+	check "not owned at last" not_owned "$port" fig2 attack4
+	check "the service answers the last attack" service_answered attack4
+	is "incidents" 2 "$(incident_count)"
+	is "the same process at the end" "$pid" "$(fact "$port" pid)"
+	check "benign requests after it" benign "$port" 18 after
+	check "the same answers" same_file before after
+	check "the same answers without the patch" same_file before without
+	end vm
+}
+
 test_patch_travels() {
 	attacked_vm first
 	end first

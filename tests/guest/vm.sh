@@ -102,11 +102,10 @@ tell_incidents() {
 	done
 }
 
-# The next VM is one of a host that has no patches: the newest first, which may be made over others. Those of a process's own memory
-# do not come back.
+# The next VM is one of a host that has no patches: the newest first, which may be made over others.
 forget_patches() {
 	local id
-	for id in $("$CLOUDER" patch list | awk '$4 == "active" && $5 == "cave" { print $1 }' | sort -rn); do
+	for id in $("$CLOUDER" patch list | awk '$4 == "active" { print $1 }' | sort -rn); do
 		"$CLOUDER" patch revert "$id" >"$T/revert" || return
 	done
 }
@@ -128,7 +127,7 @@ between() {
 # wait_incident NAME [N]: waits until N (1) incidents of a VM have been answered.
 wait_incident() {
 	local log=$1 wanted=${2:-1} seen
-	seen=$(grep -a -m "$wanted" -cE '\] (RECOVERED|CONTAINED|FAILED|observed|OBSERVED)' \
+	seen=$(grep -a -m "$wanted" -cE '\] (RECOVERED|CONTAINED|PROPOSED|FAILED|observed|OBSERVED)' \
 		< <(timeout "$LIMIT" tail -n +1 -f -s 0.1 --pid="${pid_of[$log]}" "$T/$log.out" 2>/dev/null))
 	[ "$seen" -eq "$wanted" ]
 }

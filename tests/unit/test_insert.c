@@ -44,7 +44,7 @@ void vm_kernel_at(struct vm *v, uint64_t time_ns)
 		v->vmi = NULL;
 }
 
-void keep_patch(struct vm *v, const struct incident *in)
+void keep_patch(struct vm *v, struct incident *in)
 {
 	(void)v;
 	(void)in;
@@ -211,7 +211,7 @@ static void test_others(void **state)
 	assert_int_equal(r.missing, 0);
 	assert_int_equal(guest.removed, 0);
 	vm.patch[0].dormant = false;
-	vm.patch[0].reverted = true;
+	vm.patch[0].unwanted = true;
 	assert_true(insert_patches(&r, &e));
 	assert_int_equal(guest.applied, 2);
 	assert_int_equal(guest.removed, 1); /* from one process: the other is the kernel's */

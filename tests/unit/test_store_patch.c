@@ -78,7 +78,10 @@ static bool collect(void *arg, const struct patch_record *r)
 {
 	char *text = arg;
 
-	sprintf(text + strlen(text), "%lld%s ", (long long)r->id, r->state == PATCH_ACTIVE ? "" : "r");
+	sprintf(text + strlen(text), "%lld%s ", (long long)r->id,
+		r->state == PATCH_ACTIVE     ? ""
+		: r->state == PATCH_PROPOSED ? "p"
+					     : "r");
 	return true;
 }
 
@@ -116,13 +119,6 @@ static void test_add_and_get(void **state)
 	store_close(s);
 }
 
-static void collect_id(void *arg, int64_t id)
-{
-	char *text = arg;
-
-	sprintf(text + strlen(text), "%lld ", (long long)id);
-}
-
 static int64_t add_record(struct store *s, struct patch_record *r)
 {
 	char *file = patch_file_write(r, NULL, NULL);
@@ -136,14 +132,18 @@ static int64_t add_record(struct store *s, struct patch_record *r)
 	return r->id;
 }
 
-static void test_revert(void **state)
+static void refused(int rc, const struct err *e, const char *why)
+{
+	assert_int_equal(rc, -1);
+	if (!strstr(e->text, why))
+		fail_msg("\"%s\" does not say \"%s\"", e->text, why);
+}
+
+/* One patch, one made over it, one in the memory of processes. */
+static void add_three(struct store *s)
 {
 	struct patch_record below = sample_record(), over = below, other = below;
-	struct store *s = open_store();
-	char all[64] = "", reverted[64] = "";
-	struct err e;
 
-	(void)state;
 	over.before = below.after;
 	over.guard_offset -= 32;
 	over.after.byte[1] -= 32;
@@ -153,22 +153,138 @@ static void test_revert(void **state)
 	assert_int_equal(add_record(s, &below), 1);
 	assert_int_equal(add_record(s, &over), 2);
 	assert_int_equal(add_record(s, &other), 3);
-	assert_int_equal(store_revert_patch(s, 1, &e), -1);
-	assert_non_null(strstr(e.text, "patch 2 was made over"));
-	assert_int_equal(store_revert_patch(s, 3, &e), -1);
-	assert_int_equal(e.code, ERR_REFUSED);
-	assert_int_equal(store_revert_patch(s, 4, &e), -1);
-	assert_int_equal(e.code, ERR_MISSING);
+}
+
+static void test_revert(void **state)
+{
+	struct patch_record below = sample_record();
+	struct store *s = open_store();
+	char all[64] = "";
+	struct err e;
+
+	(void)state;
+	add_three(s);
+	refused(store_revert_patch(s, 1, &e), &e, "patch 2 was made over");
+	assert_int_equal(store_revert_patch(s, 3, &e), 0);
+	refused(store_revert_patch(s, 4, &e), &e, "there is no patch 4");
 	assert_int_equal(store_revert_patch(s, 2, &e), 0);
-	assert_int_equal(store_revert_patch(s, 2, &e), -1);
-	assert_int_equal(e.code, ERR_STATE);
+	refused(store_revert_patch(s, 2, &e), &e, "reverted already");
 	assert_int_equal(store_revert_patch(s, 1, &e), 0);
 	assert_int_equal(store_each_patch(s, NULL, 0, collect, all, &e), 0);
-	assert_string_equal(all, "1r 2r 3 ");
-	assert_int_equal(store_each_reverted(s, collect_id, reverted, &e), 0);
-	assert_string_equal(reverted, "1 2 ");
+	assert_string_equal(all, "1r 2r 3r ");
 	/* what was reverted can come anew */
 	assert_int_equal(add_record(s, &below), 4);
+	store_close(s);
+}
+
+static void test_apply_again(void **state)
+{
+	struct patch_record beside = sample_record();
+	struct store *s = open_store();
+	char all[64] = "";
+	struct err e;
+
+	(void)state;
+	add_three(s);
+	refused(store_apply_patch(s, 1, &e), &e, "active already");
+	refused(store_apply_patch(s, 9, &e), &e, "there is no patch 9");
+	for (int64_t id = 3; id > 0; id--)
+		assert_int_equal(store_revert_patch(s, id, &e), 0);
+	refused(store_apply_patch(s, 2, &e), &e, "was made over another, which is not active");
+	assert_int_equal(store_apply_patch(s, 1, &e), 0);
+	assert_int_equal(store_apply_patch(s, 2, &e), 0);
+	assert_int_equal(store_each_patch(s, NULL, 0, collect, all, &e), 0);
+	assert_string_equal(all, "1 2 3r ");
+	/* Others where it would go: the same bytes displaced in another way, or some of them. */
+	assert_int_equal(store_revert_patch(s, 2, &e), 0);
+	assert_int_equal(store_revert_patch(s, 1, &e), 0);
+	for (unsigned moved = 0; moved < 2; moved++) {
+		beside.guard_offset -= 64;
+		beside.after.byte[1] -= 64 + (uint8_t)moved;
+		beside.site_offset += moved;
+		beside.culprit_offset += moved;
+		assert_int_equal(add_record(s, &beside), 4 + moved);
+		refused(store_apply_patch(s, 1, &e), &e, moved ? "patch 5 is where" : "patch 4 is where");
+		assert_int_equal(store_revert_patch(s, 4 + moved, &e), 0);
+	}
+	assert_int_equal(store_apply_patch(s, 1, &e), 0);
+	store_close(s);
+}
+
+/* What was proposed is in no guest until somebody says so; made again, it is the same proposal. */
+static void test_proposed(void **state)
+{
+	struct patch_record r = sample_record();
+	struct store *s = open_store();
+	char all[64] = "";
+	struct err e;
+
+	(void)state;
+	r.state = PATCH_PROPOSED;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(add_record(s, &r), 1);
+		assert_int_equal(r.state, PATCH_PROPOSED);
+	}
+	assert_int_equal(store_apply_patch(s, 1, &e), 0);
+	assert_int_equal(add_record(s, &r), 1);
+	assert_int_equal(r.state, PATCH_ACTIVE);
+	/* Refused, it is proposed anew by the next attack; a VM that need not ask makes it active. */
+	r.state = PATCH_PROPOSED;
+	assert_int_equal(store_revert_patch(s, 1, &e), 0);
+	assert_int_equal(add_record(s, &r), 2);
+	r.state = PATCH_ACTIVE;
+	assert_int_equal(add_record(s, &r), 2);
+	assert_int_equal(r.state, PATCH_ACTIVE);
+	assert_int_equal(store_each_patch(s, NULL, 0, collect, all, &e), 0);
+	assert_string_equal(all, "1r 2 ");
+	store_close(s);
+}
+
+/* Who follows the changes sees each patch once for each of them, as it is now. */
+static void test_changes(void **state)
+{
+	struct store *s = open_store();
+	struct patch_record r;
+	char seen[64] = "";
+	int64_t newest;
+	struct err e;
+
+	(void)state;
+	add_three(s);
+	assert_int_equal(store_each_change(s, 0, collect, seen, &e), 0);
+	assert_string_equal(seen, "1 2 3 ");
+	assert_int_equal(store_get_patch(s, 3, &r, NULL, &e), 0);
+	newest = r.change;
+	assert_int_equal(store_revert_patch(s, 2, &e), 0);
+	assert_int_equal(store_revert_patch(s, 1, &e), 0);
+	assert_int_equal(store_apply_patch(s, 1, &e), 0);
+	seen[0] = 0;
+	assert_int_equal(store_each_change(s, newest, collect, seen, &e), 0);
+	assert_string_equal(seen, "2r 1 ");
+	store_close(s);
+}
+
+/* The history: of the file first, then what has become of it here; when there is no room for all, the newest. */
+static void test_history(void **state)
+{
+	struct store *s = open_store();
+	struct patch_record r;
+	char made[sizeof(r.history[0].text)];
+	struct err e;
+
+	(void)state;
+	add_three(s);
+	assert_int_equal(store_get_patch(s, 3, &r, NULL, &e), 0);
+	assert_int_equal(r.n_history, sample_record().n_history);
+	strcpy(made, r.history[0].text);
+	for (unsigned i = 0; i < PATCH_RECORD_HISTORY_MAX; i++)
+		assert_int_equal(i % 2 ? store_apply_patch(s, 3, &e) : store_revert_patch(s, 3, &e), 0);
+	assert_int_equal(store_get_patch(s, 3, &r, NULL, &e), 0);
+	assert_int_equal(r.n_history, PATCH_RECORD_HISTORY_MAX);
+	assert_string_equal(r.history[0].text, made);
+	assert_string_equal(r.history[PATCH_RECORD_HISTORY_MAX - 2].text, "reverted");
+	assert_string_equal(r.history[PATCH_RECORD_HISTORY_MAX - 1].text, "applied again");
+	assert_true(r.history[PATCH_RECORD_HISTORY_MAX - 1].time_ms >= r.history[1].time_ms);
 	store_close(s);
 }
 
@@ -205,7 +321,7 @@ static void test_older_store(void **state)
 	(void)state;
 	assert_int_equal(store_put_incident(s, &in, &e), 0);
 	store_close(s);
-	sql("DROP TABLE patch; PRAGMA user_version = 1");
+	sql("DROP TABLE patch; DROP TABLE patch_event; PRAGMA user_version = 1");
 	assert_int_equal(store_open(path, true, &s, &e), -1);
 	assert_int_equal(e.code, ERR_STATE);
 	s = open_store();
@@ -214,12 +330,39 @@ static void test_older_store(void **state)
 	store_close(s);
 }
 
+/* One of before patches had changes: what is there is seen once. */
+static void test_store_without_changes(void **state)
+{
+	struct store *s = open_store();
+	char seen[64] = "";
+	struct err e;
+
+	(void)state;
+	add_three(s);
+	store_close(s);
+	sql("DROP INDEX patch_change; ALTER TABLE patch DROP COLUMN change; DROP TABLE patch_event; PRAGMA "
+	    "user_version = 2");
+	s = open_store();
+	assert_int_equal(store_each_change(s, 0, collect, seen, &e), 0);
+	assert_string_equal(seen, "1 2 3 ");
+	assert_int_equal(store_revert_patch(s, 2, &e), 0);
+	seen[0] = 0;
+	assert_int_equal(store_each_change(s, 3, collect, seen, &e), 0);
+	assert_string_equal(seen, "2r ");
+	store_close(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_add_and_get, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_revert, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_apply_again, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_proposed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_changes, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_history, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_damage, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_store_without_changes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_older_store, set_up, tear_down),
 	};
 
