@@ -169,6 +169,7 @@ void vm_stop_engines(struct vm *vm)
 	for (size_t i = 0; i < VM_STANDBYS; i++)
 		vm_stop_engine(&vm->standby[i]);
 	vm_stop_engine(&vm->active);
+	engine_bury();
 }
 
 int vm_next_engine(struct vm *vm, struct err *e)

@@ -379,11 +379,8 @@ void engine_destroy(struct engine *en)
 	loop_remove(&en->link_source);
 	for (unsigned i = 0; i < en->n_ports; i++)
 		port_close(&en->port[i]);
-	if (en->pid > 0 && !en->ended) {
-		kill(en->pid, SIGKILL);
-		while (waitpid(en->pid, NULL, 0) < 0 && errno == EINTR)
-			;
-	}
+	if (en->pid > 0 && !en->ended)
+		engine_kill(en);
 	qmp_destroy(en->qmp);
 	close_if(en->link_fd);
 	close_if(en->err_fd);

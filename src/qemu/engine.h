@@ -70,8 +70,10 @@ int engine_start(struct loop *l, const struct engine_config *c, const struct eng
 bool engine_is_up(const struct engine *en);
 /* QMP negotiated, capabilities set, plugin loaded, RAM registered: ready to run or to take a checkpoint in. */
 int engine_wait_ready(struct engine *en, unsigned ms, struct err *e) MUST_CHECK;
-/* SIGKILL, reaped, descriptors closed. en may be NULL. */
+/* SIGKILL, descriptors closed; nothing of it writes to guest memory any more. The loop reaps it. en may be NULL. */
 void engine_destroy(struct engine *en);
+/* Reaps all that were destroyed: before their loop is. */
+void engine_bury(void);
 
 pid_t engine_pid(const struct engine *en);
 struct qmp *engine_qmp(const struct engine *en);

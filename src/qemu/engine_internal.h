@@ -41,6 +41,11 @@ struct engine {
 	size_t line_len;
 };
 
+/*
+ * SIGKILL; when it returns nothing of the process does anything any more but to end, and the loop reaps it. pid_fd is the
+ * loop's from then on.
+ */
+void engine_kill(struct engine *en);
 void engine_link_readable(void *arg, uint32_t events);
 void engine_note_event(struct engine *en, const char *event, const json_t *data);
 
