@@ -182,8 +182,8 @@ check-recovery: all guest guest-lab guest-debian ## engines, waiting engines and
 		engine_killed standby_killed supervisor_killed checkpoint_verbs rollback streams database
 
 .PHONY: bench-recovery
-bench-recovery: all guest ## pause of checkpoints, recovery beside the paper's, latency of output (RUNS=3 SIZES="1024 8192" CHECKPOINTS=50)
-	$(Q)$(if $(RUNS),RUNS=$(RUNS)) $(if $(SIZES),SIZES="$(SIZES)") $(if $(CHECKPOINTS),CHECKPOINTS=$(CHECKPOINTS)) tests/recovery/bench.sh
+bench-recovery: all guest ## pause of checkpoints, recovery beside the paper's, latency of output (RUNS=3 SIZES="1024 8192" CHECKPOINTS=50 PARTS="pause answers memory output")
+	$(Q)$(if $(PARTS),PARTS="$(PARTS)") $(if $(RUNS),RUNS=$(RUNS)) $(if $(SIZES),SIZES="$(SIZES)") $(if $(CHECKPOINTS),CHECKPOINTS=$(CHECKPOINTS)) tests/recovery/bench.sh
 
 .PHONY: check-false-alarms
 check-false-alarms: all guest-lab guest-real ## benign requests to the attack lab and to the other servers: none may be taken for an attack (REQUESTS=200000)

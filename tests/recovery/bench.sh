@@ -4,6 +4,7 @@
 # when a guest does not do its work.
 #
 # RUNS: recoveries, each in a new VM (3). CHECKPOINTS: of each size of memory (50). REQUESTS: of each kind of output (200).
+# PARTS: which ("pause answers memory output").
 # SIZES: of guest memory in MiB ("1024 8192"). GROWTH: those of which all that grows with memory is measured ("1024 2048 4096 8192").
 set -u
 . "$(cd "$(dirname "$0")" && pwd)/../guest/vm.sh"
@@ -163,11 +164,14 @@ bench_output() {
 	done
 }
 
+bench_answers() {
+	bench_recovery 0 dirty_itself "by the guest itself"
+	bench_recovery 64 dirty_itself "by the guest itself"
+	bench_recovery 64 dirty "for a request, which is handled again"
+}
+
 test_begin bench_recovery
-bench_pause
-bench_recovery 0 dirty_itself "by the guest itself"
-bench_recovery 64 dirty_itself "by the guest itself"
-bench_recovery 64 dirty "for a request, which is handled again"
-bench_memory
-bench_output
+for part in ${PARTS:-pause answers memory output}; do
+	"bench_$part"
+done
 test_end
