@@ -37,6 +37,15 @@ protected() {
 	wait_ready "$name"
 }
 
+# in_guest FILE SCRIPT: runs a script in the guest's shell (vmilab, at port[vmilab]), what it prints goes to a file.
+in_guest() {
+	local connection
+	exec {connection}<>"/dev/tcp/127.0.0.1/${port[vmilab]}" || return
+	printf '%s\nexit\n' "$2" >&"$connection"
+	timeout "$LIMIT" cat <&"$connection" >"$T/$1"
+	exec {connection}>&-
+}
+
 # wait_console NAME REGEX: waits for a line of the guest's console.
 wait_console() {
 	grep -a -m 1 -qE -- "$2" \

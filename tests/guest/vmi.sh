@@ -7,15 +7,6 @@
 
 PROCESSES=500
 
-# in_guest FILE SCRIPT: runs a script in the guest's shell, what it prints goes to a file.
-in_guest() {
-	local connection
-	exec {connection}<>"/dev/tcp/127.0.0.1/${port[vmilab]}" || return
-	printf '%s\nexit\n' "$2" >&"$connection"
-	timeout "$LIMIT" cat <&"$connection" >"$T/$1"
-	exec {connection}>&-
-}
-
 # stays NAME SCRIPT WORD: as in_guest, for a script that says WORD and stays until the connection to it, NAME, is closed.
 stays() {
 	local said connection
