@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # here is of lib.sh
 # The life of a patch: it is kept, comes back by itself in VMs started later, and goes to other hosts as a signed file.
+
+# shellcheck source=tests/guest/ledger.sh
+. "$here/ledger.sh"
 
 patch_value() { "$CLOUDER" patch show "$1" --json | json_value "$2"; }
 
@@ -184,6 +188,121 @@ test_patch_ask() {
 	check "the same answers without the patch" same_file before without
 	end vm
 }
+
+# crowd_load PORT...: rounds of several clients at each, until its input ends. 1: one was not answered rightly.
+crowd_load() {
+	local n=0 i at status=1
+	while [ "$status" -ne 1 ] || [ "$n" -eq 0 ]; do
+		for at in "$@"; do
+			for i in 1 2 3; do
+				benign "$at" 14 "load.$at.$i" || echo "port $at, client $i: wrong or missing answers" >>"$T/load.wrong" &
+			done
+		done
+		wait
+		[ ! -s "$T/load.wrong" ] || { cat "$T/load.wrong" >&2 && return 1; }
+		n=$((n + 1))
+		echo "round $n"
+		read -r -t 0.05 i
+		status=$?
+	done
+}
+
+# all_run ID PATCHED NAME...: of the processes that run that patch's file, all are patched ("true") or none is ("false"); of each name
+# there is one.
+all_run() {
+	local name
+	"$CLOUDER" patch verify "$1" vm --json >"$T/verified" && [ "$(json_value patched <"$T/verified")" = "$2" ] &&
+		[ "$(grep '"patched"' "$T/verified" | tr -d ' ,' | sort -u | wc -l)" -eq 1 ] || return
+	for name in "${@:3}"; do
+		grep -q "\"comm\": \"$name\"" "$T/verified" || return
+	done
+}
+
+revert_all() {
+	# shellcheck disable=SC2046 # several
+	"$CLOUDER" patch revert $("$CLOUDER" patch list | awk '$4 == "active" { print $1 }' | sort -rn)
+}
+
+# harmless NAME PROGRAM: an attack that the service answers, and that is no incident more.
+harmless() {
+	local before
+	before=$(incident_count)
+	not_owned "${port[$2]}" "$2" "$1" && service_answered "$1" && [ "$(incident_count)" -eq "$before" ]
+}
+
+# A threaded service and a forking one share a library with an error, both under load: who patches it has patched both, and
+# who reverts it has reverted both.
+patch_crowd() {
+	local parent
+	local -A port=([crowd-threads]=$(free_port) [crowd-forks]=$(free_port) [vmilab]=$(free_port))
+	check "the VM starts" protected vm "crowd-threads,crowd-forks,vmilab clouder.again" \
+		"${port[crowd-threads]}:$(port_of crowd-threads) ${port[crowd-forks]}:$(port_of crowd-forks) ${port[vmilab]}:$(port_of vmilab)"
+	check "clients come" begin_rounds load crowd_load "${port[crowd-threads]}" "${port[crowd-forks]}"
+	check "the threaded service is not owned" not_owned "${port[crowd-threads]}" crowd-threads attack
+	check "the attack is answered" wait_incident vm
+	is "state" recovered "$(incident_value 1 state)"
+	is "what is patched" /bin/libwire.so "$(patch_value 1 path)"
+	check "clients go on" rounds_go_on load
+	check "both run patched code" settled all_run 1 true crowd-threads crowd-forks
+	check "an attack on the forking service is harmless" harmless attack2 crowd-forks
+	check "the patches are reverted" revert_all
+	check "both run their own code" settled all_run 1 false crowd-threads crowd-forks
+	check "clients go on" rounds_go_on load
+	check "the forking service is not owned" not_owned "${port[crowd-forks]}" crowd-forks attack3
+	check "the attack is answered" wait_incident vm 2
+	is "state" recovered "$(incident_value 2 state)"
+	check "both run patched code again" settled all_run "$(incident_value 2 patch_id)" true crowd-threads crowd-forks
+	check "an attack on the threaded service is harmless" harmless attack4 crowd-threads
+	check "clients go on" rounds_go_on load
+	check "all were answered rightly" end_rounds load
+	check "nothing died" nothing_died vm
+	parent=$(fact "${port[crowd-forks]}" parent)
+	check "a service is started again" in_guest restart "kill -KILL $parent"
+	check "it is another process" settled eval '[ "$(fact "${port[crowd-forks]}" parent)" -gt '"$parent"' ]'
+	check "both run patched code to the end" settled all_run "$(incident_value 2 patch_id)" true crowd-threads crowd-forks
+	check "an attack on the new process is harmless" harmless attack5 crowd-forks
+	is "incidents" 2 "$(incident_count)"
+	end vm
+}
+
+test_patch_crowd() { patch_crowd; }
+test_patch_crowd_newer_kernel() { IMAGE=initrd-newer.img KERNEL=vmlinuz-newer patch_crowd; }
+
+start_from_disk() {
+	in_guest started "cd /clouder-data && setsid ./crowd-threads $(port_of crowd-threads) </dev/null >/dev/null 2>&1 & sync"
+	settled benign "${port[crowd-threads]}" 3 answers
+}
+
+# What was patched is read from the disk again.
+patch_evicted() {
+	local -A port=([crowd-threads]=$(free_port) [vmilab]=$(free_port))
+	make_disk disk
+	check "the VM starts" protected vm "vmilab clouder.data no_timer_check" \
+		"${port[crowd-threads]}:$(port_of crowd-threads) ${port[vmilab]}:$(port_of vmilab)" --disk "$T/disk"
+	check "a program is on the disk" in_guest copied "cp /bin/crowd-threads /bin/libwire.so /clouder-data/; sync"
+	check "it runs" start_from_disk
+	check "not owned" not_owned "${port[crowd-threads]}" crowd-threads attack
+	check "the attack is answered" wait_incident vm
+	is "what is patched" /clouder-data/libwire.so "$(patch_value 1 path)"
+	check "it runs patched code" settled all_run 1 true crowd-threads
+	check_not "without having to be put in again" grep -q 'patches of the store were put in' "$T/vm.log"
+	check "it ends, and the page cache is dropped" in_guest dropped \
+		"kill -KILL $(fact "${port[crowd-threads]}" pid); sync; echo 3 >/proc/sys/vm/drop_caches"
+	check "it runs again" start_from_disk
+	check "the patch is put in again" settled grep -q 'patches of the store were put in' "$T/vm.log"
+	check "it runs patched code again" settled all_run 1 true crowd-threads
+	check "an attack is harmless" harmless attack2 crowd-threads
+	check "benign requests" benign "${port[crowd-threads]}" 18 after
+	is "incidents" 1 "$(incident_count)"
+	end vm
+	check "the file system is whole" fsck disk
+	# The disk has what the program was, not the patch.
+	check "the library on the disk" eval 'debugfs -R "dump /libwire.so $T/library" "$T/disk" 2>"$T/dump"'
+	check "is as it was" eval 'strip -o "$T/stripped" "$GUEST/bin/libwire.so" && cmp "$T/library" "$T/stripped"'
+}
+
+test_patch_evicted() { patch_evicted; }
+test_patch_evicted_newer_kernel() { IMAGE=initrd-newer.img KERNEL=vmlinuz-newer patch_evicted; }
 
 test_patch_travels() {
 	attacked_vm first
