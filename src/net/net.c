@@ -327,10 +327,10 @@ static void pace_timed_out(void *arg, uint32_t events)
 	net_schedule(n);
 }
 
-/* Whether a replayed frame must wait for what the guest has yet to send. */
-static bool rx_paced(struct net *n, const struct inlog_record *r)
+/* Whether a frame must wait for what the guest has yet to send. */
+static bool rx_paced(struct net *n, const struct inlog_record *r, bool replayed)
 {
-	if (pace_may_deliver(&n->pace, r->data, r->len))
+	if (replayed ? pace_may_deliver(&n->pace, r->data, r->len) : pace_may_deliver_new(&n->pace, r->data, r->len))
 		return false;
 	if (n->pace_seq != r->seq) {
 		n->pace_seq = r->seq;
@@ -350,7 +350,7 @@ static bool rx_replay(struct net *n, struct virtq *q)
 	enum rx_result result;
 	uint32_t isn;
 
-	if (!skip && (rx_paced(n, r) || rx_early(n, r)))
+	if (!skip && (rx_paced(n, r, true) || rx_early(n, r)))
 		return false;
 	result = r->dropped ? RX_BLOCKED : rx_frame(n, q, r, true);
 	if (result == RX_WAIT || result == RX_BROKEN)
@@ -400,6 +400,8 @@ static bool rx_next(struct net *n, struct virtq *q)
 		ask_delivery(n, r);
 		return true;
 	}
+	if (rx_paced(n, r, false))
+		return false;
 	result = rx_frame(n, q, r, false);
 	if (result == RX_WAIT || result == RX_BROKEN)
 		return false;

@@ -73,7 +73,7 @@ void pace_guest_sends(struct pace *p, const uint8_t *frame, size_t len)
 	f = flow_of_guest_frame(p, &i);
 	end = i.tcp_seq + i.payload_len + !!(i.tcp_flags & FRAME_TCP_SYN) + !!(i.tcp_flags & FRAME_TCP_FIN);
 	if (i.tcp_flags & FRAME_TCP_SYN)
-		f->known = f->unpaced = false; /* another connection than before */
+		f->known = f->unpaced = f->opens = false; /* another connection than before */
 	if (i.tcp_flags & (FRAME_TCP_RST | FRAME_TCP_FIN))
 		f->unpaced = true; /* it will send no more */
 	if (!f->known || (int32_t)(end - f->sent) > 0)
@@ -101,6 +101,20 @@ bool pace_may_deliver(struct pace *p, const uint8_t *frame, size_t len)
 	return f->unpaced || ahead <= 0 || ahead > FAR_AHEAD;
 }
 
+bool pace_may_deliver_new(struct pace *p, const uint8_t *frame, size_t len)
+{
+	struct frame_info i;
+	const struct pace_flow *f;
+
+	if (!p->any_behind)
+		return true;
+	frame_parse(frame, len, &i);
+	if (!i.tcp_header || !(i.tcp_flags & FRAME_TCP_ACK))
+		return true;
+	f = flow_of_peer_frame(p, &i);
+	return !f->opens || f->unpaced;
+}
+
 /* How far the guest had come when it was rolled back, which is at least as far as it was in the midst of catching up with. */
 static void note_behind(struct pace *p, const struct pace_flow *before)
 {
@@ -108,7 +122,7 @@ static void note_behind(struct pace *p, const struct pace_flow *before)
 
 	if (!before->known)
 		return;
-	key.known = key.unpaced = key.behind = false;
+	key.known = key.unpaced = key.behind = key.opens = false;
 	f = find(p, &key);
 	f->peer_has = before->behind ? before->peer_has : before->sent;
 	f->behind = !f->known || (int32_t)(f->peer_has - f->sent) > 0;
@@ -170,7 +184,7 @@ void pace_expect(struct pace *p, const uint8_t *frame, size_t len, uint32_t isn)
 		return;
 	frame_parse(frame, len, &i);
 	f = flow_of_peer_frame(p, &i);
-	f->known = true;
+	f->known = f->opens = true;
 	f->unpaced = false;
 	f->sent = isn;
 }

@@ -7,7 +7,8 @@
  *
  * What comes from the peer after all that must not wait for one connection, and may be ahead as well: the peer has what the
  * guest had sent before the rollback. Such a segment is delivered at once, acknowledging only what the guest has sent by now;
- * the peer acknowledges the rest anew when the guest sends it again.
+ * the peer acknowledges the rest anew when the guest sends it again. Only where the guest has yet to answer a SYN once more, whose answer
+ * the peer has, no number means anything to it, and what names one must wait.
  */
 #ifndef CLOUDER_NET_PACE_INTERNAL_H
 #define CLOUDER_NET_PACE_INTERNAL_H
@@ -42,6 +43,7 @@ struct pace_flow {
 	uint32_t sent; /* sequence number after the last byte the guest has sent */
 	uint32_t peer_has; /* the same before the rollback, if the guest is behind that */
 	bool known, behind;
+	bool opens; /* a SYN that the peer has the answer to was delivered again, and is not answered yet */
 	bool unpaced; /* did not come to what was waited for: the guest answers otherwise now */
 	uint64_t used; /* when it was looked for last */
 };
@@ -59,6 +61,8 @@ void pace_guest_sends(struct pace *p, const uint8_t *frame, size_t len);
 void pace_expect(struct pace *p, const uint8_t *frame, size_t len, uint32_t isn);
 /* Whether a frame of the replay may be delivered now. The first one of a flow of which nothing is known may. */
 bool pace_may_deliver(struct pace *p, const uint8_t *frame, size_t len);
+/* Whether a frame that is not of the replay may be. */
+bool pace_may_deliver_new(struct pace *p, const uint8_t *frame, size_t len);
 /* Whether it opens a connection to the guest. */
 bool pace_opens(const uint8_t *frame, size_t len);
 /* A rollback: what was noted then counts again, and what the guest has sent since is what its peers have. */

@@ -1002,7 +1002,7 @@ static void test_replay(void **state)
 }
 
 /* A TCP segment of the guest (ring 1, descriptor 0): sequence number and bytes of payload. */
-static void guest_sends(struct engine *g, uint32_t seq, size_t n)
+static void guest_sends_flags(struct engine *g, uint32_t seq, size_t n, uint8_t flags)
 {
 	uint8_t *f = at(BUFFERS + 0x8000);
 	size_t len;
@@ -1011,9 +1011,20 @@ static void guest_sends(struct engine *g, uint32_t seq, size_t n)
 	len = tcp_frame(f + 12, n, 0);
 	memcpy(f + 12 + 26, "\x0a\x00\x02\x0f\x0a\x00\x02\x02\x00\x07\x12\x34", 12);
 	f[12 + 41] = (uint8_t)seq;
+	f[12 + 47] = flags;
 	set_desc(&descs(1)[0], BUFFERS + 0x8000, (uint32_t)(12 + len), 0, 0);
 	offer(g, 1, 0);
 	kick(g, 1);
+}
+
+static void guest_sends(struct engine *g, uint32_t seq, size_t n)
+{
+	guest_sends_flags(g, seq, n, 0);
+}
+
+static void guest_accepts(struct engine *g, uint32_t seq)
+{
+	guest_sends_flags(g, seq, 0, 0x12);
 }
 
 static void guest_ends(struct engine *g)
@@ -1167,6 +1178,42 @@ static void syn_in(void)
 	f[47] = 0x02;
 	net_uplink_frame(w.net, f, len);
 	settle();
+}
+
+/*
+ * The peer has the answer to its SYN from before the rollback, and goes on. That means nothing to the guest before it has given an
+ * answer again, of which the numbers are others.
+ */
+static void test_replay_opening(void **state)
+{
+	struct engine *g = &w.eng[0];
+	struct net_moment *begin;
+	struct err e;
+
+	(void)state;
+	begin = begin_with_buffers(g);
+	syn_in();
+	guest_accepts(g, 100);
+	assert_int_equal(net_replay(w.net, begin, &e), 0);
+	settle();
+	assert_int_equal(used(0)->idx, 2);
+	acked_frame_in(101, 10);
+	arp_in();
+	assert_int_equal(used(0)->idx, 2);
+	guest_accepts(g, 200);
+	assert_int_equal(used(0)->idx, 4);
+	assert_int_equal(ack_in_buffer(2), 201);
+	acked_frame_in(101, 10);
+	assert_int_equal(used(0)->idx, 5);
+	assert_int_equal(ack_in_buffer(4), 201);
+	/* It does not answer in this life: that is not waited for without end. */
+	offer_buffers(g, 4, 400);
+	w.net->pace_patience_ms = 1;
+	assert_int_equal(net_replay(w.net, begin, &e), 0);
+	w.is_replayed = false;
+	loop_run_until(w.loop, &w.is_replayed, 0);
+	assert_int_equal(used(0)->idx, 9);
+	net_moment_destroy(begin);
 }
 
 /* Before a connection that is opened again as much time passes as the first time, or more. */
@@ -1774,6 +1821,7 @@ int main(void)
 		TEST(test_replay_pace),
 		TEST(test_replay_pace_first),
 		TEST(test_replay_behind),
+		TEST(test_replay_opening),
 		TEST(test_replay_gap),
 		TEST(test_replay_rest),
 		TEST(test_block),
