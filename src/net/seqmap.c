@@ -27,18 +27,27 @@ static uint32_t hash_flow(const struct seqmap_flow *f)
 	return h;
 }
 
+static bool is_at(const struct seqmap_flow *f, const struct seqmap_flow *key)
+{
+	return memcmp(f, key, offsetof(struct seqmap_flow, known)) == 0;
+}
+
 /* The flow's place, emptied first if it was another's. */
 static struct seqmap_flow *find(struct seqmap *m, const struct frame_info *i, bool from_guest)
 {
 	struct seqmap_flow key = {.guest_port = from_guest ? i->src_port : i->dst_port,
 				  .peer_port = from_guest ? i->dst_port : i->src_port};
-	struct seqmap_flow *f;
+	struct seqmap_flow *set, *f;
 
 	memcpy(key.guest, from_guest ? i->src : i->dst, sizeof(key.guest));
 	memcpy(key.peer, from_guest ? i->dst : i->src, sizeof(key.peer));
-	f = &m->flow[hash_flow(&key) % SEQMAP_FLOWS];
-	if (memcmp(f, &key, offsetof(struct seqmap_flow, known)) != 0)
+	f = set = m->flow[hash_flow(&key) % SEQMAP_SETS];
+	for (unsigned k = 0; k < SEQMAP_WAYS && !is_at(f, &key); k++)
+		if (is_at(&set[k], &key) || set[k].used < f->used)
+			f = &set[k];
+	if (!is_at(f, &key))
 		*f = key;
+	f->used = ++m->clock;
 	return f;
 }
 

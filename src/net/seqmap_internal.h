@@ -14,7 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SEQMAP_FLOWS 4096u
+#define SEQMAP_SETS 1024u
+#define SEQMAP_WAYS 8u
 
 struct seqmap_flow {
 	uint8_t guest[16], peer[16];
@@ -23,11 +24,13 @@ struct seqmap_flow {
 	uint32_t isn; /* of the guest, as the peer knows it */
 	uint32_t delta; /* peer's view minus guest's */
 	uint32_t era; /* in which the guest chose its number */
+	uint64_t used; /* when it was looked for last */
 };
 
-/* Flows by a hash of their addresses; one that finds its place taken takes it over. */
+/* Flows by a hash of their addresses, which names a set; one that finds it full takes the place that was unused for longest. */
 struct seqmap {
-	struct seqmap_flow flow[SEQMAP_FLOWS];
+	struct seqmap_flow flow[SEQMAP_SETS][SEQMAP_WAYS];
+	uint64_t clock; /* grows with each look */
 	uint32_t era; /* rollbacks so far */
 };
 

@@ -191,11 +191,27 @@ static void hostile_frames(void **state)
 	}
 }
 
+/* A busy guest: what is known of one connection is not lost for the sake of another. */
+static void many_flows(void **state)
+{
+	struct seqmap *m = map_new(state);
+	const uint16_t first = 40000, flows = 1000;
+
+	for (uint16_t i = 0; i < flows; i++)
+		guest_sends(m, (uint16_t)(first + i), FRAME_TCP_SYN | FRAME_TCP_ACK, 1000u + i);
+	seqmap_rolled_back(m);
+	for (uint16_t i = 0; i < flows; i++)
+		assert_int_equal(guest_sends(m, (uint16_t)(first + i), FRAME_TCP_SYN | FRAME_TCP_ACK, 5000), 1000u + i);
+	for (uint16_t i = 0; i < flows; i++)
+		assert_int_equal(guest_gets(m, (uint16_t)(first + i), FRAME_TCP_ACK, 1001u + i, false), 5001);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(nothing_changes_without_a_rollback, teardown),
 		cmocka_unit_test_teardown(connection_opened_again, teardown),
+		cmocka_unit_test_teardown(many_flows, teardown),
 		cmocka_unit_test_teardown(hostile_frames, teardown),
 	};
 
