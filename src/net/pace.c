@@ -72,8 +72,11 @@ void pace_guest_sends(struct pace *p, const uint8_t *frame, size_t len)
 		return;
 	f = flow_of_guest_frame(p, &i);
 	end = i.tcp_seq + i.payload_len + !!(i.tcp_flags & FRAME_TCP_SYN) + !!(i.tcp_flags & FRAME_TCP_FIN);
-	if (i.tcp_flags & FRAME_TCP_SYN)
+	if (i.tcp_flags & FRAME_TCP_SYN) {
 		f->known = f->unpaced = f->opens = false; /* another connection than before */
+		f->isn = i.tcp_seq;
+		f->isn_known = true;
+	}
 	if (i.tcp_flags & (FRAME_TCP_RST | FRAME_TCP_FIN))
 		f->unpaced = true; /* it will send no more */
 	if (!f->known || (int32_t)(end - f->sent) > 0)
@@ -115,6 +118,13 @@ bool pace_may_deliver_new(struct pace *p, const uint8_t *frame, size_t len)
 	return !f->opens || f->unpaced;
 }
 
+static void expect(struct pace_flow *f, uint32_t isn)
+{
+	f->known = f->opens = f->isn_known = true;
+	f->unpaced = false;
+	f->sent = f->isn = isn;
+}
+
 /* How far the guest had come when it was rolled back, which is at least as far as it was in the midst of catching up with. */
 static void note_behind(struct pace *p, const struct pace_flow *before)
 {
@@ -122,8 +132,10 @@ static void note_behind(struct pace *p, const struct pace_flow *before)
 
 	if (!before->known)
 		return;
-	key.known = key.unpaced = key.behind = key.opens = false;
+	key.known = key.unpaced = key.behind = key.opens = key.isn_known = false;
 	f = find(p, &key);
+	if (!f->known && before->isn_known)
+		expect(f, before->isn);
 	f->peer_has = before->behind ? before->peer_has : before->sent;
 	f->behind = !f->known || (int32_t)(f->peer_has - f->sent) > 0;
 }
@@ -178,13 +190,9 @@ bool pace_opens(const uint8_t *frame, size_t len)
 void pace_expect(struct pace *p, const uint8_t *frame, size_t len, uint32_t isn)
 {
 	struct frame_info i;
-	struct pace_flow *f;
 
 	if (!pace_opens(frame, len))
 		return;
 	frame_parse(frame, len, &i);
-	f = flow_of_peer_frame(p, &i);
-	f->known = f->opens = true;
-	f->unpaced = false;
-	f->sent = isn;
+	expect(flow_of_peer_frame(p, &i), isn);
 }

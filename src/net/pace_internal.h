@@ -7,8 +7,9 @@
  *
  * What comes from the peer after all that must not wait for one connection, and may be ahead as well: the peer has what the
  * guest had sent before the rollback. Such a segment is delivered at once, acknowledging only what the guest has sent by now;
- * the peer acknowledges the rest anew when the guest sends it again. Only where the guest has yet to answer a SYN once more, whose answer
- * the peer has, no number means anything to it, and what names one must wait.
+ * the peer acknowledges the rest anew when the guest sends it again. Only where the guest has yet to open a connection, or answer a SYN,
+ * once more, no number means anything to it, and what names one must wait. That is so if the SYN is part of the replay, and if the
+ * guest had it, but had not answered it, at the checkpoint.
  */
 #ifndef CLOUDER_NET_PACE_INTERNAL_H
 #define CLOUDER_NET_PACE_INTERNAL_H
@@ -42,8 +43,9 @@ struct pace_flow {
 	uint16_t guest_port, peer_port;
 	uint32_t sent; /* sequence number after the last byte the guest has sent */
 	uint32_t peer_has; /* the same before the rollback, if the guest is behind that */
-	bool known, behind;
-	bool opens; /* a SYN that the peer has the answer to was delivered again, and is not answered yet */
+	uint32_t isn; /* the guest's initial sequence number */
+	bool known, behind, isn_known;
+	bool opens; /* the guest has yet to choose its number again, which the peer knows already */
 	bool unpaced; /* did not come to what was waited for: the guest answers otherwise now */
 	uint64_t used; /* when it was looked for last */
 };

@@ -144,3 +144,22 @@ test_lab_streams() {
 	check "nothing died" nothing_died vm
 	end vm
 }
+
+# Attacks whose culprit a second run shows, while clients of two other services come and go: those who come in the midst of
+# a rollback are served like all others.
+test_lab_crowd() {
+	local build=lab-O2 form threads forks
+	PORT=$(free_port)
+	threads=$(free_port)
+	forks=$(free_port)
+	check "the VM starts" protected vm "crowd-threads,crowd-forks,$build clouder.again" \
+		"$threads:$(port_of crowd-threads) $forks:$(port_of crowd-forks) $PORT:$(lab_port "$build")"
+	check "clients come" begin_rounds load crowd_load "$threads" "$forks"
+	for form in static-call-gets heap-call-gets heap-pointer-ret-memcpy static-jump-memcpy index-ret; do
+		check "$form: healed" heals "$build" "$form"
+		check "$form: clients go on" rounds_go_on load
+	done
+	check "all were answered rightly" end_rounds load
+	check "nothing died" nothing_died vm
+	end vm
+}

@@ -189,24 +189,6 @@ test_patch_ask() {
 	end vm
 }
 
-# crowd_load PORT...: rounds of several clients at each, until its input ends. 1: one was not answered rightly.
-crowd_load() {
-	local n=0 i at status=1
-	while [ "$status" -ne 1 ] || [ "$n" -eq 0 ]; do
-		for at in "$@"; do
-			for i in 1 2 3; do
-				benign "$at" 14 "load.$at.$i" || echo "port $at, client $i: wrong or missing answers" >>"$T/load.wrong" &
-			done
-		done
-		wait
-		[ ! -s "$T/load.wrong" ] || { cat "$T/load.wrong" >&2 && return 1; }
-		n=$((n + 1))
-		echo "round $n"
-		read -r -t 0.05 i
-		status=$?
-	done
-}
-
 # all_run ID PATCHED NAME...: of the processes that run that patch's file, all are patched ("true") or none is ("false"); of each name
 # there is one.
 all_run() {

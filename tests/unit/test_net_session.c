@@ -1216,6 +1216,35 @@ static void test_replay_opening(void **state)
 	net_moment_destroy(begin);
 }
 
+/* The same where the guest had the SYN at the checkpoint, and had not answered it. */
+static void test_replay_half_open(void **state)
+{
+	struct engine *g = &w.eng[0];
+	struct net_moment *asked;
+	struct err e;
+
+	(void)state;
+	connect_and_start(g, F_BASE);
+	offer_buffers(g, 8, 400);
+	syn_in();
+	asked = now();
+	guest_accepts(g, 100);
+	acked_frame_in(101, 10);
+	assert_int_equal(used(0)->idx, 2);
+	for (unsigned life = 0; life < 2; life++) {
+		assert_int_equal(net_replay(w.net, asked, &e), 0);
+		settle();
+		assert_int_equal(used(0)->idx, 2);
+	}
+	acked_frame_in(101, 10);
+	assert_int_equal(used(0)->idx, 2);
+	guest_accepts(g, 200);
+	assert_int_equal(used(0)->idx, 4);
+	assert_int_equal(ack_in_buffer(2), 201);
+	assert_int_equal(ack_in_buffer(3), 201);
+	net_moment_destroy(asked);
+}
+
 /* Before a connection that is opened again as much time passes as the first time, or more. */
 static void test_replay_gap(void **state)
 {
@@ -1822,6 +1851,7 @@ int main(void)
 		TEST(test_replay_pace_first),
 		TEST(test_replay_behind),
 		TEST(test_replay_opening),
+		TEST(test_replay_half_open),
 		TEST(test_replay_gap),
 		TEST(test_replay_rest),
 		TEST(test_block),
