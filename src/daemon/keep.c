@@ -26,11 +26,15 @@
 
 #define TASKS_MAX 1024u
 #define MAPS_MAX 1024u
-/* Times between looks, and how often another engine takes over for a patch that does not go in. */
+/*
+ * Times between looks; how often another engine takes over for a patch that does not go in, and how long the second time is waited for:
+ * twice as long each time, since the moment may be wrong, as when a process has just been started.
+ */
 #define LOOK_MS 1000u
 #define LOOK_SHARE 100u
 #define LOOK_MOST_NS 10000000000ull
-#define TRIES_MAX 3u
+#define TRIES_MAX 6u
+#define RETRY_NS 250000000ull
 
 static_assert(CALL_FORMAT == 10 && BOUND_ARGUMENT == 4 && FINDING_CALL == 1, "the names in a record are in this order");
 static_assert(FIELD_BYTES_MAX >= PATCH_GUARD_MAX && FIELD_BYTES_MAX >= VMI_BUILD_ID_MAX, "a patch fits a record");
@@ -220,6 +224,7 @@ static bool follow_one(void *arg, const struct patch_record *r)
 	} else if (vp && vp->unwanted != (r->state != PATCH_ACTIVE)) {
 		vp->unwanted = !vp->unwanted;
 		vp->tries = 0;
+		vp->next_try_ns = 0;
 	}
 	vm->newest_change = r->change;
 	return true;
@@ -273,7 +278,8 @@ static void look_at_patch(struct look *l, unsigned i, const struct vmi_task *t, 
 		l->in_place[i] = true;
 	} else {
 		l->lacking[i] = true;
-		if (vp->tries == TRIES_MAX || (!vp->unwanted && !patch_fits(p, l->vm->vmi, t)))
+		if (vp->tries == TRIES_MAX || loop_now_ns() < vp->next_try_ns ||
+		    (!vp->unwanted && !patch_fits(p, l->vm->vmi, t)))
 			return;
 		l->wanted[i] = true;
 	}
@@ -327,7 +333,7 @@ static unsigned look(struct vm *vm)
 		     is_wanted = l->wanted[i] && (is_private || !l->in_place[i]);
 
 		if (is_wanted)
-			vm->patch[i].tries++;
+			vm->patch[i].next_try_ns = loop_now_ns() + (RETRY_NS << vm->patch[i].tries++);
 		else if (l->in_place[i] && !(is_private && l->lacking[i]))
 			vm->patch[i].tries = 0;
 		wanted += is_wanted;

@@ -51,6 +51,7 @@ struct vm_patch {
 	bool dormant; /* no process of this guest has been seen to run what it is for: it is not in the guest */
 	bool unwanted; /* reverted, or not approved yet: it is to be taken out where it is */
 	unsigned tries; /* times that it was to be put in, and was not in place the next time */
+	uint64_t next_try_ns; /* not before */
 };
 
 struct vm {

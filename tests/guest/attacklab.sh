@@ -108,8 +108,9 @@ test_lab_homes() {
 	local -a forms=(stack-ret-strcpy stack-ret-strcat static-call-strcpy stack-ret-memcpy stack-ret-strncpy stack-ret-read
 		stack-call-loop stack-ret-gets)
 	local -A homes=()
+	local -A port=([vmilab]=$(free_port))
 	PORT=$(free_port)
-	check "the VM starts" protected vm "$build" "$PORT:$(lab_port "$build")"
+	check "the VM starts" protected vm "$build,vmilab clouder.again" "$PORT:$(lab_port "$build") ${port[vmilab]}:$(port_of vmilab)"
 	check "benign requests" lab_benign 20 before "${forms[@]}"
 	pid=$(lab_ask pid)
 	for form in "${forms[@]}"; do
@@ -127,7 +128,37 @@ test_lab_homes() {
 	check "benign requests after it" lab_benign 20 after "${forms[@]}"
 	check "the same answers" same_file before after
 	is "the same process" "$pid" "$(lab_ask pid)"
+	# Another process has them too, until they are reverted.
+	check "the service is started again" in_guest restart "kill -KILL $pid"
+	check "it is another process" settled another_pid "$pid"
+	check "all patches are in it" settled all_verified true
+	for form in "${forms[@]}"; do
+		lab_exploit "$build" "$form" again
+		check "$form: dead in the other process" grep -q '^came back: ok' "$T/again"
+	done
+	is "incidents" "${#forms[@]}" "$(incident_count)"
+	pid=$(lab_ask pid)
+	check "all are reverted" forget_patches
+	check "none is in it" settled all_verified false
+	check "benign requests without them" lab_benign 20 without "${forms[@]}"
+	check "the same answers" same_file before without
+	is "the same process still" "$pid" "$(lab_ask pid)"
 	end vm
+}
+
+another_pid() {
+	local now
+	now=$(lab_ask pid)
+	[ -n "$now" ] && [ "$now" -ne "$1" ]
+}
+
+# all_verified PATCHED: of each patch of the store that is for the top of its site: in place in every process, or in none.
+all_verified() {
+	local id
+	for id in $("$CLOUDER" patch list | awk 'NR > 1 { print $1 }'); do
+		"$CLOUDER" patch verify "$id" vm --json >"$T/verified" && grep -q '"patched"' "$T/verified" || return
+		! grep '"patched"' "$T/verified" | grep -v "$1" >/dev/null || return
+	done
 }
 
 # Attacks while 50 connections are busy in both directions: none is reset, and no byte is lost, there twice or another.
