@@ -232,6 +232,7 @@ struct victim_guard {
 	bool reads; /* the limit is the program's own word */
 	bool has_data; /* or one behind the guard */
 	bool calls; /* something in the program */
+	bool is_called; /* the site is a call, which ends where the loop's jump back does (64-bit code) */
 	uint64_t next; /* address of the earlier guard, which goes on; 0: none */
 	uint64_t routine; /* address of code that writes; 0: the guard does */
 };
@@ -242,6 +243,8 @@ static inline void victim_emit_once(struct emitter *em, const struct victim *v, 
 	uint64_t site = v->site[g->site];
 	uint32_t skip;
 
+	if (g->is_called)
+		emit_lea(em, 4, EMIT_MEM(4, 8));
 	if (g->reads || g->has_data) {
 		emit_r(em, ZYDIS_MNEMONIC_PUSH, 2);
 		emit_address(em, 2, g->reads ? victim_address(v, v->room[g->site]) : data);
@@ -261,7 +264,10 @@ static inline void victim_emit_once(struct emitter *em, const struct victim *v, 
 		emit_bytes(em, v->byte + site, 3);
 	emit_here(em, skip);
 	emit_bytes(em, v->byte + site + 3, v->is_32bit ? 1 : 2);
-	emit_jump(em, victim_address(v, site + VICTIM_SITE_LEN));
+	site += VICTIM_SITE_LEN;
+	if (g->is_called)
+		site += 2 + (uint64_t)(int8_t)v->byte[site + 1];
+	emit_jump(em, victim_address(v, site));
 	if (g->has_data)
 		emit_data(em, &g->limit, sizeof(g->limit));
 }
@@ -296,6 +302,7 @@ static inline struct field_bytes victim_emit(const struct victim *v, const struc
 static inline struct patch_record victim_patch(const struct victim *v, const struct victim_guard *g, const char *home,
 					       uint64_t at)
 {
+	size_t len = g->is_called ? VICTIM_SITE_LEN + 2 : VICTIM_SITE_LEN;
 	struct patch_record r = sample_record();
 	struct emitter em;
 	struct err e;
@@ -306,12 +313,17 @@ static inline struct patch_record victim_patch(const struct victim *v, const str
 	r.site_offset = r.culprit_offset = v->site[g->site];
 	r.culprit_len = 3;
 	r.culprit_at = 0;
-	r.before = r.original = victim_bytes(v->byte + r.site_offset, VICTIM_SITE_LEN);
+	r.before = r.original = victim_bytes(v->byte + r.site_offset, len);
 	r.guard_offset = at - v->code.p_vaddr + v->code.p_offset;
 	r.guard = victim_emit(v, g, at);
 	emit_init(&em, victim_address(v, r.site_offset));
 	em.is_32bit = v->is_32bit;
-	emit_jump(&em, at);
+	while (em.len < len - VICTIM_SITE_LEN)
+		emit_bytes(&em, (const uint8_t[]){0x90}, 1);
+	if (g->is_called)
+		emit_call(&em, at);
+	else
+		emit_jump(&em, at);
 	r.after = victim_bytes(em.buf, em.len);
 	if (patch_record_check(&r, &e) < 0)
 		fail_msg("%s", e.text);

@@ -318,7 +318,7 @@ static void test_over_another(void **state)
 	over("-O2 -static -m32", "process", VICTIM_FAR, VICTIM_FAR + 0x5000);
 }
 
-/* Two guards share a routine, which writes and goes on behind the store of whoever jumped to it; here of the first only. */
+/* The guard has its store in a routine, which goes on in the first loop: both are alike, and return to who called them. */
 static struct patch_record with_routine(const struct victim *v, unsigned site, uint64_t guard, uint64_t routine)
 {
 	const struct victim_guard g = {.site = site, .limit = VICTIM_BUFFER, .routine = routine};
@@ -329,7 +329,6 @@ static struct patch_record with_routine(const struct victim *v, unsigned site, u
 	em.is_32bit = v->is_32bit;
 	emit_bytes(&em, v->byte + v->site[0], 3);
 	emit_bytes(&em, v->byte + v->site[0] + 3, v->is_32bit ? 1 : 2);
-	/* Both loops are alike: the first goes on with its own, the second is not called with more than one byte. */
 	emit_jump(&em, victim_address(v, v->site[0] + VICTIM_SITE_LEN));
 	r.routine_offset = routine - v->code.p_vaddr + v->code.p_offset;
 	r.routine = victim_bytes(em.buf, em.len);
@@ -361,6 +360,99 @@ static void test_routine(void **state)
 			check_runs(true);
 			free(v.byte);
 		}
+	}
+}
+
+/* Two guards share a routine, wherever it is. */
+static void test_shared_routine(void **state)
+{
+	(void)state;
+	for (int in_use = 0; in_use < 2; in_use++) {
+		struct patch_record r[2];
+		struct victim v;
+		uint64_t at;
+
+		victim_build("-O2", "victim");
+		v = victim_open("victim");
+		at = victim_address(&v, victim_cave(&v));
+		r[0] = with_routine(&v, 0, at + 0x40, at);
+		r[1] = with_routine(&v, 1, at + 0x80, at);
+		v.byte[r[0].routine_offset] = in_use ? 0xcc : 0;
+		make_copy(&v, r, 2);
+		check_tools(".clouder");
+		check_runs(false);
+		free(v.byte);
+	}
+}
+
+/* A patch that wants one place for both. */
+static void test_routine_in_the_way(void **state)
+{
+	struct patch_record r;
+	struct victim v;
+	uint64_t at;
+
+	(void)state;
+	victim_build("-O2", "victim");
+	v = victim_open("victim");
+	at = victim_address(&v, victim_cave(&v));
+	r = with_routine(&v, 0, at + 8, at);
+	assert_true(r.routine.len > 8);
+	make_copy(&v, &r, 1);
+	check_tools(".clouder.far");
+	check_runs(true);
+	free(v.byte);
+}
+
+/* A site that is a call behind padding. */
+static void test_called(void **state)
+{
+	const struct victim_guard g = {.limit = VICTIM_BUFFER, .is_called = true};
+
+	(void)state;
+	for (int far = 0; far < 2; far++) {
+		struct patch_record r;
+		struct victim v;
+
+		victim_build("-O2", "victim");
+		v = victim_open("victim");
+		r = victim_patch(&v, &g, far ? "process" : "cave",
+				 far ? v.code.p_vaddr + VICTIM_FAR : victim_address(&v, victim_cave(&v)));
+		make_copy(&v, &r, 1);
+		check_tools(far ? ".clouder.far" : ".clouder");
+		check_runs(true);
+		free(v.byte);
+	}
+}
+
+/* A shared library has no interpreter: there is room for a header only if it has notes enough. */
+static void test_library(void **state)
+{
+	const struct victim_guard g = {.limit = VICTIM_BUFFER};
+
+	(void)state;
+	assert_int_equal(
+		victim_run(
+			"echo 'int work(int n, char **v); int main(int n, char **v) { return work(n, v); }' >main.c"),
+		0);
+	for (int far = 0; far < 2; far++) {
+		struct patch_record r;
+		struct victim v;
+
+		victim_build("-O2 -Wl,-z,ibt -Dmain=work -shared -fPIC", "victim");
+		assert_int_equal(victim_run("cp victim libwork.so && gcc main.c -L. -lwork -o victim"), 0);
+		v = victim_open("libwork.so");
+		r = victim_patch(&v, &g, far ? "process" : "cave",
+				 far ? v.code.p_vaddr + VICTIM_FAR : victim_address(&v, victim_cave(&v)));
+		make_copy(&v, &r, 1);
+		check_tools(far ? ".clouder.far" : ".clouder");
+		assert_int_equal(victim_run("mkdir -p a b c && cp libwork.so a/ && cp copy b/libwork.so && cp stripped "
+					    "c/libwork.so"),
+				 0);
+		assert_int_equal(victim_run("for d in a b c; do LD_LIBRARY_PATH=$d ./victim " LONG " two; done"), 0);
+		assert_string_equal(victim_said, SHORT " two 3 0 BROKEN whole\n" SHORT " two 3 0 whole whole\n" SHORT
+						       " two 3 0 whole whole\n");
+		free(v.byte);
 	}
 }
 
@@ -413,6 +505,7 @@ static void test_refused_files(void **state)
 	const struct victim_guard g = {.limit = VICTIM_BUFFER};
 	struct victim v, text = {.byte = (uint8_t[]){"#!/bin/sh\necho this is a script and nothing else at all\n"}};
 	struct patch_record r, other;
+	Elf64_Phdr *header;
 
 	(void)state;
 	victim_build("-O2", "victim");
@@ -429,6 +522,16 @@ static void test_refused_files(void **state)
 	v.byte[r.site_offset + 4] ^= 1;
 	refused(&v, v.len, &r, "are not what it is made for");
 	v.byte[r.site_offset + 4] ^= 1;
+	header = (void *)(v.byte + ((Elf64_Ehdr *)v.byte)->e_phoff);
+	while (header->p_type != PT_NOTE)
+		header++;
+	header->p_offset += 1ull << 40;
+	refused(&v, v.len, &r, "a segment is not wholly in it");
+	header->p_offset -= 1ull << 40;
+	header->p_filesz = UINT64_MAX - 16;
+	refused(&v, v.len, &r, "a segment is not wholly in it");
+	free(v.byte);
+	v = victim_open("victim");
 	v.byte[18] = EM_AARCH64;
 	refused(&v, v.len, &r, "another processor");
 	v.byte[18] = EM_X86_64;
@@ -511,9 +614,10 @@ static uint64_t stays(void *arg, uint64_t address)
 	return address;
 }
 
-static void moves(bool is_32bit, const char *code, size_t len, uint64_t by, const char *wanted, const char *why)
+static void moves(bool is_32bit, const char *code, size_t len, uint8_t part_at, uint64_t by, const char *wanted,
+		  const char *why)
 {
-	const struct guard_move m = {is_32bit, 0x401000, 0x401000 + by, 0, stays, NULL};
+	const struct guard_move m = {is_32bit, 0x401000, 0x401000 + by, part_at, stays, NULL};
 	struct err e = {.text = ""};
 	uint8_t byte[GUARD_MOVE_MAX];
 
@@ -528,7 +632,7 @@ static void moves(bool is_32bit, const char *code, size_t len, uint64_t by, cons
 	}
 }
 
-#define MOVES(is_32bit, code, by, wanted, why) moves(is_32bit, code, sizeof(code) - 1, by, wanted, why)
+#define MOVES(is_32bit, code, by, wanted, why) moves(is_32bit, code, sizeof(code) - 1, 0, by, wanted, why)
 
 static void test_move(void **state)
 {
@@ -545,6 +649,9 @@ static void test_move(void **state)
 	MOVES(false, "\x48\x8d\x05\x01\x00\x00\x00\xc3%s", 0x100, "\x48\x8d\x05\x01\x00\x00\x00\xc3%s", NULL);
 	/* The end's mark. */
 	MOVES(false, "\xc3\xcc", 0x100, "\xc3\xcc", NULL);
+	/* Another way in. */
+	moves(false, "\xc3\xe9\x00\x02\x00\x00", 6, 1, 0x100, "\xc3\xe9\x00\x01\x00\x00", NULL);
+	MOVES(false, "\xc3\xe9\x00\x02\x00\x00", 0x100, NULL, "is not reached");
 	MOVES(false, "\x74\x40\xc3", 0x100, NULL, "by a short distance");
 	MOVES(false, "\xc3%s", 0x100, NULL, "is not reached");
 	MOVES(false, "\xeb\x01\x90\xc3", 0x100, NULL, "neither code nor data");
@@ -569,6 +676,10 @@ int main(void)
 		cmocka_unit_test(test_two_in_one_place),
 		cmocka_unit_test(test_over_another),
 		cmocka_unit_test(test_routine),
+		cmocka_unit_test(test_shared_routine),
+		cmocka_unit_test(test_routine_in_the_way),
+		cmocka_unit_test(test_called),
+		cmocka_unit_test(test_library),
 		cmocka_unit_test(test_again),
 		cmocka_unit_test(test_refused_files),
 		cmocka_unit_test(test_refused_patches),
