@@ -24,7 +24,7 @@ struct cli_call {
 	bool threads, raw;
 	bool replay, drop;
 	bool allow_unsigned;
-	const char *output;
+	const char *output, *elf;
 	const char *vm;
 	int64_t since_ms;
 	unsigned timeout_s;

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* clouder patch: the patches that are kept, and how they come to other hosts. Each action is a row of the table below. */
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/term.h"
 #include "cli/cli.h"
 #include "cli/json_out.h"
+#include "cli/patch_internal.h"
 #include "store/patch_file.h"
 #include "store/store.h"
 
@@ -24,7 +23,7 @@ struct action {
 /* Of patches, for an action that takes several. */
 #define IDS_MAX 32
 
-static int read_id(const char *text, int64_t *ret, struct err *e)
+int patch_read_id(const char *text, int64_t *ret, struct err *e)
 {
 	size_t digits = strspn(text, "0123456789");
 
@@ -35,15 +34,15 @@ static int read_id(const char *text, int64_t *ret, struct err *e)
 	return 0;
 }
 
-static int get_patch(struct cli_call *c, struct patch_record *ret, char **ret_file, struct err *e)
+static int get_patch(struct cli_call *c, struct patch_record *ret, struct err *e)
 {
 	struct store *s = NULL;
 	int64_t id = 0;
 	int rc;
 
-	if (read_id(c->operands[1], &id, e) < 0 || store_open(NULL, true, &s, e) < 0)
+	if (patch_read_id(c->operands[1], &id, e) < 0 || store_open(NULL, true, &s, e) < 0)
 		return -1;
-	rc = store_get_patch(s, id, ret, ret_file, e);
+	rc = store_get_patch(s, id, ret, NULL, e);
 	store_close(s);
 	return rc;
 }
@@ -181,47 +180,12 @@ static int show_run(struct cli_call *c, struct err *e)
 {
 	struct patch_record r;
 
-	if (get_patch(c, &r, NULL, e) < 0)
+	if (get_patch(c, &r, e) < 0)
 		return -1;
 	if (c->json)
 		return json_out(c->out, to_json(&r), e);
 	print_patch(c->out, &r);
 	return 0;
-}
-
-/* ---- export ---- */
-
-static int write_file(const char *path, const char *text, struct err *e)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	size_t len = strlen(text);
-	bool good;
-
-	if (fd < 0)
-		return err_set_errno(e, "cannot make %.200s", path);
-	good = write(fd, text, len) == (ssize_t)len && fsync(fd) == 0;
-	if (!good)
-		err_set_errno(e, "cannot write %.200s", path);
-	close(fd);
-	if (!good)
-		unlink(path);
-	return good ? 0 : -1;
-}
-
-static int export_run(struct cli_call *c, struct err *e)
-{
-	struct patch_record r;
-	char *file = NULL;
-	int rc = 0;
-
-	if (get_patch(c, &r, &file, e) < 0)
-		return -1;
-	if (c->output)
-		rc = write_file(c->output, file, e);
-	else
-		fputs(file, c->out);
-	free(file);
-	return rc;
 }
 
 /* ---- import ---- */
@@ -329,7 +293,7 @@ static int change_all(struct cli_call *c, int (*change)(struct store *s, int64_t
 	int rc = store_open(NULL, false, &s, e);
 
 	for (int i = 1; rc == 0 && i < c->n_operands; i++) {
-		if (read_id(c->operands[i], &id, e) < 0 || change(s, id, e) < 0)
+		if (patch_read_id(c->operands[i], &id, e) < 0 || change(s, id, e) < 0)
 			rc = -1;
 		else
 			fprintf(c->out,
@@ -389,7 +353,7 @@ static int verify_run(struct cli_call *c, struct err *e)
 {
 	int64_t id = 0;
 
-	if (read_id(c->operands[1], &id, e) < 0)
+	if (patch_read_id(c->operands[1], &id, e) < 0)
 		return -1;
 	return cli_ask(c, c->n_operands > 2 ? c->operands[2] : NULL,
 		       json_pack("{s:s, s:I}", "verb", "verify", "id", (json_int_t)id), print_processes, e);
@@ -400,7 +364,8 @@ static int verify_run(struct cli_call *c, struct err *e)
 static const struct action actions[] = {
 	{"list", "list [--vm NAME] [--json]", "the patches that are kept", 0, 0, list_run},
 	{"show", "show ID [--json]", "all about one", 1, 1, show_run},
-	{"export", "export ID [--output FILE]", "one as a file, signed with this host's key", 1, 1, export_run},
+	{"export", "export ID [--elf PROGRAM] [--output FILE]",
+	 "one as a file, signed; or a copy of the program with it", 1, 1, patch_export_run},
 	{"import", "import FILE [--allow-unsigned]", "take one from elsewhere; its key must be trusted", 1, 1,
 	 import_run},
 	{"key", "key", "this host's key, for STATE_DIR/trusted-keys/NAME.pub elsewhere", 0, 0, key_run},
@@ -418,7 +383,7 @@ static const struct action actions[] = {
 static void list_actions(FILE *out)
 {
 	for (size_t i = 0; i < N_ACTIONS; i++)
-		fprintf(out, "  %-30s %s\n", actions[i].args, actions[i].help);
+		fprintf(out, "  %-41s %s\n", actions[i].args, actions[i].help);
 }
 
 static int patch_run(struct cli_call *c, struct err *e)
@@ -447,6 +412,11 @@ static const struct opt opts[] = {
 	 .help = "export: into this file, which must not be there yet",
 	 .parse = opts_parse_pointer,
 	 .offset = offsetof(struct cli_call, output)},
+	{.name = "elf",
+	 .arg = "PROGRAM",
+	 .help = "export: instead of the patch, a copy of this ELF file that has it",
+	 .parse = opts_parse_pointer,
+	 .offset = offsetof(struct cli_call, elf)},
 	{.name = "allow-unsigned",
 	 .help = "import: also a file that nobody vouches for",
 	 .parse = opts_parse_flag,

@@ -144,6 +144,37 @@ test_lab_homes() {
 	check "the same answers" same_file before without
 	is "the same process still" "$pid" "$(lab_ask pid)"
 	end vm
+	copy_is_healed "$build" "${forms[@]}"
+}
+
+# copy_is_healed BUILD FORM...: outside of any VM the attacks take the program over, and not a copy with the patches of the store.
+copy_is_healed() {
+	local build=$1 form
+	check "the program has a patched copy" "$CLOUDER" patch export "$("$CLOUDER" patch list --json | json_value id)" \
+		--elf "$GUEST/bin-lab/$build" --output "$T/copy" >"$T/exported"
+	check_not "with all patches" grep 'left out' "$T/exported"
+	cat "$T/exported"
+	is "patches in it" "$("$CLOUDER" patch list | grep -c ' active ')" "$(grep -c ' is in ' "$T/exported")"
+	check "it has a new segment" grep -q 'clouder[.]far' <(readelf -SW "$T/copy")
+	PORT=$(free_port)
+	start copy "$T/copy" "$PORT"
+	check "it runs outside" settled lab_answers
+	check "copy: benign requests" lab_benign 20 outside "${@:2}"
+	check "copy: the same answers" same_file before outside
+	for form in "${@:2}"; do
+		lab_exploit "$build" "$form" again
+		check "copy: $form: dead to the end" grep -q '^came back: ok' "$T/again"
+	done
+	check "copy: benign requests after it" lab_benign 20 outside "${@:2}"
+	check "copy: the same answers" same_file before outside
+	stop copy
+	for form in "${@:2}"; do
+		PORT=$(free_port)
+		start "original-$form" "$GUEST/bin-lab/$build" "$PORT"
+		check "the program runs outside" settled lab_answers
+		check "original: $form: owned" lab_exploit "$build" "$form" again
+		stop "original-$form"
+	done
 }
 
 another_pid() {

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # here is of lib.sh
-# The life of a patch: it is kept, comes back by itself in VMs started later, and goes to other hosts as a signed file.
+# The life of a patch: it is kept, comes back by itself in VMs started later, goes to other hosts as a signed file, and into copies
+# of the program for good.
 
 # shellcheck source=tests/guest/ledger.sh
 . "$here/ledger.sh"
@@ -309,4 +310,43 @@ test_patch_travels() {
 	check "it is handed on as it came" same_file patch.json again.json
 	later_vm second fig2 0
 	end second
+}
+
+# outside NAME PROGRAM: a program runs as a service outside of any VM, on PORT.
+outside() {
+	PORT=$(free_port)
+	start "$1" "$2" "$PORT"
+	check "$1 runs outside" settled "$GUEST/ask" "127.0.0.1:$PORT" facts
+}
+
+# What healed the program in a VM heals a copy of its file, which runs without CloudER.
+test_patch_elf() {
+	local name
+	attacked_vm first
+	end first
+	check "the program has a patched copy" "$CLOUDER" patch export 1 --elf "$GUEST/bin/fig2" --output "$T/copy"
+	check "a stripped one" strip "$T/copy" -o "$T/stripped"
+	check "not over a file" refused 'cannot make .*File exists' export 1 --elf "$GUEST/bin/fig2" --output "$T/copy"
+	check "not of another build" refused 'does not have the build-id' export 1 --elf "$GUEST/bin/fig2-fixed" --output "$T/other"
+	check_not "nothing was made" [ -e "$T/other" ]
+	# The twin: the program as it was built.
+	outside original "$GUEST/bin/fig2"
+	check "original: benign requests" benign "$PORT" 18 original-benign
+	check "original: owned" owned "$PORT" fig2 original-attack
+	for name in copy stripped; do
+		outside "$name" "$T/$name"
+		check "$name: benign requests" benign "$PORT" 18 "$name-benign"
+		check "$name: the same answers" same_file original-benign "$name-benign"
+		check "$name: not owned" not_owned "$PORT" fig2 "$name-attack"
+		check "$name: the service answers the attack" service_answered "$name-attack"
+		check "$name: benign requests after it" benign "$PORT" 18 "$name-after"
+		check "$name: the same answers" same_file original-benign "$name-after"
+		stop "$name"
+	done
+	check "readelf has nothing to say" readelf -aW "$T/copy" >"$T/readelf" 2>&1
+	check_not "no warnings" grep -E 'Error|Warning' "$T/readelf"
+	for id in $("$CLOUDER" patch list --json | sed -n 's/^ *"id": \([0-9]*\),/\1/p'); do
+		check "patch $id is reverted" "$CLOUDER" patch revert "$id"
+	done
+	check "one that is reverted is in no copy" refused 'patch 1 is reverted' export 1 --elf "$GUEST/bin/fig2" --output "$T/other"
 }
