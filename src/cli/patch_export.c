@@ -223,9 +223,9 @@ static int check_patch(struct cli_call *c, struct store *s, const struct elf_cop
 		return err_set(
 			e, ERR_STATE,
 			"patch %" PRId64
-			" is reverted, and is not to be in any program: name one that 'clouder patch list' calls "
+			" is %s, and is not to be in any program: name one that 'clouder patch list' calls "
 			"active",
-			id);
+			id, patch_state_name(r.state));
 	if (!elf_copy_concerns(copy, &r))
 		return err_set(
 			e, ERR_REFUSED,

@@ -144,6 +144,8 @@ test_lab_homes() {
 	check "the same answers" same_file before without
 	is "the same process still" "$pid" "$(lab_ask pid)"
 	end vm
+	# shellcheck disable=SC2046 # several
+	check "all are applied again" "$CLOUDER" patch apply $("$CLOUDER" patch list | awk '$4 == "reverted" { print $1 }')
 	copy_is_healed "$build" "${forms[@]}"
 }
 
