@@ -120,13 +120,13 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	listener = listen_on(argv[1], WAITING_MAX);
-	if (listener >= 0)
-		listen_tell_ready();
-	while (listener >= 0) {
+	if (listener < 0)
+		return 1;
+	listen_tell_ready();
+	for (;;) {
 		int fd = accept(listener, NULL, NULL);
 
 		if (fd >= 0)
 			take_client(fd);
 	}
-	return 1;
 }

@@ -220,12 +220,11 @@ static int check_patch(struct cli_call *c, struct store *s, const struct elf_cop
 	if (store_get_patch(s, id, &r, NULL, e) < 0)
 		return -1;
 	if (r.state != PATCH_ACTIVE)
-		return err_set(
-			e, ERR_STATE,
-			"patch %" PRId64
-			" is %s, and is not to be in any program: name one that 'clouder patch list' calls "
-			"active",
-			id, patch_state_name(r.state));
+		return err_set(e, ERR_STATE,
+			       "patch %" PRId64
+			       " is %s, and is not to be in any program: name one that 'clouder patch list' calls "
+			       "active",
+			       id, patch_state_name(r.state));
 	if (!elf_copy_concerns(copy, &r))
 		return err_set(
 			e, ERR_REFUSED,

@@ -224,9 +224,10 @@ bool patch_fits(const struct patch *p, struct vmi *v, const struct vmi_task *t)
 
 	if (find_place(p, v, t, &at, NULL))
 		return false;
+	/* What a thread is to put in when it runs, or has no room for until then, is not to be begun anew. */
 	if (p->is_private)
 		return vmi_task_read(v, t, at.site, now.site, p->site_len) &&
-		       memcmp(now.site, p->site_before, p->site_len) == 0;
+		       memcmp(now.site, p->site_before, p->site_len) == 0 && !home_is_entered(v, t);
 	return read_place(p, v, t, &at, &now) && memcmp(now.site, p->site_before, p->site_len) == 0 &&
 	       have_room(p, &now);
 }

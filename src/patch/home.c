@@ -320,3 +320,18 @@ int home_enter(const struct patch *p, struct vmi *v, const struct vmi_task *t, s
 	free(th);
 	return rc;
 }
+
+bool home_is_entered(struct vmi *v, const struct vmi_task *t)
+{
+	struct vmi_thread *th = calloc(THREADS_MAX, sizeof(*th));
+	uint8_t there[sizeof(code)];
+	bool found = false;
+	size_t others;
+	int n = th ? vmi_threads_waiting(v, t, th, THREADS_MAX, &others, NULL) : -1;
+
+	for (int k = 0; k < n && !found; k++)
+		found = vmi_task_read(v, t, gva(th[k].ip.v - ENTRY), there, sizeof(there)) &&
+			memcmp(there, code, sizeof(code)) == 0;
+	free(th);
+	return found;
+}

@@ -45,5 +45,7 @@ int home_find(struct vmi *v, const struct vmi_task *t, const struct vmi_module *
  */
 int home_enter(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct gva site, struct gva guard,
 	       struct err *e) MUST_CHECK;
+/* Whether a thread of the process has been sent, and has not run since. */
+bool home_is_entered(struct vmi *v, const struct vmi_task *t) MUST_CHECK;
 
 #endif

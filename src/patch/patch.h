@@ -79,7 +79,10 @@ int patch_apply_to_file(const struct patch *p, struct vmi *v, const struct vmi_t
  * patch_apply() refuses. Nothing is done where the patch is not in place.
  */
 int patch_remove(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e) MUST_CHECK;
-/* Whether a patch that is not private would go in by its bytes: the site is as it was, and the guard's place is free. */
+/*
+ * Whether the patch would go in by its bytes: the site is as it was, and the guard's place is free; of a private one, whether the process
+ * has none to put in already.
+ */
 bool patch_fits(const struct patch *p, struct vmi *v, const struct vmi_task *t);
 /* Whether site and guard are in place in process t. */
 bool patch_is_applied(const struct patch *p, struct vmi *v, const struct vmi_task *t);

@@ -188,6 +188,8 @@ another_pid() {
 # all_verified PATCHED: of each patch of the store that is for the top of its site: in place in every process, or in none.
 all_verified() {
 	local id
+	# A process puts in what it has been sent when it runs.
+	lab_answers || return
 	for id in $("$CLOUDER" patch list | awk 'NR > 1 { print $1 }'); do
 		"$CLOUDER" patch verify "$id" vm --json >"$T/verified" && grep -q '"patched"' "$T/verified" || return
 		! grep '"patched"' "$T/verified" | grep -v "$1" >/dev/null || return
