@@ -21,10 +21,16 @@
 
 static _Thread_local int client_out;
 
-void never_called(void);
+void say_owned(void);
 
-/* Code for an attacker to reuse: no request leads here. Only system calls: after a hijacked return the stack is not aligned. */
-__attribute__((noinline, used)) void never_called(void)
+/*
+ * Code for an attacker to reuse: no request leads to never_called, whose address has no byte that ends a word. Only system calls:
+ * after a hijacked return the stack is not aligned.
+ */
+__asm__(".text\n.p2align 8\n.skip 0x41, 0x90\n.globl never_called\n.type never_called, @function\nnever_called:\n\t"
+	"jmp say_owned\n.size never_called, . - never_called\n");
+
+__attribute__((noinline, used)) void say_owned(void)
 {
 	static const char marker[] = "OWNED\n";
 
