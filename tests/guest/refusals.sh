@@ -26,7 +26,7 @@ test_refused_options() {
 	refused "no --" 2 'no arguments for QEMU' --name x
 	refused "QEMU's options before --" 2 'unknown option "-m"' -m 512
 	refused "a bad name" 2 'cannot name a VM' --name ../x -- "${QEMU_ARGS[@]}"
-	refused "a bad choice" 2 'is not one of: auto, observe' --respond maybe -- "${QEMU_ARGS[@]}"
+	refused "a bad choice" 2 'is not one of: auto, ask, observe' --respond maybe -- "${QEMU_ARGS[@]}"
 	refused "a bad number" 2 'boot-timeout' --boot-timeout soon -- "${QEMU_ARGS[@]}"
 	refused "a bad network" 2 "'bogus' is unknown: user or tap" --net bogus -- "${QEMU_ARGS[@]}"
 	refused "a bad port" 2 "'99999' is not a port" --net user,hostfwd=tcp::99999-:1 -- "${QEMU_ARGS[@]}"
