@@ -54,7 +54,7 @@ struct service {
 	pid_t pid;
 };
 
-/* A line on the console, in one piece: services write there too. */
+/* A line on the console, in one piece: services write there too, and may not have ended theirs. */
 __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 {
 	va_list args;
