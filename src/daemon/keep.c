@@ -126,15 +126,16 @@ void keep_patch(struct vm *vm, struct incident *in)
 	keep_record(&vm->patch[newest].patch, &vm->patch[newest].finding, in, &r);
 	r.state = vm->cfg->respond == CONFIG_RESPOND_ASK ? PATCH_PROPOSED : PATCH_ACTIVE;
 	file = patch_file_write(&r, have_key ? &k : NULL, &e);
-	if (!file || store_add_patch(vm->store, &r, file, &is_new, &e) < 0)
+	if (!file || store_add_patch(vm->store, &r, file, &is_new, &e) < 0) {
 		log_error("the patch could not be stored, and will be lost with the guest's memory: %s", e.text);
-	else
+	} else {
 		settle(vm, newest, r.id);
-	vm->patch[vm->n_patches - 1].unwanted = r.state != PATCH_ACTIVE;
-	if (!in->patch_id) {
-		in->patch_id = r.id;
-		snprintf(in->patch_state, sizeof(in->patch_state), "%s", patch_state_name(r.state));
+		if (!in->patch_id) {
+			in->patch_id = r.id;
+			snprintf(in->patch_state, sizeof(in->patch_state), "%s", patch_state_name(r.state));
+		}
 	}
+	vm->patch[vm->n_patches - 1].unwanted = r.state != PATCH_ACTIVE;
 	free(file);
 }
 

@@ -20,7 +20,7 @@
 struct vm;
 
 struct vm_ops {
-	/* A step of an incident: "detected", "located", "patched", "rolled-back", "recovered", "failed". */
+	/* A step of an incident: "detected", "located", "patched", "rolled-back", and how it ended (see ctl_proto.h). */
 	void (*step)(void *arg, const char *event, const struct incident *in);
 	/* The VM is over. why->code ERR_OK: the guest shut down; else what went wrong. */
 	void (*ended)(void *arg, const struct err *why);

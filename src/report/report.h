@@ -17,8 +17,7 @@ void report_incident_line(FILE *out, const struct incident *in, bool colour);
 
 /*
  * One step of an incident as it happens, with the sections of report_incident that have become known by it. event is
- * a name of ctl_proto.h: "detected", "located", "patched", "rolled-back", "recovered", "failed"; any other
- * prints its line alone. Flushes out.
+ * a name of ctl_proto.h; any other prints its line alone. Flushes out.
  */
 void report_event(FILE *out, const char *event, const struct incident *in, bool colour);
 

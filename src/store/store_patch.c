@@ -300,17 +300,20 @@ static int find_neighbours(struct store *s, const struct patch_record *r, struct
 	return store_each_patch(s, NULL, 0, look_at_neighbour, ret, e) < 0 && e->code != ERR_PROTOCOL ? -1 : 0;
 }
 
+static int read_patch(struct store *s, int64_t id, struct patch_record *r, struct neighbours *n, struct err *e)
+{
+	return store_get_patch(s, id, r, NULL, e) < 0 || find_neighbours(s, r, n, e) < 0 ? -1 : 0;
+}
+
 static int revert(struct store *s, int64_t id, struct err *e)
 {
 	struct patch_record r;
 	struct neighbours n;
 
-	if (store_get_patch(s, id, &r, NULL, e) < 0)
+	if (read_patch(s, id, &r, &n, e) < 0)
 		return -1;
 	if (r.state == PATCH_REVERTED)
 		return err_set(e, ERR_STATE, "patch %lld is reverted already", (long long)id);
-	if (find_neighbours(s, &r, &n, e) < 0)
-		return -1;
 	if (r.state == PATCH_ACTIVE && n.over)
 		return err_set(e, ERR_STATE, "patch %lld was made over patch %lld: revert that first",
 			       (long long)n.over, (long long)id);
@@ -327,12 +330,10 @@ static int apply(struct store *s, int64_t id, struct err *e)
 	struct patch_record r;
 	struct neighbours n;
 
-	if (store_get_patch(s, id, &r, NULL, e) < 0)
+	if (read_patch(s, id, &r, &n, e) < 0)
 		return -1;
 	if (r.state == PATCH_ACTIVE)
 		return err_set(e, ERR_STATE, "patch %lld is active already", (long long)id);
-	if (find_neighbours(s, &r, &n, e) < 0)
-		return -1;
 	if (n.beside)
 		return err_set(e, ERR_STATE, "patch %lld is where patch %lld would go: revert that first",
 			       (long long)n.beside, (long long)id);

@@ -2,8 +2,8 @@
 /*
  * Patched copies of hostile ELF files: whatever the headers say, the copy is refused or is one that can be read again.
  *
- * Input: a byte of choices (1: 32 bits, 2: no sections, 4: the guard is a process's, 8: the input is the whole file), then records that change
- * a well-formed file: an offset (2 bytes, modulo the file's size), a length (1 byte, at most 16 used) and that many bytes.
+ * Input: a byte of choices (1: 32 bits, 2: no sections, 4: the guard is a process's, 8: the input is the whole file), then records (records.h)
+ * that change a well-formed file.
  */
 #include <assert.h>
 #include <elf.h>
@@ -13,6 +13,7 @@
 
 #include "../unit/patch_record.h"
 #include "patch/elf_copy.h"
+#include "records.h"
 
 #define CODE 0x1000u
 #define CODE_LEN 0xf00u
@@ -21,7 +22,6 @@
 #define SYMBOLS 0x2080u
 #define TABLE 0x2100u
 #define SIZE 0x2400u
-#define RECORD_BYTES 16u
 #define INTERP_LEN 28u
 #define NOTE_LEN 36u
 
@@ -137,20 +137,6 @@ static void make_file(struct file *f, uint8_t choices)
 	memcpy(f->byte + NAMES, "\0.name", 7);
 }
 
-static void change(uint8_t *byte, const uint8_t *data, size_t size)
-{
-	while (size >= 3) {
-		size_t at = (data[0] | (size_t)data[1] << 8) % (SIZE - RECORD_BYTES), n = data[2] % (RECORD_BYTES + 1);
-
-		data += 3;
-		size -= 3;
-		n = n < size ? n : size;
-		memcpy(byte + at, data, n);
-		data += n;
-		size -= n;
-	}
-}
-
 /* For what stands there: a guard that jumps back and reads what the program has. */
 static struct patch_record make_patch(const struct file *f, bool is_private, unsigned n)
 {
@@ -213,7 +199,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		patch(&f, data + 1, size - 1, data[0] & 4, false);
 		return 0;
 	}
-	change(f.byte, data + 1, size - 1);
+	records_change(f.byte, SIZE, data + 1, size - 1);
 	patch(&f, f.byte, sizeof(f.byte), data[0] & 4, size == 1);
 	return 0;
 }

@@ -113,7 +113,7 @@ test_patch_revert() {
 	check "not owned" not_owned "$port" fig2 attack
 	check "the attack is answered" wait_incident vm
 	check "the process runs patched code" runs vm true
-	for id in $("$CLOUDER" patch list --json | sed -n 's/^ *"id": \([0-9]*\),/\1/p'); do
+	for id in $(patch_ids); do
 		check "patch $id is reverted" "$CLOUDER" patch revert "$id"
 	done
 	check "not twice" refused 'reverted already' revert 1
@@ -140,8 +140,6 @@ refused() {
 	"$CLOUDER" patch "${@:2}" >"$T/said" 2>&1 || status=$?
 	[ "$status" -eq 1 ] && one_line "$T/said" "$1"
 }
-
-patch_ids() { "$CLOUDER" patch list --json | sed -n 's/^ *"id": \([0-9]*\),/\1/p'; }
 
 # With respond = ask the VM is protected, and its program as it was, until the operator approves of the patch.
 test_patch_ask() {
@@ -201,11 +199,6 @@ all_run() {
 	done
 }
 
-revert_all() {
-	# shellcheck disable=SC2046 # several
-	"$CLOUDER" patch revert $("$CLOUDER" patch list | awk '$4 == "active" { print $1 }' | sort -rn)
-}
-
 # harmless NAME PROGRAM: an attack that the service answers, and that is no incident more.
 harmless() {
 	local before
@@ -228,7 +221,7 @@ patch_crowd() {
 	check "clients go on" rounds_go_on load
 	check "both run patched code" settled all_run 1 true crowd-threads crowd-forks
 	check "an attack on the forking service is harmless" harmless attack2 crowd-forks
-	check "the patches are reverted" revert_all
+	check "the patches are reverted" forget_patches
 	check "both run their own code" settled all_run 1 false crowd-threads crowd-forks
 	check "clients go on" rounds_go_on load
 	check "the forking service is not owned" not_owned "${port[crowd-forks]}" crowd-forks attack3
@@ -345,7 +338,7 @@ test_patch_elf() {
 	done
 	check "readelf has nothing to say" readelf -aW "$T/copy" >"$T/readelf" 2>&1
 	check_not "no warnings" grep -E 'Error|Warning' "$T/readelf"
-	for id in $("$CLOUDER" patch list --json | sed -n 's/^ *"id": \([0-9]*\),/\1/p'); do
+	for id in $(patch_ids); do
 		check "patch $id is reverted" "$CLOUDER" patch revert "$id"
 	done
 	check "one that is reverted is in no copy" refused 'patch 1 is reverted' export 1 --elf "$GUEST/bin/fig2" --output "$T/other"

@@ -111,12 +111,13 @@ tell_incidents() {
 	done
 }
 
-# The next VM is one of a host that has no patches: the newest first, which may be made over others.
+patch_ids() { "$CLOUDER" patch list --json | sed -n 's/^ *"id": \([0-9]*\),/\1/p'; }
+
+# All are reverted, as for the next VM to be one of a host that has no patches: the newest first, which may be made over others.
 forget_patches() {
-	local id
-	for id in $("$CLOUDER" patch list | awk '$4 == "active" { print $1 }' | sort -rn); do
-		"$CLOUDER" patch revert "$id" >"$T/revert" || return
-	done
+	local -a active
+	mapfile -t active < <("$CLOUDER" patch list | awk '$4 == "active" { print $1 }' | sort -rn)
+	[ "${#active[@]}" -eq 0 ] || "$CLOUDER" patch revert "${active[@]}" >"$T/revert"
 }
 
 # incident_value ID NAME, status_value VM NAME
