@@ -44,7 +44,7 @@ have-libraries:
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(HOT) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(HOT) $(TRACED) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libclouder.a: $(call obj,$(LIB_SRC))
 	$(call say,AR)
@@ -61,6 +61,9 @@ $(call obj,$(CORE_SRC) src/plugin/follow.c src/plugin/memory.c): HOT = $(if $(SA
 $(BUILD)/clouder-taint.so: $(call obj,$(PLUGIN_SRC) $(PLUGIN_LIB_SRC) $(CORE_SRC) $(BASE_SRC))
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) -shared -o $@ $^ $(shell pkg-config --libs glib-2.0 2>/dev/null) -lZydis $(LDFLAGS)
+
+# Fuzzers are told which ways the product's code takes; the tests' own stays as it is, some patch themselves.
+$(call obj,$(LIB_SRC)): TRACED = $(FUZZED)
 
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclouder.a
 	@mkdir -p $(@D)
@@ -82,10 +85,28 @@ $(addprefix $(BUILD)/unit/test_patch_,call chunk format store): $(BUILD)/tests/u
 check-unit: $(UNIT_BIN) ## run the unit tests
 	@tests/lib/run-unit $(UNIT_BIN)
 
+SANITIZED = $(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/asan OPT="-O1 -g" FUZZED=-fsanitize=fuzzer-no-link \
+	SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
 .PHONY: check-asan
-check-asan: ## the unit tests again, built by clang with address and undefined-behaviour sanitizers
-	$(Q)$(MAKE) --no-print-directory check-unit CC=clang BUILD=$(BUILD)/asan OPT="-O1 -g" \
-		SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
+check-asan: ## the unit tests again and the corpora of the fuzzers, built by clang with address and undefined-behaviour sanitizers
+	$(Q)+$(SANITIZED) check-unit fuzz-corpora
+
+# What finds its way into everything that parses hostile input; each has a corpus in the tree.
+FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libclouder.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(PKG_LIBS) $(LDFLAGS)
+
+.PHONY: fuzz-corpora fuzz-each
+fuzz-corpora: $(FUZZ_BIN)
+	@tests/fuzz/run $^
+fuzz-each: $(FUZZ_BIN)
+	@SECONDS_EACH=$(or $(SECONDS_EACH),60) tests/fuzz/run $^
+
+.PHONY: fuzz
+fuzz: ## run each fuzzer for so many seconds, and keep what it finds new (SECONDS_EACH=60 FUZZERS="vmi net")
+	$(Q)+$(SANITIZED) fuzz-each $(if $(FUZZERS),FUZZ_BIN="$(patsubst %,$(BUILD)/asan/fuzz/fuzz_%,$(FUZZERS))")
 
 # Under QEMU several vCPUs and the supervisor share the shadow.
 .PHONY: check-tsan
@@ -114,18 +135,6 @@ bench-taint: all guest $(BUILD)/bench-taint ## time and memory that taint costs 
 	$(Q)$(BUILD)/bench-taint --clouder $(BUILD)/clouder --plugin $(BUILD)/clouder-taint.so --guest $(BUILD)/guest \
 		$(if $(RUNS),--runs $(RUNS)) $(if $(ONLY),--only "$(ONLY)") $(if $(CLOCK),--clock $(CLOCK)) \
 		$(if $(SMP),--smp $(SMP)) $(if $(CPU),--cpu $(CPU)) $(if $(BENCH_JSON),--json-file $(BENCH_JSON))
-
-# Fuzzers of everything that parses hostile input; SECONDS_EACH bounds each.
-FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-SECONDS_EACH ?= 60
-$(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB_SRC)
-	@mkdir -p $(@D)
-	$(call say,FUZZ)
-	$(Q)clang $(CPPFLAGS) $(CSTD) -O1 -g $(PKG_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(PKG_LIBS)
-
-.PHONY: fuzz
-fuzz: $(FUZZ_BIN) ## run each fuzzer for SECONDS_EACH (60)
-	$(Q)for f in $^; do echo "$$f"; $$f -max_total_time=$(SECONDS_EACH) -verbosity=0 -print_final_stats=1 || exit 1; done
 
 .PHONY: lint
 lint: ## format, static analysis, headers, dependency direction, documents

@@ -21,6 +21,7 @@
 #define RING_AT(i) (0x1000u + 0x4000u * (i))
 #define RING_NUM 8u
 #define BUFFERS 0x10000u
+#define MOMENTS 4u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -31,6 +32,7 @@ static struct {
 	struct gmem *gm;
 	struct net *net;
 	struct vhost_session *session;
+	struct net_moment *moment[MOMENTS]; /* NULL: none yet */
 	uint64_t reported; /* bytes, to have something read them */
 	uint32_t flags;
 } w;
@@ -226,8 +228,40 @@ static void step_supervisor(struct input *in)
 		net_resume(w.net);
 	if (what & 8)
 		net_trim(w.net, seq);
-	if (what & 16 && net_replay(w.net, seq, NULL) < 0)
-		check(seq < net_position(w.net));
+	if (what & 16)
+		net_slow_replays(w.net, seq);
+	if (what & 32)
+		check(net_hold_output(w.net, NULL) == 0);
+	if (what & 64)
+		net_release(w.net);
+	settle();
+}
+
+/* The guest's memory is not brought back with it: a guest may do anything else than it did. */
+static void step_moment(struct input *in)
+{
+	uint8_t what = take8(in);
+	struct net_moment **m = &w.moment[what % MOMENTS];
+	unsigned n_reset;
+
+	if (!*m || what & 0x80) {
+		net_moment_destroy(*m);
+		*m = net_moment_create(w.net, NULL);
+		check(*m);
+	} else if (what & 0x40) {
+		check(net_drop(w.net, *m, &n_reset, NULL) == 0);
+	} else if (net_replay(w.net, *m, NULL) < 0) {
+		check((*m)->seq < net_cursor(w.net));
+	}
+	settle();
+}
+
+static void step_block(struct input *in)
+{
+	struct net_origin o;
+
+	if (net_find_origin(w.net, take8(in) * 16u, &o))
+		net_block_flow(w.net, &o);
 	settle();
 }
 
@@ -240,7 +274,8 @@ static void step_restart(struct input *in)
 }
 
 static void (*const steps[])(struct input *in) = {
-	step_frame, step_message, step_raw, step_memory, step_descriptor, step_offer, step_supervisor, step_restart,
+	step_frame, step_message,    step_raw,	   step_memory, step_descriptor,
+	step_offer, step_supervisor, step_restart, step_moment, step_block,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -262,6 +297,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		steps[take8(&in) % (sizeof(steps) / sizeof(steps[0]))](&in);
 	settle();
 	close(w.peer);
+	for (unsigned i = 0; i < MOMENTS; i++) {
+		net_moment_destroy(w.moment[i]);
+		w.moment[i] = NULL;
+	}
 	net_destroy(w.net);
 	loop_destroy(w.loop);
 	gmem_destroy(w.gm);

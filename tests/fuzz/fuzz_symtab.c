@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	m.low = m.text = gva(BASE);
 	m.high = m.text_end = gva(BASE + memory.size);
 	m.text_file_size = memory.size;
-	m.dynamic = gva(BASE + data[1]);
+	m.dynamic = gva(BASE + data[1] * 8u);
 	m.dynamic_size = data[2] * 16u;
 	src.rd = (struct code_reader){read_input, &memory};
 	if (!dynamic_read(&src.rd, &m, &d, NULL)) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Fuzzes the reading of structure layouts: input is BTF. Build with -fsanitize=fuzzer,address. */
+/* Fuzzes the reading of structure layouts: input is BTF. */
 #include <stddef.h>
 #include <stdint.h>
 

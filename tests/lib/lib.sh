@@ -28,7 +28,7 @@ test_begin() {
 	test_name=$1
 	T=$(mktemp -d "${TMPDIR:-/tmp}/clouder-test.XXXXXX")
 	export CLOUDER_RUNTIME_DIR=$T/run CLOUDER_STATE_DIR=$T/state
-	shm_before=$(find /dev/shm -mindepth 1 | sort)
+	shm_before=$(shared_memory)
 	trap test_cleanup EXIT
 	echo "== $test_name"
 }
@@ -144,6 +144,9 @@ skip() {
 	echo "skipped: $1"
 }
 
+# clouder-test-*: of unit tests, which may run beside.
+shared_memory() { find /dev/shm -mindepth 1 -path '/dev/shm/clouder-test-*' -prune -o -mindepth 1 -print | sort; }
+
 # Processes are known by the test's directory among their arguments or environment.
 left_over() {
 	local dir
@@ -158,7 +161,7 @@ left_over() {
 	done
 	find "$T" -type s | sed 's/^/socket /'
 	find "$CLOUDER_RUNTIME_DIR" -type f 2>/dev/null | sed 's/^/file /'
-	comm -13 <(echo "$shm_before") <(find /dev/shm -mindepth 1 | sort) | sed 's/^/shared memory file /'
+	comm -13 <(echo "$shm_before") <(shared_memory) | sed 's/^/shared memory file /'
 }
 
 nothing_left() {
