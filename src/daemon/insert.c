@@ -25,9 +25,9 @@ static void keep_reason(struct err *e, const struct err *now)
 
 /*
  * A process that has the patch's module mapped: the one attacked, or, if it did not exist yet at the checkpoint, another. If
- * none has: the file itself. A private patch: all that have. ERR_STATE: another moment may do.
+ * none has: the file itself. A private patch, and one of which files have copies: all that have. ERR_STATE: another moment may do.
  */
-static int apply_to_some_task(struct response *r, const struct patch *p, struct err *e)
+static int apply_to_some_task(struct response *r, const struct patch *p, bool to_all, struct err *e)
 {
 	static struct vmi_task tasks[TASKS_MAX];
 	bool concerns_some = false, taken = false;
@@ -35,14 +35,14 @@ static int apply_to_some_task(struct response *r, const struct patch *p, struct 
 	int n, last = -1;
 
 	*e = (struct err){0};
-	if (!p->is_private && r->have_task && patch_apply(p, r->vm->vmi, &r->task, e) == 0)
+	if (!to_all && r->have_task && patch_apply(p, r->vm->vmi, &r->task, e) == 0)
 		return 0;
 	n = vmi_tasks(r->vm->vmi, tasks, TASKS_MAX, &now);
 	for (int i = 0; i < n; i++) {
 		if (!tasks[i].mm.v)
 			continue;
 		if (patch_apply(p, r->vm->vmi, &tasks[i], &now) == 0) {
-			if (!p->is_private)
+			if (!to_all)
 				return 0;
 			taken = true;
 		} else {
@@ -132,14 +132,17 @@ bool insert_patches(struct response *r, struct err *ret_e)
 	good = !under_way(r);
 	take_out(r);
 	for (unsigned i = 0; i < vm->n_patches; i++) {
-		if (vm->patch[i].dormant || vm->patch[i].unwanted ||
-		    apply_to_some_task(r, &vm->patch[i].patch, &e) == 0 || ladder_superseded(vm, i))
+		const struct vm_patch *vp = &vm->patch[i];
+
+		if (vp->dormant || vp->unwanted ||
+		    apply_to_some_task(r, &vp->patch, vp->patch.is_private || vp->in_copies, &e) == 0 ||
+		    ladder_superseded(vm, i))
 			continue;
 		good &= e.code != ERR_STATE;
 		r->missing++;
-		log_debug("patch of incident %lld is not in place: %s", (long long)vm->patch[i].incident, e.text);
+		log_debug("patch of incident %lld is not in place: %s", (long long)vp->incident, e.text);
 	}
-	if (r->have_patch && apply_to_some_task(r, &r->patch, ret_e) < 0)
+	if (r->have_patch && apply_to_some_task(r, &r->patch, r->patch.is_private, ret_e) < 0)
 		good &= ret_e->code != ERR_STATE;
 	else
 		*ret_e = (struct err){0};
@@ -163,7 +166,8 @@ void insert_keep(struct response *r)
 	remember_patch(r, &r->patch, &r->finding);
 	/* Their guards can be made only now: the code cave must show what the first one takes. */
 	for (size_t i = 0; i < r->n_siblings && r->vm->n_patches < VM_PATCHES_MAX; i++) {
-		if (ladder_generate(r->vm, &r->task, &r->sibling[i], &p, &e) < 0 || apply_to_some_task(r, &p, &e) < 0) {
+		if (ladder_generate(r->vm, &r->task, &r->sibling[i], &p, &e) < 0 ||
+		    apply_to_some_task(r, &p, p.is_private, &e) < 0) {
 			log_debug("%s at 0x%llx is not guarded: %s", r->sibling[i].culprit_text,
 				  (unsigned long long)r->sibling[i].culprit.v, e.text);
 			continue;

@@ -26,6 +26,7 @@
 
 #define TASKS_MAX 1024u
 #define MAPS_MAX 1024u
+#define FILES_MAX 1024u
 /*
  * Times between looks; how often another engine takes over for a patch that does not go in, and how long the second time is waited for:
  * twice as long each time, since the moment may be wrong, as when a process has just been started.
@@ -241,48 +242,78 @@ static void follow_store(struct vm *vm)
 
 /* ---- into the guest ---- */
 
+/* A file that some process runs code of. */
+struct file {
+	struct gva inode;
+	uint8_t build_id[VMI_BUILD_ID_MAX];
+	uint8_t build_id_len; /* 0: not known yet */
+	bool in_place[VM_PATCHES_MAX]; /* or, if it is unwanted, out of it */
+	bool wanted[VM_PATCHES_MAX];
+};
+
 /* What one look at the guest's processes has found. */
 struct look {
 	struct vm *vm;
-	bool in_place[VM_PATCHES_MAX]; /* or, if it is unwanted, out of it */
-	bool wanted[VM_PATCHES_MAX];
-	bool lacking[VM_PATCHES_MAX]; /* not so in some process */
+	bool lacking[VM_PATCHES_MAX]; /* a private one is not so in some process */
+	unsigned n_files;
+	struct file file[FILES_MAX];
 	struct vmi_vma vma[MAPS_MAX];
 	struct vmi_task task[TASKS_MAX];
 };
 
-static bool may_hold(const struct vmi_vma *vma, const struct patch *p)
+/* The file that is mapped there, by its inode: one build may lie in many. NULL: it has no build-id, or too many files are in use. */
+static struct file *file_of(struct look *l, const struct vmi_task *t, const struct vmi_vma *vma)
 {
-	return (vma->flags & VMI_VM_EXEC) && p->site_offset >= vma->file_offset &&
-	       p->site_offset - vma->file_offset < vma->end.v - vma->start.v && strcmp(vma->path, p->path) == 0;
+	struct vmi_module m;
+	struct file *f;
+	unsigned i;
+
+	if (!(vma->flags & VMI_VM_EXEC) || !vma->inode.v)
+		return NULL;
+	for (i = 0; i < l->n_files && l->file[i].inode.v != vma->inode.v; i++)
+		;
+	if (i == FILES_MAX)
+		return NULL;
+	f = &l->file[i];
+	f->inode = vma->inode;
+	l->n_files += i == l->n_files;
+	/* what another process cannot tell, the next may */
+	if (!f->build_id_len && !vmi_module_at(l->vm->vmi, t, vma->start, &m, NULL)) {
+		memcpy(f->build_id, m.build_id, sizeof(f->build_id));
+		f->build_id_len = m.build_id_len;
+	}
+	return f->build_id_len ? f : NULL;
+}
+
+static bool may_hold(const struct file *f, const struct vmi_vma *vma, const struct patch *p)
+{
+	return f->build_id_len == p->build_id_len && memcmp(f->build_id, p->build_id, p->build_id_len) == 0 &&
+	       p->site_offset >= vma->file_offset && p->site_offset - vma->file_offset < vma->end.v - vma->start.v;
 }
 
 /*
- * Patch i in a process that maps a file of that name. What is in the page cache is so in all of them; what is in a process's own
+ * Patch i in a process that maps a file of its build. What is in the page cache is so in all of them; what is in a process's own
  * memory must be looked for in each.
  */
-static void look_at_patch(struct look *l, unsigned i, const struct vmi_task *t, const struct vmi_vma *vma)
+static void look_at_patch(struct look *l, unsigned i, const struct vmi_task *t, const struct vmi_vma *vma,
+			  struct file *f)
 {
 	struct vm_patch *vp = &l->vm->patch[i];
 	struct patch *p = &vp->patch;
-	struct vmi_module m;
 	struct gva guard;
 
-	if (vmi_module_at(l->vm->vmi, t, vma->start, &m, NULL) < 0 || m.build_id_len != p->build_id_len ||
-	    memcmp(m.build_id, p->build_id, p->build_id_len) != 0)
-		return;
-	p->inode = m.inode;
+	p->inode = f->inode;
 	p->site = gva_add(vma->start, p->site_offset - vma->file_offset);
 	if (patch_place(p, l->vm->vmi, t, &p->site, &guard, NULL) < 0)
 		return;
 	if (patch_is_applied(p, l->vm->vmi, t) != vp->unwanted) {
-		l->in_place[i] = true;
+		f->in_place[i] = true;
 	} else {
 		l->lacking[i] = true;
 		if (vp->tries == TRIES_MAX || loop_now_ns() < vp->next_try_ns ||
 		    (!vp->unwanted && !patch_fits(p, l->vm->vmi, t)))
 			return;
-		l->wanted[i] = true;
+		f->wanted[i] = true;
 	}
 	vp->dormant = false;
 }
@@ -291,11 +322,38 @@ static void look_at_task(struct look *l, const struct vmi_task *t)
 {
 	int n = vmi_maps(l->vm->vmi, t, l->vma, MAPS_MAX, NULL);
 
-	for (int k = 0; k < n; k++)
-		for (unsigned i = 0; i < l->vm->n_patches; i++)
-			if ((l->vm->patch[i].patch.is_private || !l->in_place[i]) &&
-			    may_hold(&l->vma[k], &l->vm->patch[i].patch))
-				look_at_patch(l, i, t, &l->vma[k]);
+	for (int k = 0; k < n; k++) {
+		struct file *f = file_of(l, t, &l->vma[k]);
+
+		for (unsigned i = 0; f && i < l->vm->n_patches; i++) {
+			const struct patch *p = &l->vm->patch[i].patch;
+
+			if ((p->is_private || !f->in_place[i]) && may_hold(f, &l->vma[k], p))
+				look_at_patch(l, i, t, &l->vma[k], f);
+		}
+	}
+}
+
+/* Whether patch i is to be put in somewhere. Keeps what the look has told of it. */
+static bool conclude(struct look *l, unsigned i)
+{
+	struct vm_patch *vp = &l->vm->patch[i];
+	unsigned n_in_place = 0, n_files = 0;
+	bool wanted = false;
+
+	for (unsigned k = 0; k < l->n_files; k++) {
+		const struct file *f = &l->file[k];
+
+		n_in_place += f->in_place[i];
+		n_files += f->in_place[i] || f->wanted[i];
+		wanted |= f->wanted[i] && (vp->patch.is_private || !f->in_place[i]);
+	}
+	vp->in_copies = n_files > 1;
+	if (wanted)
+		vp->next_try_ns = loop_now_ns() + (RETRY_NS << vp->tries++);
+	else if (n_in_place && !(vp->patch.is_private && l->lacking[i]))
+		vp->tries = 0;
+	return wanted;
 }
 
 /* Introspection of a guest that has started anew finds nothing where its kernel was. */
@@ -329,16 +387,8 @@ static unsigned look(struct vm *vm)
 	for (int k = 0; k < n; k++)
 		if (l->task[k].mm.v)
 			look_at_task(l, &l->task[k]);
-	for (unsigned i = 0; i < vm->n_patches; i++) {
-		bool is_private = vm->patch[i].patch.is_private,
-		     is_wanted = l->wanted[i] && (is_private || !l->in_place[i]);
-
-		if (is_wanted)
-			vm->patch[i].next_try_ns = loop_now_ns() + (RETRY_NS << vm->patch[i].tries++);
-		else if (l->in_place[i] && !(is_private && l->lacking[i]))
-			vm->patch[i].tries = 0;
-		wanted += is_wanted;
-	}
+	for (unsigned i = 0; i < vm->n_patches; i++)
+		wanted += conclude(l, i);
 	free(l);
 	return wanted;
 }

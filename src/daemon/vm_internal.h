@@ -49,6 +49,7 @@ struct vm_patch {
 	int64_t incident;
 	int64_t stored; /* its number in the store; 0: it is not there */
 	bool dormant; /* no process of this guest has been seen to run what it is for: it is not in the guest */
+	bool in_copies; /* processes of this guest run it from more than one file */
 	bool unwanted; /* reverted, or not approved yet: it is to be taken out where it is */
 	unsigned tries; /* times that it was to be put in, and was not in place the next time */
 	uint64_t next_try_ns; /* not before */

@@ -35,6 +35,20 @@ static bool place_in(const struct patch *p, const struct vmi_module *m, struct p
 	return true;
 }
 
+/* A file of that name, or one that has the site's bytes there: the same build may lie elsewhere as well. */
+static bool is_likely(const struct patch *p, struct vmi *v, const struct vmi_task *t, const struct vmi_vma *vma)
+{
+	uint64_t at = p->site_offset - vma->file_offset;
+	uint8_t now[PATCH_SITE_MAX];
+
+	if (!(vma->flags & VMI_VM_EXEC) || p->site_offset < vma->file_offset || at >= vma->end.v - vma->start.v)
+		return false;
+	if (strcmp(vma->path, p->path) == 0)
+		return true;
+	return vma->file.v && vmi_task_read(v, t, gva_add(vma->start, at), now, p->site_len) &&
+	       (memcmp(now, p->site_before, p->site_len) == 0 || memcmp(now, p->site_after, p->site_len) == 0);
+}
+
 /* Elsewhere than where the patch was made: the executable mapping that holds the site's file offset. */
 static bool search_maps(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct place *ret)
 {
@@ -46,14 +60,9 @@ static bool search_maps(const struct patch *p, struct vmi *v, const struct vmi_t
 	if (!vma)
 		return false;
 	n = vmi_maps(v, t, vma, MAPS_MAX, NULL);
-	for (int k = 0; k < n && !found; k++) {
-		uint64_t size = vma[k].end.v - vma[k].start.v;
-
-		if (!(vma[k].flags & VMI_VM_EXEC) || p->site_offset < vma[k].file_offset ||
-		    p->site_offset - vma[k].file_offset >= size || strcmp(vma[k].path, p->path) != 0)
-			continue;
-		found = !vmi_module_at(v, t, vma[k].start, &m, NULL) && place_in(p, &m, ret);
-	}
+	for (int k = 0; k < n && !found; k++)
+		found = is_likely(p, v, t, &vma[k]) && !vmi_module_at(v, t, vma[k].start, &m, NULL) &&
+			place_in(p, &m, ret);
 	free(vma);
 	return found;
 }

@@ -187,11 +187,15 @@ static bool add_map(void *arg, const struct vmi_raw_vma *vma)
 	struct map_list *l = arg;
 	struct vmi_vma *to = &l->maps[l->n];
 
-	*to = (struct vmi_vma){vma->start, vma->end, vma->flags, vma->file_offset, vma->file, ""};
-	if (l->n && vma->file.v && to[-1].file.v == vma->file.v)
+	*to = (struct vmi_vma){vma->start, vma->end, vma->flags, vma->file_offset, vma->file, gva(0), ""};
+	if (l->n && vma->file.v && to[-1].file.v == vma->file.v) {
+		to->inode = to[-1].inode;
 		memcpy(to->path, to[-1].path, sizeof(to->path));
-	else if (vma->file.v)
+	} else if (vma->file.v) {
+		if (!vmi_get_ptr(l->v, vma->file, FILE_INODE, &to->inode))
+			to->inode = gva(0);
 		vmi_file_path(l->v, vma->file, to->path);
+	}
 	return ++l->n < l->max;
 }
 

@@ -193,6 +193,7 @@ struct vmi_vma {
 	uint64_t flags; /* VMI_VM_READ and so on */
 	uint64_t file_offset; /* bytes; of start */
 	struct gva file; /* struct file, 0: anonymous */
+	struct gva inode; /* the file's, in the kernel; 0: anonymous, or not to be told */
 	char path[VMI_PATH_MAX]; /* "" if anonymous; cut at the front if too long */
 };
 

@@ -199,11 +199,12 @@ all_run() {
 	done
 }
 
-# harmless NAME PROGRAM: an attack that the service answers, and that is no incident more.
+# harmless NAME PORT: an attack on the service that the service answers, and that is no incident more.
 harmless() {
-	local before
+	local before program=$2
 	before=$(incident_count)
-	not_owned "${port[$2]}" "$2" "$1" && service_answered "$1" && [ "$(incident_count)" -eq "$before" ]
+	[ "$2" != copy ] || program=crowd-threads
+	not_owned "${port[$2]}" "$program" "$1" && service_answered "$1" && [ "$(incident_count)" -eq "$before" ]
 }
 
 # A threaded service and a forking one share a library with an error, both under load: who patches it has patched both, and
@@ -279,6 +280,45 @@ patch_evicted() {
 
 test_patch_evicted() { patch_evicted; }
 test_patch_evicted_newer_kernel() { IMAGE=initrd-newer.img KERNEL=vmlinuz-newer patch_evicted; }
+
+# start_copy DIRECTORY PORT: the threaded service runs from a copy of its files.
+start_copy() {
+	in_guest started "mkdir -p $1 && cp /bin/crowd-threads /bin/libwire.so $1/ && cd $1 &&
+		setsid ./crowd-threads $2 </dev/null >/dev/null 2>&1 &" && settled benign "${port[copy]}" 3 answers
+}
+
+# so_many_run ID PATCHED NUMBER: so many processes run that patch's file, all patched ("true") or none ("false").
+so_many_run() { all_run "$1" "$2" && [ "$(grep -c '"pid"' "$T/verified")" -eq "$3" ]; }
+
+# A program that lies in the guest twice is patched in both places, also in one that was there before the attack on the other.
+patch_copies() {
+	local other
+	local -A port=([crowd-threads]=$(free_port) [copy]=$(free_port) [vmilab]=$(free_port))
+	other=$(($(port_of crowd-threads) + 100))
+	check "the VM starts" protected vm "crowd-threads,vmilab" \
+		"${port[crowd-threads]}:$(port_of crowd-threads) ${port[copy]}:$other ${port[vmilab]}:$(port_of vmilab)"
+	check "a copy of the service runs beside it" start_copy /elsewhere "$other"
+	check "not owned" not_owned "${port[crowd-threads]}" crowd-threads attack
+	check "the attack is answered" wait_incident vm
+	is "state" recovered "$(incident_value 1 state)"
+	is "what is patched" /bin/libwire.so "$(patch_value 1 path)"
+	check "both run patched code" settled so_many_run 1 true 2
+	check "an attack on the copy is harmless" harmless attack2 copy
+	check "the copy ends" in_guest ended "kill -KILL $(fact "${port[copy]}" pid)"
+	check "it runs from a third place" start_copy /third "$other"
+	check "both run patched code again" settled so_many_run 1 true 2
+	check "an attack on it is harmless" harmless attack3 copy
+	check "the patches are reverted" forget_patches
+	check "both run their own code" settled so_many_run 1 false 2
+	check "the copy is not owned" not_owned "${port[copy]}" crowd-threads attack4
+	check "the attack is answered" wait_incident vm 2
+	check "both run patched code at last" settled so_many_run "$(incident_value 2 patch_id)" true 2
+	is "incidents" 2 "$(incident_count)"
+	end vm
+}
+
+test_patch_copies() { patch_copies; }
+test_patch_copies_newer_kernel() { IMAGE=initrd-newer.img KERNEL=vmlinuz-newer patch_copies; }
 
 test_patch_travels() {
 	attacked_vm first
