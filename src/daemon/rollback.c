@@ -235,7 +235,7 @@ void vm_keep(void *arg, uint32_t events)
 	struct err e;
 
 	(void)events;
-	if (check_calm(vm, false, &e) == 0 && vm->guest_seen && keep_look(vm))
+	if (check_calm(vm, false, &e) == 0 && vm->guest_seen && look_for_patches(vm))
 		vm_renew(vm, NULL);
 	if (vm->state != VM_ENDED)
 		loop_timer_set(vm->keep_timer, VM_KEEP_MS);

@@ -86,7 +86,7 @@ static void take_checkpoint(void *arg, uint32_t events)
 	if (vm_take_checkpoint(vm, vm->input_waits ? CHECKPOINT_INPUT : CHECKPOINT_OUTPUT, &info, &e) < 0 &&
 	    !vm->detect_pending && !vm->active.dead)
 		log_warn("checkpoint: %s", e.text);
-	else if (is_calm(vm) && keep_look(vm))
+	else if (is_calm(vm) && look_for_patches(vm))
 		vm_renew(vm, &info);
 }
 

@@ -162,7 +162,7 @@ void vm_kill_active(struct vm *vm);
 /* The active engine, which has taken a checkpoint over, and the network go on. */
 int vm_go_on(struct vm *vm, struct err *e) MUST_CHECK;
 /*
- * Puts in what keep_look() wants: another engine goes on from the checkpoint that was just taken (NULL: from one that is taken
+ * Puts in what look_for_patches() wants: another engine goes on from the checkpoint that was just taken (NULL: from one that is taken
  * now).
  */
 void vm_renew(struct vm *vm, const struct checkpoint_info *from);
@@ -194,11 +194,14 @@ void ladder_hide_patches(struct vm *vm, struct locate_input *in);
 
 /* keep.c. The newest patch of vm, which went in after this incident, goes to the store; which says whether it is to stay in. */
 void keep_patch(struct vm *vm, struct incident *in);
-/* Whether another engine should go on with patches that the guest does not have yet; no more often than it costs little. */
-bool keep_look(struct vm *vm);
+/* Takes over what has changed in the store. */
+void keep_follow(struct vm *vm);
 /* A patch as it is stored, and back: then it is dormant. */
 void keep_record(const struct patch *p, const struct finding *f, const struct incident *in, struct patch_record *ret);
 void keep_load(const struct patch_record *r, struct vm_patch *ret);
+
+/* look.c. Whether another engine should go on with patches that the guest does not have yet; no more often than it costs little. */
+bool look_for_patches(struct vm *vm);
 
 /* vm_taint.c. A client's text for an address, hexadecimal with 0x or decimal; NULL is none. */
 bool vm_parse_address(const char *text, uint64_t *ret) MUST_CHECK;
