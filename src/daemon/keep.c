@@ -42,7 +42,9 @@ static void record_bounds(const struct finding *f, struct patch_record *r)
 	r->cfa_offset = f->cfa.offset;
 	r->start_offset = f->start_offset;
 	r->end_offset = f->end_offset;
-	r->caller_return = f->caller_return.v ? f->caller_return.v - f->module.bias : 0;
+	r->caller_build_id = bytes(f->caller.build_id, f->caller.build_id_len);
+	if (f->caller_return.v)
+		r->caller_return = f->caller_return.v - (f->caller.build_id_len ? f->caller.bias : f->module.bias);
 	r->caller_slot = f->caller_slot;
 	r->part_of = f->part_of;
 	r->error_offset = f->bound == BOUND_MODULE ? f->error_address.v - f->module.bias : 0;
@@ -146,6 +148,8 @@ static void load_finding(const struct patch_record *r, struct finding *f)
 	f->start_offset = r->start_offset;
 	f->end_offset = r->end_offset;
 	f->caller_return = gva(r->caller_return);
+	put_bytes(f->caller.build_id, sizeof(f->caller.build_id), &r->caller_build_id);
+	f->caller.build_id_len = r->caller_build_id.len;
 	f->caller_slot = r->caller_slot;
 	f->part_of = r->part_of;
 	f->error_address = gva(r->error_offset);

@@ -42,7 +42,7 @@ enum bound_kind {
 	BOUND_FRAME, /* relative to the CFA of the culprit's own function */
 	/*
 	 * An object of a function up the chain of calls, relative to the CFA of the culprit's function; only where the
-	 * return address at caller_slot is caller_return.
+	 * return address at caller_slot is caller_return, or, in another module, is one of `caller`'s.
 	 */
 	BOUND_CALLER,
 	BOUND_MODULE, /* static data: start_offset and end_offset are added to module.bias */
@@ -64,6 +64,25 @@ struct finding_cfa {
 struct finding_word {
 	uint8_t reg;
 	int64_t slot;
+};
+
+#define FINDING_VIA 2
+
+/*
+ * A caller in another module than the culprit: that one is nowhere in particular, so it is known by its code and its build. The
+ * functions of the culprit's module between them are known by their return addresses; only then is there one to look at.
+ */
+struct finding_caller {
+	uint8_t build_id[VMI_BUILD_ID_MAX];
+	uint8_t build_id_len; /* 0: the caller is in the culprit's module */
+	uint64_t bias; /* of its module */
+	uint8_t call[4]; /* the bytes before its return address */
+	int32_t build_id_from; /* where its build-id is mapped, from its return address */
+	unsigned n_via;
+	struct {
+		struct gva ret;
+		int64_t slot; /* from the CFA */
+	} via[FINDING_VIA]; /* the innermost first */
 };
 
 struct finding {
@@ -95,6 +114,7 @@ struct finding {
 	int64_t start_offset; /* of the first byte that may be written, from that CFA */
 	int64_t end_offset; /* of the first byte that may not */
 	struct gva caller_return; /* BOUND_CALLER: return address that identifies the caller; 0 otherwise */
+	struct finding_caller caller;
 	bool own_array; /* a call's destination is always in an array of its own frame */
 	int64_t caller_slot; /* BOUND_CALLER: where that is, from the CFA; -8 (-4 in 32-bit code): the direct caller's */
 	bool pointer_store; /* store through a pointer: only the upper bound is sure */

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "locate/arguments.h"
 #include "locate/bound.h"
@@ -86,11 +87,44 @@ static bool any_guessed(const struct live *l, unsigned last)
 	return false;
 }
 
+/* How the guard knows the caller in another module that returns to owner->pc. */
+static int know_caller(struct live *l, const struct chain_frame *owner, struct err *e)
+{
+	const struct chain_frame *own = &l->chain->frame[l->frame];
+	const struct vmi_module *m = owner->module;
+	struct finding_caller *c = &l->f->caller;
+	int64_t from = m ? (int64_t)(m->build_id_at.v - owner->pc.v) : 0;
+
+	*c = (struct finding_caller){0};
+	if (!m || m->build_id_len < sizeof(uint32_t) || from != (int32_t)from ||
+	    !code_read(&l->src.rd, gva(owner->pc.v - sizeof(c->call)), c->call, sizeof(c->call)))
+		return err_set_addr(e, ERR_REFUSED, owner->pc.v,
+				    "the overrun object belongs to another module, which cannot be told from others");
+	for (const struct chain_frame *k = own + 1; k < owner; k++) {
+		if (k->module != own->module || c->n_via == FINDING_VIA ||
+		    !fixed_size(l, (unsigned)(k - l->chain->frame)))
+			return err_set_addr(
+				e, ERR_REFUSED, k->pc.v,
+				"the overrun object belongs to another module, and the way there is not one that "
+				"a guard can follow");
+		c->via[c->n_via].ret = k->pc;
+		c->via[c->n_via++].slot = (int64_t)(k[-1].slot.v - l->f->cfa_value);
+	}
+	memcpy(c->build_id, m->build_id, sizeof(c->build_id));
+	c->bias = m->bias;
+	c->build_id_from = (int32_t)from;
+	c->build_id_len = m->build_id_len;
+	return 0;
+}
+
 /* The object of a frame that is further out: relative to the culprit's CFA while the way between them is the same. */
-static void bound_caller(struct live *l, const struct object *o)
+static int bound_caller(struct live *l, const struct object *o, struct err *e)
 {
 	const struct chain_frame *owner = &l->chain->frame[o->frame], *callee = owner - 1;
 	struct finding *f = l->f;
+
+	if (owner->module != l->chain->frame[l->frame].module && know_caller(l, owner, e))
+		return -1;
 
 	f->bound = BOUND_CALLER;
 	f->caller_return = owner->pc;
@@ -99,6 +133,7 @@ static void bound_caller(struct live *l, const struct object *o)
 	for (unsigned k = l->frame + 1; k <= o->frame; k++)
 		if (!fixed_size(l, k))
 			f->confidence = FAIR;
+	return 0;
 }
 
 /* Where argument n of the culprit's call points to, if that is told and lies in [low, high). */
@@ -162,12 +197,10 @@ static int bound_stack(struct live *l, const struct object *o, struct err *e)
 	f->start_offset = (int64_t)(low.v - f->cfa_value);
 	f->end_offset = (int64_t)(high.v - f->cfa_value);
 	f->pointer_store = f->kind == FINDING_STORE;
-	if (o->frame > l->frame) {
-		bound_caller(l, o);
-	} else {
-		f->bound = BOUND_FRAME;
-		f->confidence = SURE;
-	}
+	if (o->frame > l->frame)
+		return bound_caller(l, o, e);
+	f->bound = BOUND_FRAME;
+	f->confidence = SURE;
 	return 0;
 }
 

@@ -310,7 +310,7 @@ static int find_bounds(struct work *w, struct err *e)
 	if (d->pc < m->text.v || d->pc - m->text.v >= m->text_file_size)
 		return err_set_addr(e, ERR_REFUSED, w->f->culprit.v,
 				    "the culprit is in %s, the function it hit (at 0x%" PRIx64
-				    ") in another module: calls between modules are not followed yet",
+				    ") in another module: how they were called can only be told while it is written",
 				    m->path, d->pc);
 	if (cfi_find(&w->bound.cfi, gva(d->pc), &w->hit_fde, e) ||
 	    (w->hit_fde.start.v != w->culprit_fde.start.v && refuse_copy(w, e)))

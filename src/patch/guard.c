@@ -322,6 +322,8 @@ static int check_finding(const struct finding *f, struct err *e)
 		return err_set(e, ERR_REFUSED, "the finding's bounds make no sense");
 	if (guard_check_chunk(f, e))
 		return -1;
+	if (f->caller.n_via > FINDING_VIA || (f->caller.build_id_len && f->caller.build_id_len < sizeof(uint32_t)))
+		return err_set(e, ERR_REFUSED, "the finding's caller makes no sense");
 	if (f->bound <= BOUND_CALLER && f->cfa.reg > (f->is_32bit ? 7 : 15))
 		return err_set(e, ERR_REFUSED, "the finding's frame makes no sense");
 	return 0;

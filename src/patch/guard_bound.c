@@ -34,12 +34,46 @@ void guard_bound(const struct guard *g, uint8_t dst, int64_t offset)
 		emit_lea(g->em, dst, guard_frame(g, offset));
 }
 
+static void compare_return(const struct guard *g, uint8_t scratch, struct gva ret, int64_t slot)
+{
+	guard_address(g, scratch, ret.v);
+	emit_mr(g->em, ZYDIS_MNEMONIC_CMP, guard_frame(g, slot), scratch);
+}
+
+static void compare_word(const struct guard *g, struct emit_mem at, const uint8_t byte[4])
+{
+	int32_t word;
+
+	memcpy(&word, byte, sizeof(word));
+	emit_mi(g->em, ZYDIS_MNEMONIC_CMP, at, word, sizeof(word));
+}
+
+/* Each return address that is looked at is there, since the one before it is what it was. */
+static void compare_module(const struct guard *g, uint8_t scratch)
+{
+	const struct finding_caller *c = &g->f->caller;
+	uint32_t other[FINDING_VIA + 1], n = 0;
+
+	for (; n < c->n_via; n++) {
+		compare_return(g, scratch, c->via[n].ret, c->via[n].slot);
+		other[n] = emit_forward(g->em, ZYDIS_MNEMONIC_JNZ);
+	}
+	emit_rm(g->em, ZYDIS_MNEMONIC_MOV, scratch, guard_frame(g, g->f->caller_slot));
+	compare_word(g, EMIT_MEM(scratch, -(int32_t)sizeof(c->call)), c->call);
+	other[n++] = emit_forward(g->em, ZYDIS_MNEMONIC_JNZ);
+	compare_word(g, EMIT_MEM(scratch, c->build_id_from), c->build_id);
+	while (n)
+		emit_here(g->em, other[--n]);
+}
+
 uint32_t guard_check_caller(const struct guard *g, uint8_t scratch)
 {
 	if (g->f->bound != BOUND_CALLER)
 		return 0;
-	guard_address(g, scratch, g->f->caller_return.v);
-	emit_mr(g->em, ZYDIS_MNEMONIC_CMP, guard_frame(g, g->f->caller_slot), scratch);
+	if (g->f->caller.build_id_len)
+		compare_module(g, scratch);
+	else
+		compare_return(g, scratch, g->f->caller_return, g->f->caller_slot);
 	return emit_forward(g->em, ZYDIS_MNEMONIC_JNZ);
 }
 

@@ -214,7 +214,7 @@ static int find_format(const struct call *c, struct format *ret, struct err *e)
 
 	if (call_read_only(c, &k.low, &k.high, e))
 		return -1;
-	if (call_takes_list(f) && f->bound == BOUND_CALLER)
+	if (call_takes_list(f) && f->bound == BOUND_CALLER && !f->caller.build_id_len)
 		search_caller(&k, f->caller_return.v);
 	else if (search_function(&k, e))
 		return -1;

@@ -8,15 +8,24 @@
  */
 #include "patch/ladder.h"
 
+#include <string.h>
+
 static bool overlap(const struct finding *a, const struct finding *b)
 {
 	return a->start_offset < b->end_offset && b->start_offset < a->end_offset;
 }
 
+static uint64_t caller_bias(const struct finding *f)
+{
+	return f->caller.build_id_len ? f->caller.bias : f->module.bias;
+}
+
 static bool same_frame(const struct finding *a, const struct finding *b)
 {
 	return a->cfa.reg == b->cfa.reg && a->cfa.offset == b->cfa.offset &&
-	       a->caller_return.v - a->module.bias == b->caller_return.v - b->module.bias &&
+	       a->caller.build_id_len == b->caller.build_id_len &&
+	       memcmp(a->caller.build_id, b->caller.build_id, a->caller.build_id_len) == 0 &&
+	       a->caller_return.v - caller_bias(a) == b->caller_return.v - caller_bias(b) &&
 	       a->caller_slot == b->caller_slot;
 }
 

@@ -58,7 +58,8 @@ char *patch_file_write(const struct patch_record *r, const struct patch_key *k, 
 
 	err_set(e, ERR_SYSTEM, "out of memory");
 	if (patch && (!k || (signature = sign(patch, k, e))))
-		j = json_pack("{s:s, s:i, s:O}", "format", FORMAT, "version", PATCH_FILE_VERSION, "patch", patch);
+		j = json_pack("{s:s, s:i, s:O}", "format", FORMAT, "version", (int)patch_record_version(r), "patch",
+			      patch);
 	if (j && (!signature || json_object_set(j, "signature", signature) == 0))
 		text = json_dumps(j, JSON_INDENT(2) | JSON_ENSURE_ASCII);
 	if (text && asprintf(&whole, "%s\n", text) < 0)
@@ -113,15 +114,17 @@ static int read_object(const json_t *j, struct patch_record *ret, struct patch_s
 	const json_t *patch = json_object_get(j, "patch"), *signature = json_object_get(j, "signature");
 	struct patch_signer signer = {0};
 	struct patch_record r;
+	unsigned version;
 
 	if (check_format(j, e) < 0)
 		return -1;
+	version = (unsigned)json_integer_value(json_object_get(j, "version"));
 	if (json_object_size(j) != (signature ? 4 : 3))
-		return err_set(e, ERR_PROTOCOL, "it has members that version %d does not know, or none that is needed",
-			       PATCH_FILE_VERSION);
+		return err_set(e, ERR_PROTOCOL, "it has members that version %u does not know, or none that is needed",
+			       version);
 	if (signature && check_signature(signature, patch, &signer, e) < 0)
 		return -1;
-	if (patch_record_from_json(patch, &r, e) < 0)
+	if (patch_record_from_json(patch, version, &r, e) < 0)
 		return err_prefix(e, "patch");
 	if (signer.is_signed)
 		patch_key_text(signer.key, r.signer);

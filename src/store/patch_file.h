@@ -2,9 +2,10 @@
 /*
  * A patch as a file, to be handed to other hosts.
  *
- * JSON: {"format": "clouder-patch", "version": 1, "patch": {...}, "signature": {"key": HEX, "value": HEX}}. What is signed
+ * JSON: {"format": "clouder-patch", "version": N, "patch": {...}, "signature": {"key": HEX, "value": HEX}}. What is signed
  * (Ed25519) is the line "clouder-patch 1" and the object "patch" without blanks, its members sorted by name and what is not
- * ASCII escaped; so a file may be laid out anew and stays good. A file without "signature" is not signed.
+ * ASCII escaped; so a file may be laid out anew and stays good. A file without "signature" is not signed. Version 2 names the
+ * build of a caller in another file, for guards that ask for one; others are of version 1.
  *
  * The file is code that will run in virtual machines, and may come from an enemy: whether its key is one to trust is asked by
  * patch_key_is_trusted().
@@ -19,7 +20,7 @@
 #include "store/patch_key.h"
 #include "store/patch_record.h"
 
-#define PATCH_FILE_VERSION 1
+#define PATCH_FILE_VERSION 2
 #define PATCH_FILE_MAX 65536 /* bytes */
 
 /* Who vouches for it. */

@@ -70,6 +70,9 @@ static const struct field fields[] = {
 
 #define N_FIELDS (sizeof(fields) / sizeof(fields[0]))
 
+/* Since version 2. */
+static const struct field caller_field = BYTES(caller_build_id);
+
 static const struct field event_fields[] = {
 	FIELD_OF(patch_event, FIELD_NUMBER, time_ms),
 	FIELD_OF(patch_event, FIELD_TEXT, text),
@@ -102,13 +105,20 @@ static json_t *history_to_json(const struct patch_record *r)
 	return list;
 }
 
+unsigned patch_record_version(const struct patch_record *r)
+{
+	return r->caller_build_id.len ? 2 : 1;
+}
+
 json_t *patch_record_to_json(const struct patch_record *r)
 {
 	json_t *j = json_object();
 
 	if (!j)
 		return NULL;
-	if (fields_to_json(fields, N_FIELDS, r, j) == 0 && json_object_set_new(j, "history", history_to_json(r)) == 0)
+	if (fields_to_json(fields, N_FIELDS, r, j) == 0 &&
+	    (patch_record_version(r) < 2 || fields_to_json(&caller_field, 1, r, j) == 0) &&
+	    json_object_set_new(j, "history", history_to_json(r)) == 0)
 		return j;
 	json_decref(j);
 	return NULL;
@@ -131,17 +141,21 @@ static int history_from_json(const json_t *list, struct patch_record *ret, struc
 	return 0;
 }
 
-int patch_record_from_json(const json_t *j, struct patch_record *ret, struct err *e)
+int patch_record_from_json(const json_t *j, unsigned version, struct patch_record *ret, struct err *e)
 {
+	size_t n_since = version >= 2 ? 1 : 0;
 	struct patch_record r = {0};
 
 	if (!json_is_object(j))
 		return err_set(e, ERR_PROTOCOL, "not a JSON object");
 	if (fields_from_json(fields, N_FIELDS, j, true, &r, e) < 0 ||
+	    fields_from_json(&caller_field, n_since, j, true, &r, e) < 0 ||
 	    history_from_json(json_object_get(j, "history"), &r, e) < 0)
 		return -1;
-	if (json_object_size(j) != N_FIELDS + 1)
-		return err_set(e, ERR_PROTOCOL, "it has members that version 1 does not know");
+	if (json_object_size(j) != N_FIELDS + n_since + 1)
+		return err_set(e, ERR_PROTOCOL, "it has members that version %u does not know", version);
+	if (n_since && (r.caller_build_id.len < BUILD_ID_MIN || r.caller_build_id.len > BUILD_ID_MAX))
+		return err_set(e, ERR_PROTOCOL, "caller_build_id: not %d to %d bytes", BUILD_ID_MIN, BUILD_ID_MAX);
 	if (patch_record_check(&r, e) < 0)
 		return -1;
 	*ret = r;

@@ -51,7 +51,8 @@ struct patch_record {
 	uint32_t cfa_reg;
 	int32_t cfa_offset;
 	int64_t start_offset, end_offset;
-	uint64_t caller_return; /* from where the file is mapped, as is error_offset */
+	uint64_t caller_return; /* from where its file is mapped, as is error_offset */
+	struct field_bytes caller_build_id; /* of that file; empty: the same file, and in version 1 of the format */
 	int64_t caller_slot;
 	uint64_t part_of;
 	uint64_t error_offset;
@@ -68,11 +69,13 @@ struct patch_record {
 const char *patch_state_name(enum patch_state s);
 /* A new object with all but what is of this host's store. NULL only without memory. */
 json_t *patch_record_to_json(const struct patch_record *r);
+/* That of the format that can say it: the lowest. */
+unsigned patch_record_version(const struct patch_record *r);
 /*
- * Strict: every member must be there, none that is not known, and what is written must make sense, see
+ * Strict: every member of that version must be there, none that is not known, and what is written must make sense, see
  * patch_record_check(). ERR_PROTOCOL says what does not.
  */
-int patch_record_from_json(const json_t *j, struct patch_record *ret, struct err *e) MUST_CHECK;
+int patch_record_from_json(const json_t *j, unsigned version, struct patch_record *ret, struct err *e) MUST_CHECK;
 /* Whether lengths and offsets fit together and the bytes written lead to the guard. */
 int patch_record_check(const struct patch_record *r, struct err *e) MUST_CHECK;
 /* Whether both write the same to the same file. */

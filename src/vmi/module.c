@@ -226,8 +226,9 @@ static uint64_t align_up(uint64_t n, uint64_t align)
 	return (n + align - 1) & ~(align - 1);
 }
 
-/* Looks for the build-id among the notes in buf. Returns its length, 0: none. */
-static uint8_t parse_notes(const uint8_t *buf, size_t len, uint64_t align, uint8_t ret[VMI_BUILD_ID_MAX])
+/* Looks for the build-id among the notes in buf. Returns its length, 0: none; *ret_at: where it is in buf. */
+static uint8_t parse_notes(const uint8_t *buf, size_t len, uint64_t align, uint8_t ret[VMI_BUILD_ID_MAX],
+			   uint64_t *ret_at)
 {
 	uint64_t at = 0;
 
@@ -242,6 +243,7 @@ static uint8_t parse_notes(const uint8_t *buf, size_t len, uint64_t align, uint8
 		if (n.n_type == NT_GNU_BUILD_ID && n.n_namesz == 4 && !memcmp(buf + name, "GNU", 4) && n.n_descsz &&
 		    n.n_descsz <= VMI_BUILD_ID_MAX) {
 			memcpy(ret, buf + desc, n.n_descsz);
+			*ret_at = desc;
 			return (uint8_t)n.n_descsz;
 		}
 		at = align_up(desc + n.n_descsz, align);
@@ -250,9 +252,11 @@ static uint8_t parse_notes(const uint8_t *buf, size_t len, uint64_t align, uint8
 }
 
 /* base is 0: of a file that is mapped, places are addresses. */
-static uint8_t find_build_id(const struct elf_file *f, const struct elf_image *img, uint8_t ret[VMI_BUILD_ID_MAX])
+static uint8_t find_build_id(const struct elf_file *f, const struct elf_image *img, uint8_t ret[VMI_BUILD_ID_MAX],
+			     struct gva *ret_at)
 {
 	uint8_t buf[NOTE_BYTES_MAX], n;
+	uint64_t at = 0;
 
 	for (unsigned i = 0; i < img->n; i++) {
 		const struct segment *s = &img->seg[i];
@@ -260,7 +264,8 @@ static uint8_t find_build_id(const struct elf_file *f, const struct elf_image *i
 
 		if (s->type != PT_NOTE || !read_file(f, f->inode.v ? s->offset : s->vaddr + img->bias, buf, len))
 			continue;
-		n = parse_notes(buf, len, s->align == 8 ? 8 : 4, ret);
+		n = parse_notes(buf, len, s->align == 8 ? 8 : 4, ret, &at);
+		*ret_at = gva(s->vaddr + img->bias + at);
 		if (n)
 			return n;
 	}
@@ -271,8 +276,9 @@ uint8_t vmi_file_build_id(struct vmi *v, const struct vmi_task *t, struct gva in
 {
 	const struct elf_file f = {.v = v, .t = t, .inode = inode};
 	struct elf_image img = {0};
+	struct gva at;
 
-	return read_image(&f, &img, NULL) ? 0 : find_build_id(&f, &img, ret);
+	return read_image(&f, &img, NULL) ? 0 : find_build_id(&f, &img, ret, &at);
 }
 
 static const struct segment *find_segment(const struct elf_image *img, uint32_t type)
@@ -341,7 +347,7 @@ static int fill_module(struct vmi *v, const struct vmi_task *t, const struct pie
 	ret->entry = gva(img->entry + img->bias);
 	ret->is_main = is_main_program(v, t, p->inode, img);
 	set_text(img, p->at, ret);
-	ret->build_id_len = find_build_id(&f, img, ret->build_id);
+	ret->build_id_len = find_build_id(&f, img, ret->build_id, &ret->build_id_at);
 	set_segment(img, ret, PT_GNU_EH_FRAME, &ret->eh_frame_hdr, &ret->eh_frame_hdr_size);
 	set_segment(img, ret, PT_DYNAMIC, &ret->dynamic, &ret->dynamic_size);
 	ret->inode = p->inode;

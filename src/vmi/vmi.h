@@ -268,6 +268,7 @@ struct vmi_module {
 	char path[VMI_PATH_MAX];
 	uint8_t build_id[VMI_BUILD_ID_MAX];
 	uint8_t build_id_len; /* 0: none found */
+	struct gva build_id_at; /* where it is mapped */
 	bool is_32bit;
 	bool is_main; /* the program itself (type EXEC or with an entry in a PT_INTERP program), not a library */
 	uint64_t bias; /* run-time address minus address in the file */

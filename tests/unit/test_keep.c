@@ -54,7 +54,16 @@ static void test_no_addresses(void **state)
 	a.finding.error_address = gva(0x7ffc00001000);
 	keep_record(&a.patch, &a.finding, &in, &r);
 	assert_int_equal(r.caller_return, 0x1234);
+	assert_int_equal(r.caller_build_id.len, 0);
 	assert_int_equal(r.error_offset, 0);
+	a.finding.caller = (struct finding_caller){.build_id_len = 20, .build_id = {5}, .bias = BIAS + 0x200};
+	keep_record(&a.patch, &a.finding, &in, &r);
+	assert_int_equal(r.caller_return, 0x1034);
+	assert_int_equal(r.caller_build_id.len, 20);
+	keep_load(&r, &a);
+	assert_int_equal(a.finding.caller.build_id_len, 20);
+	assert_int_equal(a.finding.caller.build_id[0], 5);
+	a.finding.module.bias = BIAS;
 	a.finding.bound = BOUND_MODULE;
 	a.finding.error_address = gva(BIAS + 0x4000);
 	keep_record(&a.patch, &a.finding, &in, &r);

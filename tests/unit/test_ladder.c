@@ -65,6 +65,31 @@ static void test_other_objects(void **state)
 	assert_int_equal(next(&f, NULL, &f), LADDER_NONE);
 }
 
+/* Two programs that use a library: the object of one is none of the other's, also where both call from the same place. */
+static void test_callers(void **state)
+{
+	struct finding old = frame_finding(40, 80), f;
+
+	(void)state;
+	old.bound = BOUND_CALLER;
+	old.caller_return = gva(0x401234);
+	old.caller = (struct finding_caller){.build_id = {1, 2}, .build_id_len = 20, .bias = 0x400000};
+	f = old;
+	assert_int_equal(next(&old, NULL, &f), LADDER_NONE);
+	f.end_offset = 60;
+	f.caller_return = gva(0x555555001234);
+	f.caller.bias = 0x555555000000;
+	assert_int_equal(next(&old, NULL, &f), LADDER_REPLACE);
+	f = old;
+	f.end_offset = 60;
+	f.caller.build_id[1] = 3;
+	assert_int_equal(next(&old, NULL, &f), LADDER_CHAIN);
+	f = old;
+	f.end_offset = 60;
+	f.caller.build_id_len = 0;
+	assert_int_equal(next(&old, NULL, &f), LADDER_CHAIN);
+}
+
 static void test_chunks(void **state)
 {
 	struct finding whole = frame_finding(0, 72), part = frame_finding(0, 64), f;
@@ -148,7 +173,8 @@ static void test_limit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_same_object), cmocka_unit_test(test_other_objects), cmocka_unit_test(test_chunks),
+		cmocka_unit_test(test_same_object), cmocka_unit_test(test_other_objects),
+		cmocka_unit_test(test_callers),	    cmocka_unit_test(test_chunks),
 		cmocka_unit_test(test_static),	    cmocka_unit_test(test_limit),
 	};
 

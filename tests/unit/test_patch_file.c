@@ -182,7 +182,7 @@ static const struct {
 	{"{\"format\":\"other\",\"version\":1}", "not a patch of clouder"},
 	{"{\"format\":\"clouder-patch\",\"version\":\"1\"}", "not a version"},
 	{"{\"format\":\"clouder-patch\",\"version\":0}", "not a version"},
-	{"{\"format\":\"clouder-patch\",\"version\":2}", "newer clouder"},
+	{"{\"format\":\"clouder-patch\",\"version\":3}", "newer clouder"},
 	{"{\"format\":\"clouder-patch\",\"version\":1}", "members"},
 	{"{\"format\":\"clouder-patch\",\"version\":1,\"patch\":[]}", "not a JSON object"},
 	{"{\"format\":\"clouder-patch\",\"version\":1,\"patch\":{}}", "is missing"},
@@ -206,6 +206,31 @@ static void test_no_files(void **state)
 	assert_int_equal(patch_file_read(large, PATCH_FILE_MAX + 1, &r, &signer, &e), -1);
 	assert_non_null(strstr(e.text, "more than"));
 	free(large);
+}
+
+/* A caller in another file is of version 2, and of no other. */
+static void test_caller_build(void **state)
+{
+	struct patch_record r = sample_record(), back;
+	struct patch_signer signer;
+	json_t *j;
+	char *text;
+
+	(void)state;
+	r.caller_build_id = (struct field_bytes){20, {7, 8, 9}};
+	text = patch_file_write(&r, NULL, NULL);
+	j = json_loads(text, 0, NULL);
+	free(text);
+	assert_int_equal(json_integer_value(json_object_get(j, "version")), 2);
+	assert_string_equal(verdict(json_deep_copy(j), &back, &signer), "");
+	assert_memory_equal(&back, &r, sizeof(r));
+	json_object_set_new(j, "version", json_integer(1));
+	assert_non_null(strstr(verdict(json_deep_copy(j), &back, &signer), "version 1 does not know"));
+	json_object_set_new(j, "version", json_integer(2));
+	json_object_set_new(json_object_get(j, "patch"), "caller_build_id", json_string("0102"));
+	assert_non_null(strstr(verdict(json_deep_copy(j), &back, &signer), "caller_build_id: not 8 to 32 bytes"));
+	json_object_del(json_object_get(j, "patch"), "caller_build_id");
+	assert_non_null(strstr(verdict(j, &back, &signer), "caller_build_id is missing"));
 }
 
 /* What is signed is all of the patch, and nothing else. */
@@ -311,6 +336,7 @@ int main(void)
 		cmocka_unit_test(test_broken),
 		cmocka_unit_test(test_guard_too_long),
 		cmocka_unit_test(test_no_files),
+		cmocka_unit_test(test_caller_build),
 		cmocka_unit_test(test_signature),
 		cmocka_unit_test_setup_teardown(test_own_key, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_trusted_keys, set_up, tear_down),

@@ -391,6 +391,51 @@ static void test_caller(void **state)
 	}
 }
 
+/*
+ * A caller in another module: known by the bytes before its return address and by its build-id, which are looked at only where the
+ * return address below, in the culprit's own module, says that there is one.
+ */
+static void test_caller_elsewhere(void **state)
+{
+	static uint8_t module[0x200];
+	static const struct {
+		bool other_way, other_call, other_build;
+	} callers[] = {{0}, {.other_way = true}, {.other_call = true}, {.other_build = true}};
+	const struct guard_case *c = &cases[2];
+	struct finding f = make_finding(c);
+	uint64_t ret = (uintptr_t)module + 0x100;
+
+	(void)state;
+	f.bound = BOUND_CALLER;
+	f.caller_return = gva(ret);
+	f.caller_slot = -8;
+	f.caller = (struct finding_caller){.build_id_len = 20,
+					   .build_id = {1, 2, 3, 0xf4},
+					   .call = {0xf1, 2, 3, 0xf4},
+					   .build_id_from = -0x80,
+					   .n_via = 1,
+					   .via = {{gva((uintptr_t)code + 0x123), -16}}};
+	for (unsigned i = 0; i < sizeof(callers) / sizeof(callers[0]); i++) {
+		bool mine = !callers[i].other_way && !callers[i].other_call && !callers[i].other_build;
+		struct regs in = random_regs(), got;
+		uint64_t *slot = (uint64_t *)(uintptr_t)(cfa() + END + 8);
+		uint64_t words[2] = {f.caller.via[0].ret.v + callers[i].other_way, callers[i].other_way ? 1 : ret};
+
+		memcpy(module + 0x100 - 4, f.caller.call, 4);
+		memcpy(module + 0x100 - 0x80, f.caller.build_id, 20);
+		module[0x100 - 1] += callers[i].other_call;
+		module[0x100 - 0x80] += callers[i].other_build;
+		aim(c, END + 8, &in);
+		fill_stack();
+		memcpy((void *)(uintptr_t)(cfa() - 16), words, sizeof(words));
+		put_guard(&f);
+		in.gpr[RAX] = 0x4141414141414141;
+		run_code(&in, &got, code);
+		assert_int_equal(*slot == 0x4141414141414141, !mine);
+		assert_int_equal(got.gpr[RAX], in.gpr[RAX]);
+	}
+}
+
 /* rep movs and rep stos of n elements to the CFA + off: what must be written, and how registers must end. */
 static void run_string(const uint8_t *bytes, uint8_t len, unsigned width, bool copy, int64_t off, uint64_t n,
 		       bool on_rsp)
@@ -606,6 +651,8 @@ static void test_refusals(void **state)
 	REFUSED(f.cfa.reg = 16);
 	REFUSED(f.cfa.offset = INT32_MAX; f.start_offset = 100; f.end_offset = 200);
 	REFUSED(f.start_offset = f.end_offset - (1ll << 32));
+	REFUSED(f.caller.n_via = FINDING_VIA + 1);
+	REFUSED(f.caller.build_id_len = 2);
 #undef REFUSED
 }
 
@@ -620,10 +667,15 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_stores),	       cmocka_unit_test(test_caller),
-		cmocka_unit_test(test_strings),	       cmocka_unit_test(test_string_downward),
-		cmocka_unit_test(test_elsewhere),      cmocka_unit_test(test_moved),
-		cmocka_unit_test(test_displaced_call), cmocka_unit_test(test_moved_too_far),
+		cmocka_unit_test(test_stores),
+		cmocka_unit_test(test_caller),
+		cmocka_unit_test(test_caller_elsewhere),
+		cmocka_unit_test(test_strings),
+		cmocka_unit_test(test_string_downward),
+		cmocka_unit_test(test_elsewhere),
+		cmocka_unit_test(test_moved),
+		cmocka_unit_test(test_displaced_call),
+		cmocka_unit_test(test_moved_too_far),
 		cmocka_unit_test(test_refusals),
 	};
 
