@@ -7,6 +7,8 @@
 # shellcheck source=tests/guest/ledger.sh
 . "$here/ledger.sh"
 
+on_newer_kernel() { IMAGE=initrd-newer.img KERNEL=vmlinuz-newer "$@"; }
+
 patch_value() { "$CLOUDER" patch show "$1" --json | json_value "$2"; }
 
 # A first VM NAME, in which fig2 is attacked and patched.
@@ -42,7 +44,7 @@ note_costs() {
 	echo "note: $(grep -o 'patches of the store were put in.*' "$T/$1.log")"
 }
 
-test_patch_comes_back() {
+patch_comes_back() {
 	attacked_vm first
 	is "a patch is kept" active "$(patch_value 1 state)"
 	is "its file" /bin/fig2 "$(patch_value 1 path)"
@@ -60,11 +62,14 @@ test_patch_comes_back() {
 	end third
 }
 
+test_patch_comes_back() { patch_comes_back; }
+test_patch_comes_back_newer_kernel() { on_newer_kernel patch_comes_back; }
+
 # times_ready NAME TIMES: so often the guest's services have come up.
 times_ready() { [ "$(grep -ac '^guest: ready' "$T/$1.console")" -eq "$2" ]; }
 
 # The guest reboots: its memory is new, its kernel is elsewhere, and what was patched is patched again.
-test_patch_reboot() {
+patch_reboot() {
 	local port ledger before_boot number
 	port=$(free_port)
 	ledger=$(free_port)
@@ -98,13 +103,16 @@ test_patch_reboot() {
 	end vm
 }
 
+test_patch_reboot() { patch_reboot; }
+test_patch_reboot_newer_kernel() { on_newer_kernel patch_reboot; }
+
 # runs VM PATCHED: the one process that runs patch 1's file is patched, "true" or "false".
 runs() {
 	[ "$("$CLOUDER" patch verify 1 "$1" --json | grep -c '"pid"')" -eq 1 ] &&
 		[ "$("$CLOUDER" patch verify 1 "$1" --json | json_value patched)" = "$2" ]
 }
 
-test_patch_revert() {
+patch_revert() {
 	local port pid
 	port=$(free_port)
 	check "the VM starts" protected vm fig2 "$port:7000"
@@ -132,6 +140,9 @@ test_patch_revert() {
 	end vm
 }
 
+test_patch_revert() { patch_revert; }
+test_patch_revert_newer_kernel() { on_newer_kernel patch_revert; }
+
 status_is() { [ "$(status_value "$1" "$2")" = "$3" ]; }
 
 # refused REGEX ARGUMENTS...: `clouder patch` does not do it, and says why in one line.
@@ -142,7 +153,7 @@ refused() {
 }
 
 # With respond = ask the VM is protected, and its program as it was, until the operator approves of the patch.
-test_patch_ask() {
+patch_ask() {
 	local port pid ids
 	port=$(free_port)
 	check "the VM starts" protected vm fig2 "$port:7000" --respond ask
@@ -187,6 +198,9 @@ test_patch_ask() {
 	check "the same answers without the patch" same_file before without
 	end vm
 }
+
+test_patch_ask() { patch_ask; }
+test_patch_ask_newer_kernel() { on_newer_kernel patch_ask; }
 
 # all_run ID PATCHED NAME...: of the processes that run that patch's file, all are patched ("true") or none is ("false"); of each name
 # there is one.
@@ -243,7 +257,7 @@ patch_crowd() {
 }
 
 test_patch_crowd() { patch_crowd; }
-test_patch_crowd_newer_kernel() { IMAGE=initrd-newer.img KERNEL=vmlinuz-newer patch_crowd; }
+test_patch_crowd_newer_kernel() { on_newer_kernel patch_crowd; }
 
 start_from_disk() {
 	in_guest started "cd /clouder-data && setsid ./crowd-threads $(port_of crowd-threads) </dev/null >/dev/null 2>&1 & sync"
@@ -279,7 +293,7 @@ patch_evicted() {
 }
 
 test_patch_evicted() { patch_evicted; }
-test_patch_evicted_newer_kernel() { IMAGE=initrd-newer.img KERNEL=vmlinuz-newer patch_evicted; }
+test_patch_evicted_newer_kernel() { on_newer_kernel patch_evicted; }
 
 # start_copy DIRECTORY PORT: the threaded service runs from a copy of its files.
 start_copy() {
@@ -318,7 +332,7 @@ patch_copies() {
 }
 
 test_patch_copies() { patch_copies; }
-test_patch_copies_newer_kernel() { IMAGE=initrd-newer.img KERNEL=vmlinuz-newer patch_copies; }
+test_patch_copies_newer_kernel() { on_newer_kernel patch_copies; }
 
 # The library writes, its caller's object is overrun: how much room there is depends on who has called.
 patch_libraries() {
@@ -341,9 +355,9 @@ patch_libraries() {
 }
 
 test_patch_libraries() { patch_libraries; }
-test_patch_libraries_newer_kernel() { IMAGE=initrd-newer.img KERNEL=vmlinuz-newer patch_libraries; }
+test_patch_libraries_newer_kernel() { on_newer_kernel patch_libraries; }
 
-test_patch_travels() {
+patch_travels() {
 	attacked_vm first
 	end first
 	check "it is exported" "$CLOUDER" patch export 1 --output "$T/patch.json"
@@ -368,6 +382,9 @@ test_patch_travels() {
 	end second
 }
 
+test_patch_travels() { patch_travels; }
+test_patch_travels_newer_kernel() { on_newer_kernel patch_travels; }
+
 # outside NAME PROGRAM: a program runs as a service outside of any VM, on PORT.
 outside() {
 	PORT=$(free_port)
@@ -376,7 +393,7 @@ outside() {
 }
 
 # What healed the program in a VM heals a copy of its file, which runs without CloudER.
-test_patch_elf() {
+patch_elf() {
 	local name
 	attacked_vm first
 	end first
@@ -406,3 +423,6 @@ test_patch_elf() {
 	done
 	check "one that is reverted is in no copy" refused 'patch 1 is reverted' export 1 --elf "$GUEST/bin/fig2" --output "$T/other"
 }
+
+test_patch_elf() { patch_elf; }
+test_patch_elf_newer_kernel() { on_newer_kernel patch_elf; }
