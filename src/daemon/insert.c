@@ -158,12 +158,38 @@ static void remember_patch(struct response *r, const struct patch *p, const stru
 	keep_patch(vm, &r->in);
 }
 
+/* Whether the process has the code where the attacked one had it. */
+static bool has_code(const struct response *r, const struct vmi_task *t)
+{
+	struct gva site, guard;
+
+	return t->mm.v && patch_place(&r->patch, r->vm->vmi, t, &site, &guard, NULL) == 0 && site.v == r->patch.site.v;
+}
+
+/* The process attacked may not exist yet: then one that it will be forked from. */
+static void find_task(struct response *r)
+{
+	static struct vmi_task tasks[TASKS_MAX];
+	int n;
+
+	if (has_code(r, &r->task))
+		return;
+	n = vmi_tasks(r->vm->vmi, tasks, TASKS_MAX, NULL);
+	for (int i = 0; i < n; i++)
+		if (has_code(r, &tasks[i])) {
+			r->task = tasks[i];
+			return;
+		}
+}
+
 void insert_keep(struct response *r)
 {
 	struct err e = {0};
 	struct patch p;
 
 	remember_patch(r, &r->patch, &r->finding);
+	if (r->n_siblings)
+		find_task(r);
 	/* Their guards can be made only now: the code cave must show what the first one takes. */
 	for (size_t i = 0; i < r->n_siblings && r->vm->n_patches < VM_PATCHES_MAX; i++) {
 		if (ladder_generate(r->vm, &r->task, &r->sibling[i], &p, &e) < 0 ||

@@ -9,8 +9,7 @@ static bool is_at(const struct vm_patch *p, const struct finding *f)
 {
 	return !p->dormant && !p->unwanted && p->culprit_offset == f->culprit_file_offset &&
 	       p->patch.build_id_len == f->module.build_id_len &&
-	       !memcmp(p->patch.build_id, f->module.build_id, p->patch.build_id_len) &&
-	       !strcmp(p->patch.path, f->module.path);
+	       !memcmp(p->patch.build_id, f->module.build_id, p->patch.build_id_len);
 }
 
 unsigned ladder_known(const struct vm *vm, const struct finding *f, const struct vm_patch *ret[LADDER_MAX])
@@ -34,10 +33,13 @@ bool ladder_superseded(const struct vm *vm, unsigned i)
 {
 	const struct patch *p = &vm->patch[i].patch;
 
-	for (unsigned k = i + 1; k < vm->n_patches; k++)
-		if (!vm->patch[k].dormant && !vm->patch[k].unwanted &&
-		    vm->patch[k].patch.site_offset == p->site_offset && !strcmp(vm->patch[k].patch.path, p->path))
+	for (unsigned k = i + 1; k < vm->n_patches; k++) {
+		const struct patch *later = &vm->patch[k].patch;
+
+		if (!vm->patch[k].dormant && !vm->patch[k].unwanted && later->site_offset == p->site_offset &&
+		    later->build_id_len == p->build_id_len && !memcmp(later->build_id, p->build_id, p->build_id_len))
 			return true;
+	}
 	return false;
 }
 

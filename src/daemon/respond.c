@@ -586,8 +586,12 @@ static void trace_stopped(struct response *r)
 	if (!watched && trace_again(r))
 		return;
 	ladder_hide_patches(r->vm, &in);
-	/* What was not clear before may be now; else this is the better reason. */
-	if (watched && locate_live(&in, &first, &f, &e) == 0) {
+	/*
+	 * What was not clear before may be now; else this is the better reason. A process that is started for each client is not the one
+	 * of before, even where it has its number.
+	 */
+	if (watched && locate_live(&in, &first, &f, &e) == 0 &&
+	    vmi_task_by_cr3(in.vmi, in.detect->cr3, &r->task, &e) == 0) {
 		*r->in.failure = '\0';
 		r->finding = f;
 		r->have_finding = true;

@@ -242,6 +242,7 @@ patch_crowd() {
 	check "the forking service is not owned" not_owned "${port[crowd-forks]}" crowd-forks attack3
 	check "the attack is answered" wait_incident vm 2
 	is "state" recovered "$(incident_value 2 state)"
+	is "another store into the object is guarded" 1 "$(incident_value 2 also_guarded)"
 	check "both run patched code again" settled all_run "$(incident_value 2 patch_id)" true crowd-threads crowd-forks
 	check "an attack on the threaded service is harmless" harmless attack4 crowd-threads
 	check "clients go on" rounds_go_on load
