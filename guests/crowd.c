@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A service whose clients are served side by side: each in a thread, or with -DFORKS each in a process of its own. What it answers
- * comes from a library (guests/wire.h), which has an error.
+ * comes from a library (guests/wire.h), which has an error. With -DSTATIC the library's result goes to static data, with a pointer to a
+ * function behind it.
  *
  * Protocol and arguments are those of guests/service.h, but for what "facts" tells.
  */
@@ -39,13 +40,40 @@ __attribute__((noinline, used)) void say_owned(void)
 	_exit(66);
 }
 
+#ifdef STATIC
+static void nothing(void)
+{
+}
+
+static struct {
+	char word[WIRE_MAX];
+	void (*after)(void);
+} all = {.after = nothing};
+
+/* In a register, where an attacker who tries it out finds it. */
+static void call_after(void)
+{
+	void (*f)(void) = all.after;
+
+	__asm__ volatile("" : "+r"(f));
+	f();
+}
+#endif
+
 /* Not inlined: the library returns into this program's code. */
 static __attribute__((noinline)) void make_answer(const char *line, char *ret, size_t size)
 {
+#ifdef STATIC
+	char *word = all.word;
+#else
 	char word[WIRE_MAX];
+#endif
 
 	if (strncmp(line, "echo ", 5) == 0) {
 		wire_clean(line + 5, word);
+#ifdef STATIC
+		call_after();
+#endif
 		snprintf(ret, size, "ok %.*s\n", WIRE_MAX, word);
 	} else if (strcmp(line, "facts") == 0) {
 		snprintf(ret, size, "facts pid=%d parent=%d\n", getpid(), getppid());

@@ -44,10 +44,10 @@ static void record_bounds(const struct finding *f, struct patch_record *r)
 	r->end_offset = f->end_offset;
 	r->caller_build_id = bytes(f->caller.build_id, f->caller.build_id_len);
 	if (f->caller_return.v)
-		r->caller_return = f->caller_return.v - (f->caller.build_id_len ? f->caller.bias : f->module.bias);
+		r->caller_return = f->caller_return.v - finding_bias(f);
 	r->caller_slot = f->caller_slot;
 	r->part_of = f->part_of;
-	r->error_offset = f->bound == BOUND_MODULE ? f->error_address.v - f->module.bias : 0;
+	r->error_offset = f->bound == BOUND_MODULE ? f->error_address.v - finding_bias(f) : 0;
 	r->error_length = f->error_length;
 	r->pointer_store = f->pointer_store;
 }

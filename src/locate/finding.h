@@ -45,7 +45,8 @@ enum bound_kind {
 	 * return address at caller_slot is caller_return, or, in another module, is one of `caller`'s.
 	 */
 	BOUND_CALLER,
-	BOUND_MODULE, /* static data: start_offset and end_offset are added to module.bias */
+	/* Static data: start_offset and end_offset are added to the bias of its module, the culprit's or `caller`'s. */
+	BOUND_MODULE,
 	/*
 	 * A heap chunk, or a part of one: offsets are from the chunk's memory. Its size is asked of the header before it, at run
 	 * time.
@@ -147,5 +148,11 @@ struct finding {
 	uint32_t first_origin, last_origin; /* of the corrupted object's bytes */
 	uint32_t run_first_origin; /* earliest origin in the whole run: recovery must go before it */
 };
+
+/* Run-time addresses minus offsets of the module that the object's bounds, or the caller, are told in. */
+static inline uint64_t finding_bias(const struct finding *f)
+{
+	return f->caller.build_id_len ? f->caller.bias : f->module.bias;
+}
 
 #endif

@@ -245,27 +245,45 @@ static struct gva start_of_string(const struct live *l, struct gva run)
 	return gva(run.v - n + k);
 }
 
+/* Static data of another module is found by the return address into it. */
+static int know_owner(struct live *l, const struct object *o, struct err *e)
+{
+	const struct chain *c = l->chain;
+	unsigned k = l->frame;
+
+	while (k < c->n && c->frame[k].module != o->module)
+		k++;
+	if (k == c->n)
+		return err_set_addr(
+			e, ERR_REFUSED, o->start.v,
+			"the overrun object is static data of %.100s, which has not called the culprit's module",
+			o->module->path);
+	if (k == l->frame)
+		return 0;
+	l->f->caller_return = c->frame[k].pc;
+	l->f->caller_slot = (int64_t)(c->frame[k - 1].slot.v - l->f->cfa_value);
+	return know_caller(l, &c->frame[k], e);
+}
+
 static int bound_module(struct live *l, const struct object *o, struct err *e)
 {
 	struct finding *f = l->f;
 	struct x86_store store;
 
-	if (o->module != l->chain->frame[l->frame].module)
-		return err_set_addr(e, ERR_REFUSED, o->start.v,
-				    "the overrun object is static data of %.100s, the culprit is in another module",
-				    o->module->path);
+	if (know_owner(l, o, e))
+		return -1;
 	f->bound = BOUND_MODULE;
-	f->start_offset = (int64_t)(o->start.v - f->module.bias);
-	f->end_offset = (int64_t)(o->end.v - f->module.bias);
+	f->start_offset = (int64_t)(o->start.v - finding_bias(f));
+	f->end_offset = (int64_t)(o->end.v - finding_bias(f));
 	f->confidence = o->exact ? SURE : FAIR;
 	if (f->kind == FINDING_CALL) {
 		struct argument dst = culprit_argument(l, f->dst_arg);
 
 		if (!o->exact && dst.kind == ARGUMENT_CONSTANT && (uint64_t)dst.value >= f->module.text_end.v &&
 		    (uint64_t)dst.value <= o->start.v)
-			f->start_offset = dst.value - (int64_t)f->module.bias;
+			f->start_offset = dst.value - (int64_t)finding_bias(f);
 		else if (!o->exact)
-			f->start_offset = (int64_t)(start_of_string(l, o->start).v - f->module.bias);
+			f->start_offset = (int64_t)(start_of_string(l, o->start).v - finding_bias(f));
 		return 0;
 	}
 	if (x86_store_decode_mode(l->fn->mode, f->culprit_bytes, f->culprit_len, &store, e))

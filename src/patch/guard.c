@@ -324,7 +324,7 @@ static int check_finding(const struct finding *f, struct err *e)
 		return -1;
 	if (f->caller.n_via > FINDING_VIA || (f->caller.build_id_len && f->caller.build_id_len < sizeof(uint32_t)))
 		return err_set(e, ERR_REFUSED, "the finding's caller makes no sense");
-	if (f->bound <= BOUND_CALLER && f->cfa.reg > (f->is_32bit ? 7 : 15))
+	if ((f->bound <= BOUND_CALLER || f->caller.build_id_len) && f->cfa.reg > (f->is_32bit ? 7 : 15))
 		return err_set(e, ERR_REFUSED, "the finding's frame makes no sense");
 	return 0;
 }

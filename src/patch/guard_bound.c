@@ -28,7 +28,13 @@ void guard_address(const struct guard *g, uint8_t dst, uint64_t address)
 
 void guard_bound(const struct guard *g, uint8_t dst, int64_t offset)
 {
-	if (g->f->bound == BOUND_MODULE)
+	const struct finding *f = g->f;
+
+	if (f->bound == BOUND_MODULE && f->caller.build_id_len) {
+		emit_rm(g->em, ZYDIS_MNEMONIC_MOV, dst, guard_frame(g, f->caller_slot));
+		emit_lea(g->em, dst,
+			 EMIT_MEM(dst, (int32_t)(int64_t)(f->caller.bias + (uint64_t)offset - f->caller_return.v)));
+	} else if (f->bound == BOUND_MODULE)
 		guard_address(g, dst, g->f->module.bias + (uint64_t)offset);
 	else
 		emit_lea(g->em, dst, guard_frame(g, offset));
@@ -68,7 +74,7 @@ static void compare_module(const struct guard *g, uint8_t scratch)
 
 uint32_t guard_check_caller(const struct guard *g, uint8_t scratch)
 {
-	if (g->f->bound != BOUND_CALLER)
+	if (g->f->bound != BOUND_CALLER && !g->f->caller.build_id_len)
 		return 0;
 	if (g->f->caller.build_id_len)
 		compare_module(g, scratch);
@@ -196,7 +202,7 @@ int guard_check_chunk(const struct finding *f, struct err *e)
 
 int guard_span(const struct finding *f, int32_t *ret, struct err *e)
 {
-	uint64_t end = f->module.bias + (uint64_t)f->end_offset;
+	uint64_t end = finding_bias(f) + (uint64_t)f->end_offset;
 	uint64_t word = f->is_32bit ? 4 : 8, length = f->error_length ? f->error_length : word;
 
 	if (f->bound != BOUND_MODULE) {

@@ -29,12 +29,12 @@ void guard_address(const struct guard *g, uint8_t dst, uint64_t address);
 struct emit_mem guard_frame(const struct guard *g, int64_t offset);
 
 /*
- * dst = the address that is `offset` in the terms of the finding's bound: from the CFA, or from module.bias. Not for
+ * dst = the address that is `offset` in the terms of the finding's bound: from the CFA, or from the module's bias. Not for
  * BOUND_CHUNK.
  */
 void guard_bound(const struct guard *g, uint8_t dst, int64_t offset);
 
-/* If the bounds are a caller's: a jump that is taken when somebody else called. 0: no jump emitted. */
+/* If the object is a caller's: a jump that is taken when somebody else called. 0: no jump emitted. */
 uint32_t guard_check_caller(const struct guard *g, uint8_t scratch);
 
 /* ERR_REFUSED: f is for a heap chunk, and its bounds are none. */

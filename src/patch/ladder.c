@@ -15,17 +15,16 @@ static bool overlap(const struct finding *a, const struct finding *b)
 	return a->start_offset < b->end_offset && b->start_offset < a->end_offset;
 }
 
-static uint64_t caller_bias(const struct finding *f)
+static bool same_caller_build(const struct finding *a, const struct finding *b)
 {
-	return f->caller.build_id_len ? f->caller.bias : f->module.bias;
+	return a->caller.build_id_len == b->caller.build_id_len &&
+	       memcmp(a->caller.build_id, b->caller.build_id, a->caller.build_id_len) == 0;
 }
 
 static bool same_frame(const struct finding *a, const struct finding *b)
 {
-	return a->cfa.reg == b->cfa.reg && a->cfa.offset == b->cfa.offset &&
-	       a->caller.build_id_len == b->caller.build_id_len &&
-	       memcmp(a->caller.build_id, b->caller.build_id, a->caller.build_id_len) == 0 &&
-	       a->caller_return.v - caller_bias(a) == b->caller_return.v - caller_bias(b) &&
+	return a->cfa.reg == b->cfa.reg && a->cfa.offset == b->cfa.offset && same_caller_build(a, b) &&
+	       a->caller_return.v - finding_bias(a) == b->caller_return.v - finding_bias(b) &&
 	       a->caller_slot == b->caller_slot;
 }
 
@@ -46,7 +45,7 @@ static bool same_object(const struct finding *a, const struct finding *b)
 	case BOUND_MODULE:
 		break;
 	}
-	return overlap(a, b);
+	return same_caller_build(a, b) && overlap(a, b);
 }
 
 /* Where what was corrupted ends, in the module. */
@@ -54,7 +53,7 @@ static uint64_t end_of_error(const struct finding *f)
 {
 	uint32_t word = f->is_32bit ? 4 : 8;
 
-	return f->error_address.v - f->module.bias + (f->error_length ? f->error_length : word);
+	return f->error_address.v - finding_bias(f) + (f->error_length ? f->error_length : word);
 }
 
 /* A store through a pointer is kept from static data only as far as something was found corrupted. */
@@ -80,7 +79,7 @@ static bool shrink(const struct finding *old, struct finding *f)
 	if (old->start_offset < f->start_offset && f->bound != BOUND_CHUNK)
 		f->start_offset = old->start_offset;
 	if (f->bound == BOUND_MODULE && f->pointer_store && !further) {
-		f->error_address = gva(old->error_address.v - old->module.bias + f->module.bias);
+		f->error_address = gva(old->error_address.v - finding_bias(old) + finding_bias(f));
 		f->error_length = old->error_length;
 	}
 	return true;

@@ -337,17 +337,20 @@ test_patch_copies_newer_kernel() { on_newer_kernel patch_copies; }
 
 # The library writes, its caller's object is overrun: how much room there is depends on who has called.
 patch_libraries() {
-	local name number=0
-	local -A port=([crowd-loop]=$(free_port) [crowd-deep]=$(free_port) [crowd-calls]=$(free_port))
-	check "the VM starts" protected vm "crowd-loop,crowd-deep,crowd-calls" \
-		"${port[crowd-loop]}:$(port_of crowd-loop) ${port[crowd-deep]}:$(port_of crowd-deep) ${port[crowd-calls]}:$(port_of crowd-calls)"
-	for name in crowd-loop crowd-deep crowd-calls; do
+	local name number=0 forwards=
+	local -A port=() library=([crowd-loop]=loop [crowd-deep]=deep [crowd-calls]=calls [crowd-static]=deep)
+	for name in "${!library[@]}"; do
+		port[$name]=$(free_port)
+		forwards+=" ${port[$name]}:$(port_of "$name")"
+	done
+	check "the VM starts" protected vm "$(echo "${!library[@]}" | tr ' ' ,)" "${forwards# }"
+	for name in "${!library[@]}"; do
 		number=$((number + 1))
 		check "$name: benign requests" benign "${port[$name]}" 18 "$name-before"
 		check "$name: not owned" not_owned "${port[$name]}" "$name" "$name-attack"
 		check "$name: the attack is answered" wait_incident vm "$number"
 		is "$name: state" recovered "$(incident_value "$number" state)"
-		is "$name: what is patched" "/bin/libwire${name#crowd}.so" "$(incident_value "$number" module)"
+		is "$name: what is patched" "/bin/libwire-${library[$name]}.so" "$(incident_value "$number" module)"
 		check "$name: an attack is harmless" harmless "$name-attack2" "$name"
 		check "$name: benign requests after it" benign "${port[$name]}" 18 "$name-after"
 		check "$name: the same answers" same_file "$name-before" "$name-after"

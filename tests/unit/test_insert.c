@@ -19,6 +19,7 @@
 static struct {
 	enum err_code refuses[3];
 	unsigned applied, removed;
+	int made_for; /* the process that a guard beside the first was made for */
 	bool superseded, waits;
 	uint64_t stack[4]; /* above the waiting thread's stack pointer */
 } guest;
@@ -68,6 +69,16 @@ bool patch_concerns(const struct patch *p, struct vmi *v, const struct vmi_task 
 	return true;
 }
 
+/* Where a process has its code: each elsewhere. Number 9 has ended. */
+int patch_place(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct gva *ret_site,
+		struct gva *ret_guard, struct err *e)
+{
+	(void)p;
+	(void)v;
+	*ret_site = *ret_guard = gva(0x1000ull * (unsigned)t->tgid);
+	return t->tgid == 9 ? err_set(e, ERR_REFUSED, "it is gone") : 0;
+}
+
 int patch_apply_to_file(const struct patch *p, struct vmi *v, const struct vmi_task *t, struct err *e)
 {
 	(void)v;
@@ -80,9 +91,10 @@ int vmi_tasks(struct vmi *v, struct vmi_task *ret, size_t max, struct err *e)
 	(void)v;
 	(void)max;
 	(void)e;
-	ret[0] = (struct vmi_task){.mm = gva(1)};
-	ret[1] = (struct vmi_task){.mm = gva(0)}; /* a kernel thread */
-	return 2;
+	ret[0] = (struct vmi_task){.tgid = 1, .mm = gva(1)};
+	ret[1] = (struct vmi_task){.tgid = 2, .mm = gva(0)}; /* a kernel thread */
+	ret[2] = (struct vmi_task){.tgid = 3, .mm = gva(3)};
+	return 3;
 }
 
 int vmi_threads_waiting(struct vmi *v, const struct vmi_task *t, struct vmi_thread *ret, size_t max,
@@ -117,8 +129,8 @@ bool ladder_superseded(const struct vm *m, unsigned i)
 int ladder_generate(struct vm *m, const struct vmi_task *t, struct finding *f, struct patch *ret, struct err *e)
 {
 	(void)m;
-	(void)t;
 	(void)f;
+	guest.made_for = t->tgid;
 	*ret = (struct patch){.path = "2"};
 	return guest.refuses[2] == ERR_OK ? 0 : err_set(e, ERR_REFUSED, "no room");
 }
@@ -134,8 +146,9 @@ static int setup(void **state)
 	vm.patch[0].patch = (struct patch){.path = "0"};
 	r = (struct response){.vm = &vm,
 			      .have_task = true,
+			      .task = {.tgid = 1, .mm = gva(1)},
 			      .have_patch = true,
-			      .patch.path = "1",
+			      .patch = {.path = "1", .site = gva(0x1000)},
 			      .n_siblings = 1,
 			      .finding = {.kind = FINDING_CALL, .culprit = gva(CULPRIT), .culprit_len = CULPRIT_LEN}};
 	return 0;
@@ -153,6 +166,31 @@ static void test_all_go_in(void **state)
 	insert_keep(&r);
 	assert_int_equal(vm.n_patches, 3);
 	assert_int_equal(r.in.also_guarded, 1);
+	assert_int_equal(guest.made_for, 1);
+}
+
+/* What is made beside the new patch is made for a process that has the code where the attacked one had it, which may be gone. */
+static void test_beside(void **state)
+{
+	struct err e;
+
+	(void)state;
+	r.task.tgid = 9;
+	r.patch.site = gva(0x3000);
+	assert_true(insert_patches(&r, &e));
+	insert_keep(&r);
+	assert_int_equal(guest.made_for, 3);
+}
+
+/* A build that lies in the guest more than once: in the pages of each file, which each process may have another of. */
+static void test_copies(void **state)
+{
+	struct err e;
+
+	(void)state;
+	vm.patch[0].in_copies = true;
+	assert_true(insert_patches(&r, &e));
+	assert_int_equal(guest.applied, 3);
 }
 
 /* A checkpoint of an earlier boot: nothing is known of that kernel, and nothing is touched. */
@@ -214,7 +252,7 @@ static void test_others(void **state)
 	vm.patch[0].unwanted = true;
 	assert_true(insert_patches(&r, &e));
 	assert_int_equal(guest.applied, 2);
-	assert_int_equal(guest.removed, 1); /* from one process: the other is the kernel's */
+	assert_int_equal(guest.removed, 2); /* from two processes: the other is the kernel's */
 }
 
 /* A call that was made without the guard, and has not returned. */
@@ -238,7 +276,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_all_go_in, setup), cmocka_unit_test_setup(test_earlier_boot, setup),
 		cmocka_unit_test_setup(test_reasons, setup),   cmocka_unit_test_setup(test_others, setup),
-		cmocka_unit_test_setup(test_under_way, setup),
+		cmocka_unit_test_setup(test_under_way, setup), cmocka_unit_test_setup(test_beside, setup),
+		cmocka_unit_test_setup(test_copies, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,6 +64,7 @@ static void test_no_addresses(void **state)
 	assert_int_equal(a.finding.caller.build_id_len, 20);
 	assert_int_equal(a.finding.caller.build_id[0], 5);
 	a.finding.module.bias = BIAS;
+	a.finding.caller = (struct finding_caller){0};
 	a.finding.bound = BOUND_MODULE;
 	a.finding.error_address = gva(BIAS + 0x4000);
 	keep_record(&a.patch, &a.finding, &in, &r);

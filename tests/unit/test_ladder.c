@@ -88,6 +88,16 @@ static void test_callers(void **state)
 	f.end_offset = 60;
 	f.caller.build_id_len = 0;
 	assert_int_equal(next(&old, NULL, &f), LADDER_CHAIN);
+	/* static data of theirs */
+	old.bound = BOUND_MODULE;
+	f = old;
+	f.end_offset = 60;
+	f.caller_return = gva(0x401500);
+	assert_int_equal(next(&old, NULL, &f), LADDER_REPLACE);
+	f = old;
+	f.end_offset = 60;
+	f.caller.build_id[1] = 3;
+	assert_int_equal(next(&old, NULL, &f), LADDER_CHAIN);
 }
 
 static void test_chunks(void **state)

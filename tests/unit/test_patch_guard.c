@@ -415,7 +415,11 @@ static void test_caller_elsewhere(void **state)
 					   .build_id_from = -0x80,
 					   .n_via = 1,
 					   .via = {{gva((uintptr_t)code + 0x123), -16}}};
-	for (unsigned i = 0; i < sizeof(callers) / sizeof(callers[0]); i++) {
+	/* static data of the caller's module: that begins where the frame ends */
+	f.caller.bias = cfa();
+	f.error_address = gva(cfa() + END + 8);
+	for (unsigned k = 0; k < 2 * sizeof(callers) / sizeof(callers[0]); k++) {
+		unsigned i = k / 2;
 		bool mine = !callers[i].other_way && !callers[i].other_call && !callers[i].other_build;
 		struct regs in = random_regs(), got;
 		uint64_t *slot = (uint64_t *)(uintptr_t)(cfa() + END + 8);
@@ -423,6 +427,7 @@ static void test_caller_elsewhere(void **state)
 
 		memcpy(module + 0x100 - 4, f.caller.call, 4);
 		memcpy(module + 0x100 - 0x80, f.caller.build_id, 20);
+		f.bound = k % 2 ? BOUND_MODULE : BOUND_CALLER;
 		module[0x100 - 1] += callers[i].other_call;
 		module[0x100 - 0x80] += callers[i].other_build;
 		aim(c, END + 8, &in);
