@@ -45,6 +45,12 @@ kill_supervisor() {
 	wait
 }
 
+# So that what is there now is there when it is killed.
+hold_supervisor() {
+	kill -STOP "${pid_of[vm]}"
+	until grep -qE '^State:.*(stopped|zombie)' "/proc/${pid_of[vm]}/status"; do :; done
+}
+
 # The three ways to be killed. ANSWERED: how many requests must be on the disk, OTHERS: how many may be that are not of
 # those.
 killed_under_load() {
@@ -70,7 +76,9 @@ killed_in_rollback() {
 		client=$!
 		# The journal has its name while the disk is written and synchronized: too short to start a program in.
 		while [ ! -e "$T/disk.clouder-rollback" ] && kill -0 "$client" 2>/dev/null; do :; done
+		hold_supervisor
 		[ ! -e "$T/disk.clouder-rollback" ] || break
+		kill -CONT "${pid_of[vm]}"
 		wait "$client" || return
 	done
 	kill_supervisor
