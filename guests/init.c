@@ -46,6 +46,7 @@
 #define WORDS_MAX 16
 #define BOUND_WAIT_MS 60000
 #define BOUND_STEP_MS 20
+#define AGAIN_TRIES 100
 
 struct service {
 	char name[NAME_MAX_LEN];
@@ -270,7 +271,7 @@ static bool is_bound(const struct service *s)
 	return found;
 }
 
-/* Nobody tells when another's program listens: it is looked for. */
+/* Nobody tells when another's program listens: it is looked for. pid is -1 if it has ended before. */
 static bool launch_command(struct service *s)
 {
 	s->pid = fork();
@@ -280,7 +281,7 @@ static bool launch_command(struct service *s)
 		if (is_bound(s))
 			return true;
 		if (waitpid(s->pid, NULL, WNOHANG) == s->pid)
-			return false;
+			s->pid = -1;
 		poll(NULL, 0, BOUND_STEP_MS);
 	}
 	return false;
@@ -394,6 +395,13 @@ static struct service *find_service(pid_t pid)
 	return NULL;
 }
 
+/* One that ends at once is tried some more times: its port may still be the last one's. */
+static void start_again(struct service *s)
+{
+	for (int tries = 0; tries < AGAIN_TRIES && !launch_service(s) && s->pid < 0; tries++)
+		poll(NULL, 0, BOUND_STEP_MS);
+}
+
 /*
  * Reports the end of services, as a service until one ends well, else for ever; again: and starts them again; data: the disk is
  * mounted; may_reboot: the end of one is the end of all.
@@ -416,7 +424,7 @@ static void watch_services(bool as_service, bool again, bool data, bool may_rebo
 		if (s && may_reboot)
 			reboot(RB_AUTOBOOT);
 		if (s && again)
-			launch_service(s);
+			start_again(s);
 		else if (s && data)
 			unmount_data();
 	}

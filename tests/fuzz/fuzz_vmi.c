@@ -4,7 +4,6 @@
  *
  * Input: the register bits of the address space (1 byte), CR3 (4 bytes), then records of
  * an offset (3 bytes), a length (1 byte, at most 32 used) and that many bytes.
- * Build with -fsanitize=fuzzer,address.
  */
 #include <stdlib.h>
 
