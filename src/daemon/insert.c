@@ -25,11 +25,12 @@ static void keep_reason(struct err *e, const struct err *now)
 
 /*
  * A process that has the patch's module mapped: the one attacked, or, if it did not exist yet at the checkpoint, another. If
- * none has: the file itself. A private patch, and one of which files have copies: all that have. ERR_STATE: another moment may do.
+ * none has: the file itself. A private patch, and one whose file has copies: all that have. ERR_STATE: another moment may do.
  */
-static int apply_to_some_task(struct response *r, const struct patch *p, bool to_all, struct err *e)
+static int apply_to_some_task(struct response *r, const struct patch *p, bool in_copies, struct err *e)
 {
 	static struct vmi_task tasks[TASKS_MAX];
+	bool to_all = p->is_private || in_copies;
 	bool concerns_some = false, taken = false;
 	struct err now = {0};
 	int n, last = -1;
@@ -134,15 +135,14 @@ bool insert_patches(struct response *r, struct err *ret_e)
 	for (unsigned i = 0; i < vm->n_patches; i++) {
 		const struct vm_patch *vp = &vm->patch[i];
 
-		if (vp->dormant || vp->unwanted ||
-		    apply_to_some_task(r, &vp->patch, vp->patch.is_private || vp->in_copies, &e) == 0 ||
+		if (vp->dormant || vp->unwanted || apply_to_some_task(r, &vp->patch, vp->in_copies, &e) == 0 ||
 		    ladder_superseded(vm, i))
 			continue;
 		good &= e.code != ERR_STATE;
 		r->missing++;
 		log_debug("patch of incident %lld is not in place: %s", (long long)vp->incident, e.text);
 	}
-	if (r->have_patch && apply_to_some_task(r, &r->patch, r->patch.is_private, ret_e) < 0)
+	if (r->have_patch && apply_to_some_task(r, &r->patch, false, ret_e) < 0)
 		good &= ret_e->code != ERR_STATE;
 	else
 		*ret_e = (struct err){0};
@@ -193,7 +193,7 @@ void insert_keep(struct response *r)
 	/* Their guards can be made only now: the code cave must show what the first one takes. */
 	for (size_t i = 0; i < r->n_siblings && r->vm->n_patches < VM_PATCHES_MAX; i++) {
 		if (ladder_generate(r->vm, &r->task, &r->sibling[i], &p, &e) < 0 ||
-		    apply_to_some_task(r, &p, p.is_private, &e) < 0) {
+		    apply_to_some_task(r, &p, false, &e) < 0) {
 			log_debug("%s at 0x%llx is not guarded: %s", r->sibling[i].culprit_text,
 				  (unsigned long long)r->sibling[i].culprit.v, e.text);
 			continue;

@@ -265,9 +265,10 @@ static uint8_t find_build_id(const struct elf_file *f, const struct elf_image *i
 		if (s->type != PT_NOTE || !read_file(f, f->inode.v ? s->offset : s->vaddr + img->bias, buf, len))
 			continue;
 		n = parse_notes(buf, len, s->align == 8 ? 8 : 4, ret, &at);
+		if (!n)
+			continue;
 		*ret_at = gva(s->vaddr + img->bias + at);
-		if (n)
-			return n;
+		return n;
 	}
 	return 0;
 }
