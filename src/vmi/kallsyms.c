@@ -3,14 +3,16 @@
  * The kernel's own table of symbols, from a private copy of the memory around it.
  *
  * Names are runs of tokens: a length (one byte, or two if its top bit is set, the low seven bits first), then so many bytes, each
- * the number of one of 256 strings. The first letter of a name is its type. The parts, each aligned to 8:
+ * the number of one of 256 strings. The first letter of a name is its type. The parts, each aligned to 8, or in the last to 4:
  *
  *   before Linux 6.4   offsets, base, count, names, markers, (order by name), tokens, index
  *   since              count, names, markers, tokens, index, offsets, base, (order by name)
+ *   without a base     count, names, markers, tokens, index, offsets, (order by name)
  *
  * Every marker is the place of a 256th name, the index has the place of each token: so both are known for what they are by
  * themselves, and the offsets by leading to addresses in order. An offset counts up from the base, or, if the table
- * holds places in the area of each CPU, from base - 1 down where it is negative, and is itself an address where it is not.
+ * holds places in the area of each CPU, from base - 1 down where it is negative, and is itself an address where it is not. Where
+ * there is no base (it is so in Debian's 7.3), an offset counts from where it stands itself.
  */
 #include "vmi/vmi_internal.h"
 
@@ -36,6 +38,8 @@ struct vmi_symbols {
 struct parse {
 	const uint8_t *bytes;
 	size_t len;
+	uint64_t start; /* their address in the guest */
+	size_t alignment;
 	size_t tokens, index; /* where they are */
 	size_t count, names, names_end;
 	uint32_t n;
@@ -43,9 +47,9 @@ struct parse {
 	struct vmi_symbols *s;
 };
 
-static size_t align8(size_t at)
+static size_t align(const struct parse *p, size_t at)
 {
-	return (at + 7) & ~(size_t)7;
+	return (at + p->alignment - 1) & ~(p->alignment - 1);
 }
 
 static uint32_t get32(const struct parse *p, size_t at)
@@ -81,7 +85,7 @@ static bool find_tokens(struct parse *p, size_t at)
 	for (unsigned i = '0'; i < TOKENS; i++, at += n)
 		if (!(n = token_len(p, at)))
 			return false;
-	p->index = align8(at);
+	p->index = align(p, at);
 	if (p->index > p->len || p->len - p->index < 2 * TOKENS || index_of(p, '0') > zero)
 		return false;
 	p->tokens = at = zero - index_of(p, '0');
@@ -107,81 +111,98 @@ static size_t name_len(const uint8_t *bytes, size_t end, size_t *at)
 	return n <= end - *at ? n : 0;
 }
 
-/* Whether p->n names stand behind the count, and markers of them behind those. */
-static bool check_names(struct parse *p)
+/* Whether p->n names stand behind the count, and behind those the markers of them, which begin there. */
+static bool check_names(struct parse *p, size_t markers)
 {
-	static uint32_t marker[SYMBOLS_MAX / MARKED];
-	uint32_t n_markers = (p->n + MARKED - 1) / MARKED;
 	size_t at = p->names, n;
 
 	for (uint32_t i = 0; i < p->n; i++, at += n) {
-		if (i % MARKED == 0)
-			marker[i / MARKED] = (uint32_t)(at - p->names);
-		n = name_len(p->bytes, p->tokens, &at);
+		if (i % MARKED == 0 && get32(p, markers + i / MARKED * 4) != at - p->names)
+			return false;
+		n = name_len(p->bytes, markers, &at);
 		if (!n || p->work++ >= WORK_MAX)
 			return false;
 	}
 	p->names_end = at;
-	at = align8(at);
-	return at <= p->tokens && p->tokens - at >= (size_t)4 * n_markers &&
-	       !memcmp(p->bytes + at, marker, (size_t)4 * n_markers);
+	return align(p, at) == markers;
+}
+
+/* The markers end where the tokens begin, or the order by name does, of three bytes for each. */
+static bool find_markers(struct parse *p)
+{
+	size_t size = align(p, (size_t)4 * ((p->n + MARKED - 1) / MARKED)), order = align(p, (size_t)3 * p->n);
+
+	if (p->names + size > p->tokens)
+		return false;
+	return check_names(p, p->tokens - size) ||
+	       (p->names + size + order <= p->tokens && check_names(p, p->tokens - size - order));
 }
 
 static bool find_names(struct parse *p)
 {
-	for (size_t at = p->tokens & ~(size_t)7; at >= 8 && p->work < WORK_MAX;) {
-		at -= 8;
+	for (size_t at = p->tokens & ~(p->alignment - 1); at >= p->alignment && p->work < WORK_MAX;) {
+		at -= p->alignment;
 		p->n = get32(p, at);
-		if (p->n < SYMBOLS_MIN || p->n > SYMBOLS_MAX || get32(p, at + 4) || p->n > (p->tokens - at) / 2)
+		if (p->n < SYMBOLS_MIN || p->n > SYMBOLS_MAX || p->n > (p->tokens - at) / 2 ||
+		    (p->alignment == 8 && get32(p, at + 4)))
 			continue;
 		p->count = at;
-		p->names = at + 8;
-		if (check_names(p))
+		p->names = at + p->alignment;
+		if (find_markers(p))
 			return true;
 	}
 	return false;
 }
 
-static uint64_t address_of(uint64_t base, int32_t offset, bool per_cpu)
+/* How an offset becomes an address. */
+enum offset_kind { FROM_BASE, OR_PER_CPU, FROM_ITSELF };
+
+/* `own` is where the offset stands. */
+static uint64_t address_of(enum offset_kind kind, uint64_t base, uint64_t own, int32_t offset)
 {
-	if (!per_cpu)
+	switch (kind) {
+	case FROM_BASE:
 		return base + (uint32_t)offset;
-	return offset < 0 ? base - 1 - (uint64_t)(int64_t)offset : (uint64_t)offset;
+	case OR_PER_CPU:
+		return offset < 0 ? base - 1 - (uint64_t)(int64_t)offset : (uint64_t)offset;
+	case FROM_ITSELF:
+		break;
+	}
+	return own + (uint64_t)(int64_t)offset;
 }
 
-static bool read_addresses(const struct parse *p, size_t offsets, uint64_t base, bool per_cpu)
+static bool read_addresses(const struct parse *p, size_t offsets, uint64_t base, enum offset_kind kind)
 {
 	uint64_t last = 0;
 
 	for (uint32_t i = 0; i < p->n; i++) {
-		uint64_t a = address_of(base, (int32_t)get32(p, offsets + (size_t)4 * i), per_cpu);
+		size_t at = offsets + (size_t)4 * i;
+		uint64_t a = address_of(kind, base, p->start + at, (int32_t)get32(p, at));
 
 		if (a < last)
 			return false;
 		p->s->address[i] = last = a;
 	}
-	return last > base;
+	return last > base && (kind != FROM_ITSELF || p->s->address[0] >= base);
+}
+
+/* Whether the base stands there, and the offsets count from it. */
+static bool count_from_base(const struct parse *p, size_t offsets, size_t at)
+{
+	uint64_t base;
+
+	memcpy(&base, p->bytes + at, sizeof(base));
+	return base >= BASE_MIN &&
+	       (read_addresses(p, offsets, base, FROM_BASE) || read_addresses(p, offsets, base, OR_PER_CPU));
 }
 
 static bool find_addresses(const struct parse *p)
 {
-	size_t size = align8((size_t)4 * p->n), behind = p->index + 2 * TOKENS;
-	const struct {
-		bool fits;
-		size_t offsets, base;
-	} places[] = {{p->count >= size + 8, p->count - 8 - size, p->count - 8},
-		      {behind + size + 8 <= p->len, behind, behind + size}};
+	size_t size = align(p, (size_t)4 * p->n), behind = p->index + 2 * TOKENS, room = p->len - behind;
 
-	for (unsigned i = 0; i < 4; i++) {
-		uint64_t base;
-
-		if (!places[i / 2].fits)
-			continue;
-		memcpy(&base, p->bytes + places[i / 2].base, sizeof(base));
-		if (base >= BASE_MIN && read_addresses(p, places[i / 2].offsets, base, i % 2))
-			return true;
-	}
-	return false;
+	return (p->count >= size + 8 && count_from_base(p, p->count - 8 - size, p->count - 8)) ||
+	       (room >= size + 8 && count_from_base(p, behind, behind + size)) ||
+	       (room >= size && read_addresses(p, behind, BASE_MIN, FROM_ITSELF));
 }
 
 static int fill(struct parse *p, struct err *e)
@@ -200,23 +221,33 @@ static int fill(struct parse *p, struct err *e)
 	return 0;
 }
 
-int vmi_symbols_parse(const uint8_t *bytes, size_t len, size_t digits, struct vmi_symbols **ret, struct err *e)
+static int parse(struct parse *p, size_t digits, struct err *e)
 {
-	struct parse p = {.bytes = bytes, .len = len, .s = calloc(1, sizeof(*p.s))};
-	int rc;
+	if (!find_tokens(p, digits))
+		return err_set(e, ERR_GUEST, "no table of the guest kernel's symbols");
+	if (!find_names(p))
+		return err_set(e, ERR_GUEST, "the guest kernel's table of symbols is of a kind that is not known");
+	return fill(p, e);
+}
 
-	if (!p.s)
-		return err_set_errno(e, "the guest kernel's symbols");
-	if (!find_tokens(&p, digits))
-		rc = err_set(e, ERR_GUEST, "no table of the guest kernel's symbols");
-	else if (!find_names(&p))
-		rc = err_set(e, ERR_GUEST, "the guest kernel's table of symbols is of a kind that is not known");
-	else
-		rc = fill(&p, e);
-	if (rc == 0)
-		*ret = p.s;
-	else
-		vmi_symbols_free(p.s);
+int vmi_symbols_parse(const uint8_t *bytes, size_t len, struct gva start, size_t digits, struct vmi_symbols **ret,
+		      struct err *e)
+{
+	struct err other;
+	int rc = -1;
+
+	for (size_t alignment = 8; rc < 0 && alignment >= 4; alignment /= 2) {
+		struct parse p = {.bytes = bytes, .len = len, .start = start.v, .alignment = alignment};
+
+		p.s = calloc(1, sizeof(*p.s));
+		if (!p.s)
+			return err_set_errno(e, "the guest kernel's symbols");
+		rc = parse(&p, digits, alignment == 8 ? e : &other);
+		if (rc == 0)
+			*ret = p.s;
+		else
+			vmi_symbols_free(p.s);
+	}
 	return rc;
 }
 

@@ -41,7 +41,7 @@ static bool try_tokens(struct digit_scan *d, struct gva at)
 		return false;
 	copy = copy_around(&d->v->kernel, start);
 	if (copy)
-		(void)!vmi_symbols_parse(copy, BEFORE + BEHIND, at.v - start, &d->v->symbols, d->e);
+		(void)!vmi_symbols_parse(copy, BEFORE + BEHIND, gva(start), at.v - start, &d->v->symbols, d->e);
 	free(copy);
 	return d->v->symbols || ++d->tries == TRIES_MAX;
 }

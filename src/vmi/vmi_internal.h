@@ -186,10 +186,10 @@ char vmi_task_state(const struct vmi *v, struct gva task);
 struct vmi_symbols;
 
 /*
- * From a private copy of memory that begins at a multiple of 8; the token of the digit 0 is at offset digits. ERR_GUEST: it is
- * no table of symbols. Nothing of the copy is kept.
+ * From a private copy of the memory from start on, a multiple of 8; the token of the digit 0 is at offset digits. ERR_GUEST: it
+ * is no table of symbols. Nothing of the copy is kept.
  */
-int vmi_symbols_parse(const uint8_t *bytes, size_t len, size_t digits, struct vmi_symbols **ret,
+int vmi_symbols_parse(const uint8_t *bytes, size_t len, struct gva start, size_t digits, struct vmi_symbols **ret,
 		      struct err *e) MUST_CHECK;
 void vmi_symbols_free(struct vmi_symbols *s); /* NULL is fine */
 

@@ -27,9 +27,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!size)
 		return 0;
-	image_init(&im, data[0] & 1, data[0] & 2);
+	image_init(&im, data[0] & 1 ? IMAGE_OLD : data[0] & 4 ? IMAGE_WITHOUT_BASE : IMAGE_WITH_BASE, data[0] & 2);
 	records_change(im.bytes, IMAGE_BYTES, data + 1, size - 1);
-	if (vmi_symbols_parse(im.bytes, im.len, im.digits, &s, &e))
+	if (vmi_symbols_parse(im.bytes, im.len, gva(IMAGE_START), im.digits, &s, &e))
 		return 0;
 	vmi_symbols_each(s, look, NULL);
 	vmi_symbols_free(s);

@@ -11,12 +11,16 @@
 #include <string.h>
 
 #define IMAGE_BASE 0xffffffff81000000ull
+#define IMAGE_START 0xffffffff81800000ull /* where the table's memory begins in the guest */
 #define IMAGE_BYTES 65536u
 #define IMAGE_SYMBOLS 600u
 #define IMAGE_PER_CPU 5u /* that many symbols come first, at 16, 32 and so on */
 
+enum image_order { IMAGE_OLD, IMAGE_WITH_BASE, IMAGE_WITHOUT_BASE, IMAGE_ORDERS };
+
 struct kallsyms_image {
 	uint8_t bytes[IMAGE_BYTES];
+	enum image_order order;
 	size_t len, digits, count, offsets, base, markers, index, names;
 };
 
@@ -28,7 +32,9 @@ static inline void image_put(struct kallsyms_image *im, const void *data, size_t
 
 static inline size_t image_align(struct kallsyms_image *im)
 {
-	im->len = (im->len + 7) & ~(size_t)7;
+	size_t alignment = im->order == IMAGE_WITHOUT_BASE ? 4 : 8;
+
+	im->len = (im->len + alignment - 1) & ~(alignment - 1);
 	return im->len;
 }
 
@@ -48,6 +54,17 @@ static inline void image_put_addresses(struct kallsyms_image *im, int per_cpu)
 	}
 	im->base = image_align(im);
 	image_put(im, &base, 8);
+}
+
+/* Each counts from where it stands. */
+static inline void image_put_distances(struct kallsyms_image *im)
+{
+	im->offsets = image_align(im);
+	for (uint32_t i = 0; i < IMAGE_SYMBOLS; i++) {
+		int32_t relative = (int32_t)(IMAGE_BASE + i * 16ull - (IMAGE_START + im->len));
+
+		image_put(im, &relative, 4);
+	}
 }
 
 static inline void image_put_names(struct kallsyms_image *im)
@@ -97,19 +114,22 @@ static inline void image_put_tokens(struct kallsyms_image *im)
 	image_put(im, index, sizeof(index));
 }
 
-/* is_old: the order before Linux 6.4. */
-static inline void image_init(struct kallsyms_image *im, int is_old, int per_cpu)
+/* per_cpu: what has no base has none of these. */
+static inline void image_init(struct kallsyms_image *im, enum image_order order, int per_cpu)
 {
 	memset(im, 0, sizeof(*im));
-	im->len = 4096;
-	if (is_old)
+	im->order = order;
+	im->len = order == IMAGE_WITHOUT_BASE ? 4100 : 4096;
+	if (order == IMAGE_OLD)
 		image_put_addresses(im, per_cpu);
 	image_put_names(im);
-	if (is_old)
+	if (order == IMAGE_OLD)
 		im->len += 3ul * IMAGE_SYMBOLS; /* their order by name */
 	image_put_tokens(im);
-	if (!is_old)
+	if (order == IMAGE_WITH_BASE)
 		image_put_addresses(im, per_cpu);
+	if (order == IMAGE_WITHOUT_BASE)
+		image_put_distances(im);
 }
 
 #endif
