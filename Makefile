@@ -149,9 +149,11 @@ guest: ## build the guest image and the drivers beside it
 guest-lab: ## the guest image with all builds of the attack lab
 	$(Q)tools/build-image lab
 
-.PHONY: guest-newer
+.PHONY: guest-newer guest-newest
 guest-newer: ## the guest image with a newer kernel, of Debian's backports
-	$(Q)tools/build-image newer
+guest-newest: ## the guest image with the newest kernel that the mirror carries
+guest-newer guest-newest: guest-%:
+	$(Q)tools/build-image $*
 
 .PHONY: guest-debian
 guest-debian: guest-lab ## a disk with a whole Debian, which the guest boots from
@@ -167,7 +169,7 @@ demo: ## install what is missing, build, and show the main job
 	$(Q)+MAKE="$(MAKE)" tools/demo
 
 .PHONY: check-guest
-check-guest: all guest guest-lab guest-newer guest-real guest-debian ## run the guest tests
+check-guest: all guest guest-lab guest-newer guest-newest guest-real guest-debian ## run the guest tests
 	$(Q)tests/guest/run
 
 .PHONY: check-attack20

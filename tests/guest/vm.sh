@@ -23,7 +23,7 @@ launch_as() {
 # name others than the usual ones.
 qemu_args() {
 	QEMU_ARGS=(-m 512 -nodefaults -no-reboot -kernel "$GUEST/${KERNEL:-vmlinuz}" -initrd "$GUEST/${IMAGE:-initrd.img}"
-		-append "console=ttyS0 quiet panic=-1 clouder.run=$1")
+		-append "console=ttyS0 quiet panic=-1 clouder.run=$1" ${CPU:+-cpu "$CPU"})
 }
 
 # protected NAME RUN "HOST:GUEST ..." [OPTION...]: a VM under CloudER with services RUN, waited for; 1: not ready.

@@ -100,7 +100,7 @@ many_processes() {
 registers_match() {
 	local pid
 	pid=$(awk '$7 == "/bin/vmilab" && $6 == "thread-1" { print $1 }' "$T/threads")
-	in_guest wanted "for i in /proc/$pid/task/*; do echo \${i##*/} \$(cat \$i/syscall); done" &&
+	in_guest wanted "for i in /proc/$pid/task/*; do echo \${i##*/} \$(cat \$i/syscall); done | sort -n" &&
 		vmi waiting threads "$pid" vm || return
 	sed -i 's/0x0*/x/g' "$T/wanted"
 	sed 's/0x0*/x/g' "$T/waiting" | awk '/: in the kernel, / { tid = $1; number = $NF; next }
@@ -201,18 +201,25 @@ test_vmi_symbols() {
 	echo "note: the table was found in $(json_value took_us <"$T/first") us"
 }
 
-# One VM for all of it: each view, and an attack that is healed.
-test_vmi_newer_kernel() {
+# has_paging CPU-FLAG: the guest's kernel has two sets of page tables for each process, and levels of them as the flag says.
+has_paging() {
+	in_guest paging "dmesg | grep -o 'Kernel/User page tables isolation: enabled'; grep -om 1 -w la57 /proc/cpuinfo; echo" &&
+		grep -q isolation "$T/paging" && [ "$(grep -x la57 "$T/paging")" = "$1" ]
+}
+
+# vmi_kernel newer|newest LA57 CPU: one VM for all of it: each view, and an attack that is healed.
+vmi_kernel() {
 	local attacked
-	local -x IMAGE=initrd-newer.img KERNEL=vmlinuz-newer
+	local -x IMAGE=initrd-$1.img KERNEL=vmlinuz-$1 CPU=$3
 	declare -gA port=([vmilab]=$(free_port))
 	attacked=$(free_port)
-	check "the VM starts" protected vm fig2,vmilab,taintlab-dynamic \
+	check "the VM starts" protected vm "fig2,vmilab,taintlab-dynamic pti=on" \
 		"$attacked:$(port_of fig2) ${port[vmilab]}:$(lab_port vmilab)"
 	check "it is looked into" settled introspected
 	check "its kernel" in_guest kernel 'uname -r'
-	is "is the newer one" "$(cat "$GUEST/kernel-version-newer")" "$(cat "$T/kernel")"
+	is "is the $1 one" "$(cat "$GUEST/kernel-version-$1")" "$(cat "$T/kernel")"
 	check_not "and not the usual one" cmp -s "$GUEST/kernel-version" "$T/kernel"
+	check "its page tables" has_paging "$2"
 	check "a process with threads" stays threads "vmilab threads 5" running
 	check "threads" threads_match
 	cp "$T/seen" "$T/threads"
@@ -236,3 +243,6 @@ test_vmi_newer_kernel() {
 	check_not "no program died" grep -E '^guest: .* (killed|exited)' "$T/vm.console"
 	end vm
 }
+
+test_vmi_newer_kernel() { vmi_kernel newer "" max,la57=off; }
+test_vmi_newest_kernel() { vmi_kernel newest la57 max; }
