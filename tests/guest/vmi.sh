@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=bash
-# What `clouder vmi` says of a guest, against what the guest's own kernel says of itself, on two kernels.
+# What `clouder vmi` says of a guest, against what the guest's own kernel says of itself, on three kernels.
 
 # shellcheck source=tests/guest/lab.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lab.sh"

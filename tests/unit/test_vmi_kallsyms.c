@@ -104,7 +104,10 @@ static void tables_that_lie(void **state)
 	im.bytes[im.index + 300]++;
 	refused("no table");
 	image_init(&im, IMAGE_WITHOUT_BASE, 0);
-	im.bytes[im.offsets + 3] = 0; /* no kernel is there */
+	im.bytes[im.offsets + 3] = 0; /* addresses out of order */
+	refused("no table");
+	image_init(&im, IMAGE_WITHOUT_BASE, 0);
+	memcpy(im.bytes + im.offsets, &(int32_t){INT32_MIN}, 4); /* no kernel is there */
 	refused("no table");
 }
 
